@@ -1,0 +1,51 @@
+"""Every typed error of impcore, so that callers can catch them by meaning.
+
+Invariant: an error is raised before anything has been changed. Its message names the parameter,
+key or file, quotes the value, and says what would be right.
+"""
+
+from __future__ import annotations
+
+
+class ImpcoreError(Exception):
+    """Base of all errors that impcore defines."""
+
+
+class NonFiniteError(ImpcoreError, ValueError):
+    """Alive weights hold NaN or infinity, so their magnitudes cannot be ranked."""
+
+
+class BackendError(ImpcoreError, RuntimeError):
+    """No kernel backend of this build serves the request, or the forced one does not exist."""
+
+
+class LayoutError(ImpcoreError, ValueError):
+    """A tensor's memory layout is not dense and non-overlapping, or tensors overlap in memory."""
+
+
+class ModelChangedError(ImpcoreError, RuntimeError):
+    """A model no longer has the parameters that its masks were made for."""
+
+
+class ConfigError(ImpcoreError, ValueError):
+    """A recipe or an override is wrong; the message lists every fault with its dotted key."""
+
+
+class DataError(ImpcoreError, ValueError):
+    """A data set's files are missing or malformed; the message names the file."""
+
+
+class CheckpointError(ImpcoreError, RuntimeError):
+    """A checkpoint is damaged, or belongs to another run."""
+
+
+class TicketError(ImpcoreError, ValueError):
+    """A ticket file is damaged, or does not fit the model."""
+
+
+class RunDirectoryError(ImpcoreError, RuntimeError):
+    """A run directory is in use, unwritable, or holds something else."""
+
+
+class InvariantError(ImpcoreError, RuntimeError):
+    """The engine's own check failed after a prune or a rewind; the run stops instead of lying."""
