@@ -1,0 +1,23 @@
+"""Recipes: strict tables with one error a fault, lengths of training, overrides.
+
+`load` is the way in; nothing here imports PyTorch or touches the disk beyond reading one file.
+"""
+
+from impcore.config.length import Length, RewindPoint
+from impcore.config.recipe import Config
+from impcore.config.schedule import Schedule
+from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Train
+
+__all__ = [
+    "Analysis",
+    "Config",
+    "Data",
+    "Length",
+    "Model",
+    "Prune",
+    "Rewind",
+    "RewindPoint",
+    "Run",
+    "Schedule",
+    "Train",
+]

@@ -1,0 +1,97 @@
+"""What is wrong with a recipe, one line a fault: dotted key, value, what would be right.
+
+Invariant: a value of any size or depth is quoted in at most a hundred characters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return ""
+
+
+ABSENT = _Absent()
+
+
+class Fault(NamedTuple):
+    """One fault: the dotted key, its value (ABSENT if it has none), and what would be right."""
+
+    key: str
+    value: object
+    message: str
+
+    def __str__(self) -> str:
+        quoted = "" if self.value is ABSENT else f" = {quote(self.value)}"
+        return f"{quote_key(self.key)}{quoted}: {self.message}"
+
+
+def quote(value: object) -> str:
+    """`value` as TOML would show it, shortened."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 60
+    return short.repr(list(value) if isinstance(value, tuple) else value)[:100]
+
+
+def quote_key(key: str) -> str:
+    """A dotted key on one line: shortened, control characters escaped."""
+    short = key if len(key) <= 80 else key[:77] + "..."
+    return short if short.isprintable() else ascii(short)[1:-1]
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; nearest: X` for the closest of `valid`, else all of them."""
+    names = list(valid)
+    close = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
+    return f"; nearest: {close[0]}" if close else f"; valid: {', '.join(names)}"
+
+
+def unknown_key(key: str, tables: Mapping[str, type[BaseModel]]) -> str:
+    """Message for a key that no table has: the nearest in its table, else the same in another."""
+    table, _, name = key.partition(".")
+    if not name:
+        return "no such table" + nearest(table, tables)
+    if table not in tables:
+        near = nearest(table, tables).removeprefix("; ")
+        return f"no such table as [{quote_key(table)}]; {near}"
+    elsewhere = [f"{t}.{name}" for t, model in tables.items() if name in model.model_fields]
+    if elsewhere:
+        return f"no such key; nearest: {elsewhere[0]}"
+    close = nearest(name, tables[table].model_fields)
+    return "no such key" + close.replace("nearest: ", f"nearest: {table}.")
+
+
+def faults_of(
+    table: str, error: ValidationError, tables: Mapping[str, type[BaseModel]]
+) -> list[Fault]:
+    """The faults that pydantic found in one table, in its order."""
+    return [_fault(table, detail, tables) for detail in error.errors(include_url=False)]
+
+
+def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel]]) -> Fault:
+    key = ".".join([table, *(str(part) for part in detail["loc"])])
+    value: Any = detail["input"]
+    match detail["type"]:
+        case "missing":
+            return Fault(key, ABSENT, "missing, and it has no default")
+        case "extra_forbidden":
+            return Fault(key, value, unknown_key(key, tables))
+        case "model_type" | "model_attributes_type":
+            return Fault(key, value, f"should be a table: [{table}]")
+        case "literal_error":
+            expected = detail["ctx"]["expected"]
+            names = expected.replace("' or '", "', '").strip("'").split("', '")
+            close = nearest(value, names) if isinstance(value, str) and len(names) > 1 else ""
+            return Fault(key, value, f"should be {expected}{close if 'nearest' in close else ''}")
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+    return Fault(key, value, message[:1].lower() + message[1:])

@@ -1,0 +1,76 @@
+"""What the keys of a recipe demand of each other.
+
+Invariant: a rule looks only at tables that are valid in themselves, so that every fault of a recipe
+is reported once, and all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from impcore.config.faults import Fault
+from impcore.config.length import Length
+from impcore.config.tables import Model, Prune, Rewind, Table, Train
+
+
+def broken_rules(tables: Mapping[str, Table]) -> list[Fault]:
+    """The faults between the keys of the tables that are there."""
+    faults: list[Fault] = []
+    train, prune, rewind = tables.get("train"), tables.get("prune"), tables.get("rewind")
+    if isinstance(train, Train):
+        faults += _train(train)
+    if isinstance(prune, Prune):
+        faults += _prune(prune)
+    if isinstance(rewind, Rewind):
+        faults += _rewind(rewind, tables)
+    return faults
+
+
+def _below(key: str, length: Length, total: Length) -> Iterator[Fault]:
+    fraction = length.fraction_of(total)
+    if fraction is not None and fraction >= 1:
+        yield Fault(key, length, f"should be below train.length = {total!r}")
+
+
+def _train(train: Train) -> Iterator[Fault]:
+    for milestone in train.milestones:
+        yield from _below("train.milestones", milestone, train.length)
+    for before, after in pairwise(train.milestones):
+        first, second = before.fraction_of(train.length), after.fraction_of(train.length)
+        if first is not None and second is not None and first >= second:
+            yield Fault(
+                "train.milestones", train.milestones, f"{after!r} should be after {before!r}"
+            )
+    if train.warmup is not None:
+        yield from _below("train.warmup", train.warmup, train.length)
+    if train.nesterov and train.momentum == 0:
+        yield Fault("train.nesterov", True, "needs train.momentum above 0")
+
+
+def _prune(prune: Prune) -> Iterator[Fault]:
+    if prune.schedule == "explicit":
+        if len(prune.densities) != prune.rounds:
+            found = f"{len(prune.densities)} densities"
+            yield Fault("prune.rounds", prune.rounds, f"should be the number of densities: {found}")
+        for before, after in pairwise(prune.densities):
+            if after >= before:
+                yield Fault("prune.densities", prune.densities, f"{after} should be below {before}")
+        return
+    if prune.densities:
+        yield Fault("prune.densities", prune.densities, 'needs prune.schedule = "explicit"')
+    if prune.rounds and prune.rate == 0:
+        yield Fault("prune.rate", prune.rate, "should be above 0, as prune.rounds is")
+    if prune.schedule == "linear" and prune.rounds * prune.rate >= 1:
+        total = f"prune.rounds = {prune.rounds} of them prune everything"
+        yield Fault("prune.rate", prune.rate, f"should be below {1 / prune.rounds:.6g}: {total}")
+
+
+def _rewind(rewind: Rewind, tables: Mapping[str, Table]) -> Iterator[Fault]:
+    train, model = tables.get("train"), tables.get("model")
+    if isinstance(train, Train):
+        yield from _below("rewind.to", rewind.to, train.length)
+    if rewind.to == "pretrained" and isinstance(model, Model) and model.path is None:
+        yield Fault("rewind.to", rewind.to, "needs model.path, the weights to start from")
+    if rewind.length is not None and rewind.kind != "finetune":
+        yield Fault("rewind.length", rewind.length, 'needs rewind.kind = "finetune"')
