@@ -4,6 +4,7 @@
 """
 
 from impcore.config.length import Length, RewindPoint
+from impcore.config.load import load, shipped, typed
 from impcore.config.recipe import Config
 from impcore.config.schedule import Schedule
 from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Train
@@ -20,4 +21,7 @@ __all__ = [
     "Run",
     "Schedule",
     "Train",
+    "load",
+    "shipped",
+    "typed",
 ]

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+MAX_FAULTS = 50
+"""As many are reported at once: a file of nothing but faults must not take minutes to refuse."""
+
 
 class _Absent:
     def __repr__(self) -> str:
@@ -40,7 +43,10 @@ def quote(value: object) -> str:
         return str(value).lower()
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 60
-    return short.repr(list(value) if isinstance(value, tuple) else value)[:100]
+    try:
+        return short.repr(list(value) if isinstance(value, tuple) else value)[:100]
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "a huge integer"
 
 
 def quote_key(key: str) -> str:
@@ -75,11 +81,13 @@ def faults_of(
     table: str, error: ValidationError, tables: Mapping[str, type[BaseModel]]
 ) -> list[Fault]:
     """The faults that pydantic found in one table, in its order."""
-    return [_fault(table, detail, tables) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)[:MAX_FAULTS]
+    return [_fault(table, detail, tables) for detail in details]
 
 
 def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel]]) -> Fault:
-    key = ".".join([table, *(str(part) for part in detail["loc"])])
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+    key = table + "".join(parts)
     value: Any = detail["input"]
     match detail["type"]:
         case "missing":
@@ -88,6 +96,8 @@ def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel
             return Fault(key, value, unknown_key(key, tables))
         case "model_type" | "model_attributes_type":
             return Fault(key, value, f"should be a table: [{table}]")
+        case "bool_type" | "bool_parsing":
+            return Fault(key, value, "should be true or false")
         case "literal_error":
             expected = detail["ctx"]["expected"]
             names = expected.replace("' or '", "', '").strip("'").split("', '")

@@ -10,11 +10,12 @@ import re
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-_LENGTH = re.compile(r"(?P<value>[0-9]{1,9}(?:\.[0-9]{1,6})?)(?P<unit>ep|it|%)", re.ASCII)
-_MAX_STEPS = 10**9
+_LENGTH = re.compile(r"(?P<value>[0-9]{1,12}(?:\.[0-9]{1,6})?)(?P<unit>ep|it|%)", re.ASCII)
+_MAX = 10**9
 
 
 class Length(str):
@@ -33,12 +34,12 @@ class Length(str):
         if text in cls.names:
             return self
         match = _LENGTH.fullmatch(text)
-        wanted = "should be a length like '160ep', '5000it' or '5%'"
+        named = "".join(f", or {name!r}" for name in cls.names)
         if match is None or (match["unit"] == "it" and "." in match["value"]):
-            raise ValueError(wanted + "".join(f", or {name!r}" for name in cls.names))
-        limit = 100 if match["unit"] == "%" else _MAX_STEPS
+            raise ValueError(f"should be a length like '160ep', '5000it' or '5%'{named}")
+        limit = 100 if match["unit"] == "%" else _MAX
         if not 0 < Fraction(match["value"]) <= limit:
-            raise ValueError(f"should be above 0 and at most {limit}{match['unit']}")
+            raise ValueError(f"should be above 0 and at most {limit}{match['unit']}{named}")
         return self
 
     @property
@@ -75,6 +76,12 @@ class Length(str):
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(strict=True, max_length=64)
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "format": "length"}
 
 
 class RewindPoint(Length):

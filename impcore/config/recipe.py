@@ -1,7 +1,7 @@
-"""A whole recipe: read from TOML, overridden key by key, checked, written back.
+"""A whole recipe: all its tables, checked together, written back, compared.
 
-Invariant: a `Config` that exists is valid, whichever way it was made, and `Config.to_toml` loads
-back as an equal one. Reading a recipe creates nothing on disk.
+Invariant: a `Config` that was validated, by `from_dict` or by pydantic, keeps every rule between
+its keys, and what `Config.to_toml` writes loads back as an equal one.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError, model_validator
 
-from impcore.config.faults import Fault, faults_of, unknown_key
+from impcore.config.faults import MAX_FAULTS, Fault, faults_of, unknown_key
 from impcore.config.rules import broken_rules
 from impcore.config.schedule import Schedule, schedule
 from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Train
 from impcore.errors import ConfigError
 
 _NO_RESULT_DEPENDS_ON = {"run.name", "run.out", "data.root", "train.checkpoint_every"}
-_TABLES: dict[str, type[Table]] = {
+TABLES: dict[str, type[Table]] = {
     "run": Run,
     "model": Model,
     "data": Data,
@@ -45,7 +45,7 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _rules(self) -> Config:
-        faults = broken_rules({name: getattr(self, name) for name in _TABLES})
+        faults = broken_rules({name: getattr(self, name) for name in TABLES})
         if faults:
             raise ValueError("\n".join(map(str, faults)))
         return self
@@ -53,20 +53,17 @@ class Config(Table):
     @classmethod
     def from_dict(cls, raw: Mapping[str, object]) -> Config:
         """The config of a parsed TOML document; ConfigError lists every fault, a line each."""
-        faults = [
-            Fault(key, value, unknown_key(key, _TABLES))
-            for key, value in raw.items()
-            if key not in _TABLES
-        ]
+        unknown = [key for key in raw if key not in TABLES][:MAX_FAULTS]
+        faults = [Fault(key, raw[key], unknown_key(key, TABLES)) for key in unknown]
         tables: dict[str, Table] = {}
-        for name, model in _TABLES.items():
+        for name, model in TABLES.items():
             try:
                 tables[name] = model.model_validate(raw.get(name, {}))
             except ValidationError as error:
-                faults += faults_of(name, error, _TABLES)
+                faults += faults_of(name, error, TABLES)
         faults += broken_rules(tables)
         if faults:
-            raise ConfigError("\n".join(map(str, faults)))
+            raise ConfigError("\n".join(map(str, faults[:MAX_FAULTS])))
         return cls.model_validate(tables)
 
     def schedule(self, steps_per_epoch: int) -> Schedule:

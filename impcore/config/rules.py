@@ -7,6 +7,7 @@ is reported once, and all at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from itertools import pairwise
 
 from impcore.config.faults import Fault
@@ -61,7 +62,7 @@ def _prune(prune: Prune) -> Iterator[Fault]:
         yield Fault("prune.densities", prune.densities, 'needs prune.schedule = "explicit"')
     if prune.rounds and prune.rate == 0:
         yield Fault("prune.rate", prune.rate, "should be above 0, as prune.rounds is")
-    if prune.schedule == "linear" and prune.rounds * prune.rate >= 1:
+    if prune.schedule == "linear" and prune.rounds * Fraction(repr(prune.rate)) >= 1:
         total = f"prune.rounds = {prune.rounds} of them prune everything"
         yield Fault("prune.rate", prune.rate, f"should be below {1 / prune.rounds:.6g}: {total}")
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from impcore.config.length import Length, RewindPoint
 
@@ -39,6 +40,11 @@ def _not_percent(length: Length) -> Length:
     if length.unit == "%":
         raise ValueError("should be epochs ('160ep') or steps ('5000it'), not a percentage")
     return length
+
+
+def _shown_as(default: str) -> FieldInfo:
+    """The default that the help shows for a key whose default depends on others."""
+    return cast(FieldInfo, Field(json_schema_extra={"default": default}))
 
 
 def _listed(value: object) -> object:
@@ -73,10 +79,10 @@ class Run(Table):
 
     experiment: Literal["imp"] = "imp"
     """The experiment: iterative magnitude pruning."""
-    name: Annotated[str, AfterValidator(_plain_name)] = "run"
-    """The run's name; the recipe's file name unless given."""
-    out: Annotated[PathText, AfterValidator(_no_parent)] = "runs/run"
-    """The run directory itself; runs/<name> unless given."""
+    name: Annotated[str, AfterValidator(_plain_name), _shown_as("<recipe>")] = "run"
+    """The run's name."""
+    out: Annotated[PathText, AfterValidator(_no_parent), _shown_as("runs/<name>")] = "runs/run"
+    """The run directory itself."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, data order and augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -169,7 +175,7 @@ class Prune(Table):
     score: Literal["magnitude"] = "magnitude"
     """What a weight is ranked by: its absolute value."""
     include: Patterns | None = None
-    """fnmatch patterns of parameter names to prune; weights of Linear and Conv layers unless given."""
+    """fnmatch patterns of what to prune; weights of Linear and Conv layers unless given."""
     exclude: Patterns | None = None
     """fnmatch patterns of parameter names never to prune."""
 
