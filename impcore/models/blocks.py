@@ -1,0 +1,59 @@
+"""How a model says what its blocks are: the parts whose share of magnitude an analysis follows.
+
+Invariant: patterns are fnmatch patterns on the parameter names of the *unwrapped* model, whatever
+wraps it; a model that does not say its blocks is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@runtime_checkable
+class HasBlocks(Protocol):
+    """A model class that names its blocks."""
+
+    def block_patterns(self, granularity: str) -> dict[str, list[str]]:
+        """Return block name → fnmatch patterns of parameter names, blocks in network order.
+
+        Blocks must not overlap; they need not cover the model. An unknown granularity is a
+        ValueError that lists the known ones.
+        """
+        ...
+
+
+def blocks_of(model: nn.Module, granularity: str = "stage") -> dict[str, list[str]]:
+    """Return the blocks of `model`: name → fnmatch patterns of parameter names.
+
+    A ResNet gives {"stage1": ["layer1.*"], ...} for "stage" and {"layer1.0": ["layer1.0.*"], ...}
+    for "block". DataParallel, DistributedDataParallel and torch.compile wrappers are looked
+    through: the patterns are for the names without "module." and "_orig_mod.".
+
+    Raises:
+        TypeError: the model's class has no `block_patterns` method (see `HasBlocks`).
+        ValueError: the model has no such granularity.
+    """
+    inner = _unwrap(model)
+    if not isinstance(inner, HasBlocks):
+        raise TypeError(
+            f"model: {type(inner).__name__} does not say what its blocks are; give the class a "
+            "method block_patterns(granularity) -> dict[str, list[str]], or pass the blocks "
+            'yourself, e.g. {"stage1": ["layer1.*"]}'
+        )
+    return inner.block_patterns(granularity)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    from torch.nn import DataParallel
+    from torch.nn.parallel import DistributedDataParallel
+
+    while True:
+        if isinstance(model, DataParallel | DistributedDataParallel):
+            model = model.module
+        elif (compiled := model._modules.get("_orig_mod")) is not None:
+            model = compiled
+        else:
+            return model
