@@ -1,0 +1,82 @@
+"""The data sets that the experiments train on, by name, and their batches on the device.
+
+Invariant: `DATASETS` is the only list of names, and importing this module does not import PyTorch,
+so a recipe's `data.name` can be checked before anything heavy is loaded. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from impcore.data.dataset import Dataset, Split
+    from impcore.data.loader import DeviceBatches
+
+__all__ = ["AUGMENTATIONS", "DATASETS", "Dataset", "DeviceBatches", "Split", "load"]
+
+AUGMENTATIONS = ("none", "crop", "flip_crop")
+"""What `DeviceBatches` can do to training images; "crop" is a random crop of the padded image."""
+
+_HOME = {
+    "Dataset": "impcore.data.dataset",
+    "DeviceBatches": "impcore.data.loader",
+    "Split": "impcore.data.dataset",
+}
+
+
+def _digits(root: Path | str | None) -> Dataset:
+    from impcore.data import digits
+
+    return digits.load()
+
+
+def _cifar10(root: Path | str | None) -> Dataset:
+    from impcore.data import cifar
+
+    return cifar.load(cifar.CIFAR10, root)
+
+
+def _cifar100(root: Path | str | None) -> Dataset:
+    from impcore.data import cifar
+
+    return cifar.load(cifar.CIFAR100, root)
+
+
+DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
+    "digits": _digits,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+}
+"""Name → loader, called with `root`. A new data set is one more entry."""
+
+
+def load(name: str, *, root: Path | str | None = None) -> Dataset:
+    """Read a data set into host memory.
+
+    Args:
+        name: a key of `DATASETS`.
+        root: the folder that holds the data set's own folder (cifar-10-batches-py,
+            cifar-100-python); None means the folder that $IMPCORE_DATA names. `digits` comes
+            with the package and needs none.
+
+    Raises:
+        DataError: unknown name; files missing (the message says which, where it looked, and how
+            to get them) or malformed (the message names the file and the fault).
+    """
+    if not isinstance(name, str) or name not in DATASETS:
+        from impcore.errors import DataError
+
+        near = difflib.get_close_matches(str(name), DATASETS, n=1)
+        hint = f" (nearest: {near[0]!r})" if near else ""
+        raise DataError(f"name: no data set {name!r}{hint}; valid: {', '.join(DATASETS)}")
+    return DATASETS[name](root)
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'impcore.data' has no attribute {name!r}")

@@ -1,0 +1,217 @@
+"""Batches of a split that live on the device: prepared once, shuffled and augmented there.
+
+Invariant: a training batch is a function of (seed, epoch, step) and the data alone. Starting at any
+step of any epoch gives the very bits that an uninterrupted pass gives, on every device.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from impcore.data import AUGMENTATIONS
+from impcore.data.dataset import Dataset, Split
+from impcore.data.pixels import HELD, HeldPixels, normalisation
+from impcore.errors import DataError
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """An epoch's random choices, on the device: int64 order [N], rows [N, H], columns [N, W].
+
+    Step s takes entries s * batch_size on of all three; rows and columns, None without
+    augmentation, index the padded image.
+    """
+
+    order: Tensor
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+
+
+class DeviceBatches:
+    """Batches (x [B, C, H, W] of `dtype`, y int64 [B]) of one split, on one device.
+
+    `augment="crop"` pads the raw image with zero pixels, as torchvision's RandomCrop does before
+    normalising, and takes a uniformly random window of the original size; "flip_crop" also
+    mirrors half of the images left to right (He et al. 2016, section 4.2). Both are one gather.
+
+    The images are held normalised in `dtype` if that takes at most half of the free memory of the
+    device, else raw as uint8 and normalised batch by batch, which is logged as a warning; `held`
+    says which ("normalised" or "raw"), and asking for one forces it. The bits are the same.
+
+    The last batch of an epoch is smaller where the batch size does not divide the images, and all
+    images are seen. A remainder of one image joins the batch before it, because BatchNorm cannot
+    train on a single value. `drop_last` drops any remainder instead.
+
+    Args:
+        split: the images; `dataset.train` as a rule.
+        dataset: gives mean, std, scale and the default `crop_padding`.
+        batch_size: at least 1.
+        device: where images are held and batches are made.
+        dtype: a floating type.
+        memory_format: torch.contiguous_format or torch.channels_last.
+        augment: one of `impcore.data.AUGMENTATIONS`; applies to `epoch`, never to `eval_batches`.
+        crop_padding: pixels; None takes the data set's.
+        seed: any integer.
+        drop_last: leave out an incomplete last batch.
+        held: "auto", "normalised" or "raw".
+
+    Raises:
+        DataError: the split is empty, or smaller than one batch with `drop_last`.
+        ValueError: another argument is not as above; the message names and quotes it.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        augment: str = "none",
+        crop_padding: int | None = None,
+        seed: int = 0,
+        drop_last: bool = False,
+        held: str = "auto",
+    ) -> None:
+        padding = dataset.crop_padding if crop_padding is None else crop_padding
+        _check_int("batch_size", batch_size, 1)
+        _check_int("crop_padding", padding, 0)
+        _check_int("seed", seed, None)
+        _check_name("augment", augment, AUGMENTATIONS)
+        _check_name("held", held, HELD)
+        if not dtype.is_floating_point:
+            raise ValueError(f"dtype: {dtype} is not a floating type")
+        if memory_format not in (torch.contiguous_format, torch.channels_last):
+            raise ValueError(f"memory_format: {memory_format}: contiguous_format or channels_last")
+        if len(split) == 0:
+            raise DataError("split: empty, there is nothing to make batches of")
+        if drop_last and len(split) < batch_size:
+            raise DataError(f"batch_size: {batch_size} and drop_last leave none of {len(split)}")
+        self.batch_size, self.augment, self.seed = batch_size, augment, seed
+        self.device = torch.device(device)
+        self._padding = padding if augment != "none" else 0
+        self._size = split.images.shape[2:]
+        self._count = len(split)
+        self._starts = _starts(self._count, batch_size, drop_last)
+        self._labels = split.labels.to(self.device)
+        self._pixels = HeldPixels(
+            split.images,
+            normalisation(dataset.mean, dataset.std, dataset.scale, dtype),
+            padding=self._padding,
+            device=self.device,
+            channels_last=memory_format == torch.channels_last,
+            held=held,
+        )
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of training batches in an epoch."""
+        return len(self._starts) - 1
+
+    @property
+    def held(self) -> str:
+        """How the images are held: "normalised" or "raw"."""
+        return self._pixels.held
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the training batches of `epoch` from `start_step` on, shuffled and augmented.
+
+        Args:
+            epoch: counted from 0; each has its own order and augmentation.
+            start_step: 0 to `steps_per_epoch` (which gives none): where a resumed run goes on.
+
+        Raises:
+            ValueError: either is no such integer.
+        """
+        _check_int("epoch", epoch, 0)
+        _check_int("start_step", start_step, 0)
+        if start_step > self.steps_per_epoch:
+            raise ValueError(
+                f"start_step: {start_step} is beyond the {self.steps_per_epoch} steps of an epoch"
+            )
+        return self._train(epoch, start_step)
+
+    def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return all images once, in the order of the split, without augmentation.
+
+        Args:
+            batch_size: at least 1; None takes that of training. The last batch may be smaller.
+
+        Raises:
+            ValueError: no such integer.
+        """
+        size = self.batch_size if batch_size is None else batch_size
+        _check_int("batch_size", size, 1)
+        return self._in_order(size)
+
+    def _train(self, epoch: int, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        draw = self._draw(epoch)
+        for step in range(start_step, self.steps_per_epoch):
+            part = slice(self._starts[step], self._starts[step + 1])
+            order = draw.order[part]
+            if draw.rows is None or draw.columns is None:
+                images = self._pixels.take(order)
+            else:
+                images = self._pixels.gather(order, draw.rows[part], draw.columns[part])
+            yield images, self._labels.index_select(0, order)
+
+    def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, self._count, size):
+            stop = min(start + size, self._count)
+            yield self._pixels.between(start, stop), self._labels[start:stop]
+
+    def _draw(self, epoch: int) -> _Draw:
+        """Draw on the CPU, whose generator gives the same numbers beside every device."""
+        key = hashlib.sha256(f"impcore batches {self.seed} {epoch}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+        order = self._send(torch.randperm(self._count, generator=generator))
+        if self.augment == "none":
+            return _Draw(order)
+        corners = torch.randint(2 * self._padding + 1, (2, self._count, 1), generator=generator)
+        row, column = self._send(corners)
+        rows, columns = (torch.arange(n, device=self.device) for n in self._size)
+        if self.augment == "flip_crop":
+            flip = self._send(torch.randint(2, (self._count, 1), generator=generator))
+            columns = torch.where(flip == 1, columns.flip(0), columns)
+        return _Draw(order, row + rows, column + columns)
+
+    def _send(self, drawn: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            return drawn.pin_memory().to(self.device, non_blocking=True)
+        return drawn.to(self.device)
+
+
+def _starts(count: int, batch_size: int, drop_last: bool) -> list[int]:
+    """Return where each batch begins, and where the last one ends."""
+    starts = list(range(0, count, batch_size))
+    rest = count - starts[-1]
+    if drop_last and rest < batch_size:
+        return starts
+    if rest == 1 and 1 < batch_size < count:
+        starts.pop()
+    return [*starts, count]
+
+
+def _check_int(field: str, value: object, least: int | None) -> None:
+    right = isinstance(value, int) and not isinstance(value, bool)
+    if not right or (least is not None and value < least):  # type: ignore[operator]
+        bound = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{field}: {value!r} is not an integer{bound}")
+
+
+def _check_name(field: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        near = difflib.get_close_matches(str(value), valid, n=1)
+        hint = f" (nearest: {near[0]!r})" if near else ""
+        raise ValueError(f"{field}: no {field} {value!r}{hint}; valid: {', '.join(valid)}")
