@@ -34,7 +34,7 @@ class _Draw:
 
 
 class DeviceBatches:
-    """Batches (x [B, C, H, W] of `dtype`, y int64 [B]) of one split, on one device.
+    """Batches (x [B, C, H, W] of `dtype`, y int64 [B]) of one split, on one device; all copies.
 
     `augment="crop"` pads the raw image with zero pixels, as torchvision's RandomCrop does before
     normalising, and takes a uniformly random window of the original size; "flip_crop" also
@@ -169,7 +169,7 @@ class DeviceBatches:
     def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, self._count, size):
             stop = min(start + size, self._count)
-            yield self._pixels.between(start, stop), self._labels[start:stop]
+            yield self._pixels.between(start, stop), self._labels[start:stop].clone()
 
     def _draw(self, epoch: int) -> _Draw:
         """Draw on the CPU, whose generator gives the same numbers beside every device."""

@@ -62,7 +62,8 @@ class HeldPixels:
 
     def between(self, start: int, stop: int) -> Tensor:
         """Return the images start..stop-1 unpadded, normalised: [stop - start, C, H, W]."""
-        return self._finish(self._inside()[start:stop].contiguous())
+        # A copy even where a view would do: whoever gets a batch may write into it.
+        return self._finish(self._inside()[start:stop].clone(memory_format=torch.contiguous_format))
 
     def gather(self, order: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Return windows of the images `order`, normalised: [B, C, H, W].
