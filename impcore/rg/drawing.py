@@ -1,0 +1,153 @@
+"""How the report's figures are drawn: one style, axes in percent, names taken literally, SVG.
+
+Invariant: the same figure gives the same bytes, whatever matplotlibrc the user has; no pyplot, no
+state left behind. A name is never read as a formula, and an SVG refers to nothing outside itself.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.style import context
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+REST = "rest"
+# [R] Fig. 2: blue is the first application of IMP, red the last.
+FIRST_TO_LAST = LinearSegmentedColormap.from_list("imp", ["#1f4fd8", "#8a3f9e", "#d7191c"])
+DISTINCT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a", "#5e3c99"]
+_WIDTH, _HEIGHT = 4.7, 3.4  # inches; at 9 points the text stays legible on a phone
+_STYLE = {
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#555555",
+    "grid.color": "#e2e2e2",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "impcore.rg",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The one style of all figures; what the user configured is back afterwards."""
+    with context(["default", _STYLE]), matplotlib.rc_context():
+        yield
+
+
+def svg(figure: Figure, prefix: str) -> str:
+    """The <svg> element of a figure, for inclusion in HTML; `prefix` makes its ids unique."""
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure)
+    with style():
+        figure.savefig(
+            buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        )
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]  # no XML declaration or doctype inside HTML
+    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # implied inside HTML
+    text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    return re.sub(r"[ \t]+\n", "\n", text).strip()
+
+
+def literal(name: str, limit: int = 26) -> str:
+    """A name as matplotlib shall draw it: one line, printable, no formula, not too long."""
+    plain = "".join(char if char.isprintable() else "\ufffd" for char in name)
+    short = plain if len(plain) <= limit else plain[: limit - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+def new_figure(extra: float = 0.0) -> tuple[Figure, Axes]:
+    """An empty figure with one axes; `extra` inches of height for long legends."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT + extra), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def round_colors(states: int) -> list[tuple[float, float, float, float]]:
+    """Blue for the first state to red for the last."""
+    return [FIRST_TO_LAST(n / max(states - 1, 1)) for n in range(states)]
+
+
+def block_colors(names: Sequence[str]) -> list[object]:
+    """Distinct colours for a few blocks, a sequence in depth for many; grey for the rest."""
+    blocks = [name for name in names if name != REST]
+    if len(blocks) <= len(DISTINCT):
+        palette: list[object] = list(DISTINCT)
+    else:
+        ramp = matplotlib.colormaps["viridis"]
+        palette = [ramp(0.92 * i / (len(blocks) - 1)) for i in range(len(blocks))]
+    colors = dict(zip(blocks, palette, strict=False))
+    return [colors.get(name, "#777777") for name in names]
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """A legend outside the axes, so that it hides no data however many blocks there are."""
+    # A leading underscore would hide the entry: matplotlib takes it for a private label.
+    labels = [literal(name, 18) for name in names]
+    labels = [f" {label}" if label.startswith("_") else label for label in labels]
+    columns = 4 if max(map(len, labels), default=0) <= 10 else 3 if len(labels) != 4 else 2
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(columns, len(labels)),
+        columnspacing=1.4,
+        handlelength=1.6,
+    )
+
+
+def pad(axes: Axes, values: npt.NDArray[np.float64], axis: str = "y") -> None:
+    """Room around the data, also where they are all the same."""
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = 0.08 * (high - low) or 0.01 * abs(high) or 1.0
+    setter = axes.set_ylim if axis == "y" else axes.set_xlim
+    setter(low - margin, high + margin)
+
+
+def percent_axis(axes: Axes, which: str, values: npt.NDArray[np.float64]) -> None:
+    """Limits and plain percent labels (50, 20, 10, …) on a logarithmic axis."""
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = 1.06 if high > low else 1.2
+    low, high = low / margin, high * margin
+    ticks = _log_ticks(low, high)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axis.set_minor_formatter(NullFormatter())
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1-2-5 ticks up to 100, decades alone where those are many, a linear few where too few."""
+    high = min(high, 100.0 * (1 + 1e-9))  # the margin beyond 100 % needs no tick
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1,)):
+        ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 9:
+            break
+    if len(ticks) < 3:
+        linear = MaxNLocator(4).tick_values(low, high)
+        ticks = [float(tick) for tick in linear if low <= tick <= high]
+    return ticks

@@ -1,0 +1,195 @@
+"""The report's figures, as matplotlib Figure objects.
+
+Invariant: a figure shows every state of the run that has a place on its axes; what it leaves out
+(a block at 0 on a logarithmic axis, "rest" far from the blocks) its caption or the tables say.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from impcore.rg.analysis import Analysis
+from impcore.rg.drawing import (
+    DISTINCT,
+    FIRST_TO_LAST,
+    REST,
+    block_colors,
+    legend_below,
+    literal,
+    new_figure,
+    pad,
+    percent_axis,
+    round_colors,
+    style,
+)
+from impcore.rg.run import Run
+
+RELEVANCE = {"relevant": "#b2182b", "irrelevant": "#2166ac", "marginal": "#666666"}
+_SHAPES = {"relevant": "^", "irrelevant": "v", "marginal": "o"}
+
+
+def accuracy(run: Run) -> Figure:
+    """Test accuracy against density; density falls from left to right, as pruning goes."""
+    with style():
+        figure, axes = new_figure()
+        density = 100 * run.density
+        percent = 100 * np.array([row.accuracy for row in run.rows])
+        axes.axhline(percent[0], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
+        axes.plot(density, percent, "-", color="#333333", zorder=2)
+        axes.scatter(density, percent, c=round_colors(len(percent)), s=26, zorder=3)
+        axes.set_xscale("log")
+        percent_axis(axes, "x", density)
+        axes.invert_xaxis()
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        pad(axes, percent)
+        axes.set(xlabel="density (% of weights remaining)", ylabel="test accuracy (%)")
+    return figure
+
+
+def flow(run: Run, analysis: Analysis) -> Figure:
+    """The observable of each block against the round; an eigenfunction is a straight line."""
+    shown = flow_columns(analysis)
+    names = [run.names[column] for column in shown]
+    with style():
+        figure, axes = new_figure(extra=0.2 * math.ceil(len(names) / 4))
+        shares = 100 * analysis.values[:, shown]
+        shares[shares == 0] = np.nan
+        handles = []
+        for share, name, color in zip(shares.T, names, block_colors(names), strict=True):
+            (line,) = axes.plot(
+                np.arange(len(share)),
+                share,
+                marker="o" if len(names) <= len(DISTINCT) + 1 else "",
+                color=color,
+                linestyle=(0, (3, 2)) if name == REST else "-",
+            )
+            handles.append(line)
+        axes.set_yscale("log")
+        percent_axis(axes, "y", shares[np.isfinite(shares)])
+        last = max(len(shares) - 1, 1)
+        axes.set_xlim(-0.04 * last, 1.04 * last)
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        what = "magnitude" if analysis.observable == "M" else "weights"
+        symbol = f"${analysis.observable}_i(n)$"
+        axes.set(xlabel="round n", ylabel=f"{symbol}, % of remaining {what}")
+        legend_below(figure, handles, names)
+    return figure
+
+
+def flow_columns(analysis: Analysis) -> list[int]:
+    """The columns that `flow` draws: all, or without "rest" where it would squeeze the blocks."""
+    everything = list(range(len(analysis.names)))
+    blocks = [i for i in everything if analysis.names[i] != REST]
+    if len(blocks) < 2 or len(blocks) == len(everything):
+        return everything
+    squeezed = _log_span(analysis.values[:, blocks]) < 0.4 * _log_span(analysis.values)
+    return blocks if squeezed else everything
+
+
+def _log_span(values: npt.NDArray[np.float64]) -> float:
+    positive = values[values > 0]
+    return float(np.log(positive.max() / positive.min())) if positive.size else 0.0
+
+
+def projection_blocks(analysis: Analysis) -> tuple[int, int] | None:
+    """Columns of the blocks with the largest and the smallest mean σ; the first two without σ.
+
+    None where there is no path to project: a single block, or fewer than two states.
+    """
+    columns = [i for i, name in enumerate(analysis.names) if name != REST]
+    if len(columns) < 2:
+        columns = list(range(len(analysis.names)))
+    if len(columns) < 2 or len(analysis.values) < 2:
+        return None
+    means = {}
+    for i in columns:
+        index = analysis.index(analysis.names[i])
+        if analysis.eigen is not None and index is not None:
+            means[i] = float(analysis.eigen.sigma_mean[index])
+    if len(means) < 2:
+        return columns[0], columns[1]
+    ranked = sorted(means, key=lambda i: (-means[i], i))
+    return ranked[0], ranked[-1]
+
+
+def projection(run: Run, analysis: Analysis, pair: tuple[int, int]) -> Figure:
+    """[R] Fig. 2: the flow projected on two of the observables, blue to red."""
+    with style():
+        figure, axes = new_figure()
+        x, y = (100 * analysis.values[:, column] for column in pair)
+        axes.plot(x, y, "-", color="#bbbbbb", linewidth=1, zorder=2)
+        points = axes.scatter(
+            x,
+            y,
+            c=np.arange(len(x)),
+            cmap=FIRST_TO_LAST,
+            norm=BoundaryNorm(np.arange(len(x) + 1) - 0.5, FIRST_TO_LAST.N),
+            s=34,
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=3,
+        )
+        _round_bar(figure, axes, points, len(x))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5))
+        pad(axes, y)
+        pad(axes, x, "x")
+        symbol = f"${analysis.observable}_i$"
+        axes.set_xlabel(f"{symbol}, i = {literal(run.names[pair[0]])} (%)")
+        axes.set_ylabel(f"{symbol}, i = {literal(run.names[pair[1]])} (%)")
+    return figure
+
+
+def sigma(analysis: Analysis) -> Figure:
+    """Mean σ of each block: thick bar ± SEM, thin bar the t-interval, colour the relevance."""
+    result = analysis.eigen
+    if result is None:
+        raise ValueError(f"{analysis.observable} has no σ to draw: {analysis.reason}")
+    with style():
+        extra = max(0.0, 0.24 * (len(result.names) - 8))
+        figure, axes = new_figure(extra=extra)
+        axes.axvline(0, color="#555555", linewidth=0.9)
+        rows = zip(
+            result.sigma_mean,
+            result.sigma_sem,
+            result.sigma_low,
+            result.sigma_high,
+            result.relevance,
+            strict=True,
+        )
+        for place, (mean, sem, low, high, verdict) in enumerate(rows):
+            color = RELEVANCE[verdict]
+            axes.plot([low, high], [place, place], "-", color=color, linewidth=1.1)
+            axes.plot([mean - sem, mean + sem], [place] * 2, color=color, lw=6, alpha=0.4)
+            axes.plot(mean, place, _SHAPES[verdict], color=color, ms=6.5)
+        axes.set_yticks(range(len(result.names)), [literal(name) for name in result.names])
+        axes.set_ylim(len(result.names) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+        axes.set_xlabel(f"$\\sigma_i$ of ${analysis.observable}_i$")
+        shown = [verdict for verdict in RELEVANCE if verdict in result.relevance]
+        handles = [
+            Line2D([], [], color=RELEVANCE[v], marker=_SHAPES[v], ls="none", ms=7) for v in shown
+        ]
+        legend_below(figure, handles, shown)
+    return figure
+
+
+def _round_bar(figure: Figure, axes: Axes, points: PathCollection, states: int) -> None:
+    bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=28)
+    bar.set_label("round n (blue: first, red: last)")
+    bar.set_ticks(list(range(0, states, math.ceil(states / 8))))
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(length=2)
+    bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set_rasterized(False)  # else a bitmap: not crisp, and not inline

@@ -1,0 +1,108 @@
+"""Write sigma.csv: every λ and σ of a run, one row per observable, block and step.
+
+Invariant: the file stands alone. Floats are written with the digits that restore them exactly, so
+that within an observable Σ_block value · lambda = 1 at every round, from this file alone.
+
+Columns:
+    observable        M (share of remaining magnitude) or P (share of remaining weights)
+    block             name; "rest" is what the blocks do not cover
+    round             n: the step goes from state n to state n+1
+    remaining_before, remaining_after    weights at states n and n+1
+    density_before, density_after        the same over the total
+    c                 remaining_before / remaining_after
+    value             the observable at state n
+    lambda, sigma     value at state n+1 over value at n; log_c of it
+    sigma_mean, sigma_sem, sigma_low, sigma_high, sigma_endpoint, lambda_mean, lambda_sem, relevance
+                      of the block over all steps, repeated on each of its rows; low and high bound
+                      the 95 % t-interval over the steps
+
+What is not defined is "nan". Where a block collapses lambda is 0 and sigma -inf; from then on value
+is 0, lambda is nan (count the product as 0), and relevance is "collapsed". A run whose c or λ has
+no value (fewer than two states, say) gives the header alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping
+
+from impcore.rg.analysis import Analysis
+from impcore.rg.run import Run
+
+SUMMARY = (
+    "sigma_mean",
+    "sigma_sem",
+    "sigma_low",
+    "sigma_high",
+    "sigma_endpoint",
+    "lambda_mean",
+    "lambda_sem",
+)
+COLUMNS = (
+    "observable",
+    "block",
+    "round",
+    "remaining_before",
+    "remaining_after",
+    "density_before",
+    "density_after",
+    "c",
+    "value",
+    "lambda",
+    "sigma",
+    *SUMMARY,
+    "relevance",
+)
+
+
+def render(run: Run, analyses: Mapping[str, Analysis]) -> bytes:
+    """The file's content, UTF-8, lines ended by a newline."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for analysis in analyses.values():
+        for column in range(len(run.names)):
+            writer.writerows(_block_rows(run, analysis, column))
+    return text.getvalue().encode("utf-8")
+
+
+def _block_rows(run: Run, analysis: Analysis, column: int) -> Iterator[list[str]]:
+    if analysis.eigen is None:
+        return
+    name = run.names[column]
+    summary = _summary(analysis, name)
+    for n in range(len(analysis.lam)):
+        floats = (
+            run.density[n],
+            run.density[n + 1],
+            analysis.eigen.c[n],
+            analysis.values[n, column],
+            analysis.lam[n, column],
+            analysis.sigma[n, column],
+        )
+        counts = (n, run.remaining[n], run.remaining[n + 1])
+        yield [
+            analysis.observable,
+            name,
+            *(str(int(count)) for count in counts),
+            *(repr(float(value)) for value in floats),
+            *summary,
+        ]
+
+
+def _summary(analysis: Analysis, name: str) -> list[str]:
+    index, result = analysis.index(name), analysis.eigen
+    if index is None or result is None:
+        return [repr(math.nan)] * len(SUMMARY) + ["collapsed"]
+    vectors = (
+        result.sigma_mean,
+        result.sigma_sem,
+        result.sigma_low,
+        result.sigma_high,
+        result.sigma_endpoint,
+        result.lam_mean,
+        result.lam_sem,
+    )
+    return [repr(float(vector[index])) for vector in vectors] + [result.relevance[index]]
