@@ -1,0 +1,47 @@
+"""Experiments: rounds, rewinding, training, run directory, tickets.
+
+`run` is what the command line calls. Importing this module does not import PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from impcore.config import Config
+    from impcore.imp.ticket import Ticket
+
+__all__ = ["Ticket", "run"]
+
+
+def run(config: Config, *, force_resume: bool = False) -> int:
+    """Run the experiment that `config` names, or go on with it, and return the exit code.
+
+    0 done; 130 or 143 if SIGINT or SIGTERM stopped it, its state saved. Running it again resumes:
+    the result has the bytes of a run that never stopped. `force_resume` goes on although config,
+    data, code or versions have changed, and marks the run "not bit-exact".
+
+    Raises an ImpcoreError for everything else that is wrong; what was saved stays.
+    """
+    from impcore.imp.determinism import deterministic
+    from impcore.imp.registry import EXPERIMENTS
+    from impcore.imp.signals import Stopped, watch
+    from impcore.imp.view import View
+
+    view = View()
+    with watch() as stop, deterministic(config.run.threads):
+        try:
+            EXPERIMENTS[config.run.experiment](
+                config, stop=stop, view=view, force_resume=force_resume
+            )
+        except Stopped as stopped:
+            view.note(f"{stopped}; run the same command again to go on")
+            return stopped.exit_code
+    return 0
+
+
+def __getattr__(name: str) -> object:
+    if name == "Ticket":
+        return importlib.import_module("impcore.imp.ticket").Ticket
+    raise AttributeError(f"module 'impcore.imp' has no attribute {name!r}")

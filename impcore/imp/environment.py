@@ -1,0 +1,92 @@
+"""What a run's bits depend on besides its state, and what to do when that has changed.
+
+Invariant: a run is resumed only under the identity it was saved with, or when forced to; forced,
+it carries a mark that it is no longer bit-exact for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import impcore
+from impcore import ops
+from impcore.config import Config
+from impcore.errors import ConfigError
+
+_PACKAGE = Path(impcore.__file__).parent
+_CODE = (".py", ".so", ".pyd", ".dylib")
+_NO_RESULT_DEPENDS_ON = ("rg/", "cli.py", "imp/view.py")
+
+
+@cache
+def code_fingerprint() -> str:
+    """SHA-256 (hex) of impcore's sources and compiled modules, names included.
+
+    The analysis, the command line and the view are left out: a run's state does not depend on them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for p in _PACKAGE.rglob("*") if p.suffix in _CODE):
+        name = path.relative_to(_PACKAGE).as_posix()
+        if not name.startswith(_NO_RESULT_DEPENDS_ON):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """SHA-256 (hex) of a model's structure and its current weights and buffers."""
+    digest = hashlib.sha256(str(model).encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def identity(config: Config, model: nn.Module, data: str, device: torch.device) -> dict[str, Any]:
+    """All that the bits of a run depend on, as JSON: config, model, data, code, versions, device.
+
+    `model` is freshly built, so that its fingerprint covers initialisation; `data` is the data
+    set's fingerprint.
+    """
+    cuda = device.type == "cuda"
+    return {
+        "config": config.model_dump(mode="json"),
+        "model": model_fingerprint(model),
+        "data": data,
+        "code": f"impcore {impcore.__version__} {code_fingerprint()}",
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "backends": ", ".join(ops.backends()),
+    }
+
+
+def diff(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`key: saved -> now` for everything in which two identities differ; [] if they agree."""
+    keys = sorted({*saved, *now} - {"config"})
+    return config_diff(saved, now) + [
+        f"{key}: {saved.get(key)} -> {now.get(key)}"
+        for key in keys
+        if saved.get(key) != now.get(key)
+    ]
+
+
+def config_diff(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`key: saved -> now` for every key of the config that can change a result."""
+    try:
+        return Config.from_dict(saved["config"]).diff(Config.from_dict(now["config"]))
+    except ConfigError as error:
+        return [f"config: the saved one is not valid here: {error}"]

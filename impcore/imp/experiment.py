@@ -1,0 +1,77 @@
+"""The experiment `imp` around its rounds: claim the directory, resume or start, report.
+
+Invariant: nothing is created before data and model have been made, and nothing in a directory is
+changed before it is known that this run may go on in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from impcore.config import Config
+from impcore.errors import CheckpointError
+from impcore.imp import atomic, environment, lab
+from impcore.imp.checkpoint import Checkpoints, State
+from impcore.imp.rounds import Rounds
+from impcore.imp.run_directory import RunDirectory
+from impcore.imp.signals import Stop
+from impcore.imp.view import View
+
+
+def imp(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
+    """Run iterative magnitude pruning to its end in `config.run.out`, from wherever that is.
+
+    Raises ConfigError, DataError, RunDirectoryError or CheckpointError before anything is changed,
+    and Stopped after saving.
+    """
+    made = lab.build(config)
+    with RunDirectory(Path(config.run.out)) as directory:
+        checkpoints = Checkpoints(directory.checkpoints, view.warn)
+        rounds = Rounds(made, directory, checkpoints, stop, view)
+        saved = checkpoints.load()
+        if saved is None:
+            view.note(f"{directory.path}: {rounds.describe()}")
+        else:
+            _resume(rounds, saved, made.identity, force_resume, view)
+        if rounds.progress.done:
+            view.note(f"{directory.path}: this run is finished; its report is written again")
+        else:
+            atomic.write(directory.config, config.to_toml().encode())
+            with view:
+                rounds.run()
+        _report(directory, view)
+
+
+def _resume(
+    rounds: Rounds, saved: State, identity: Mapping[str, Any], force: bool, view: View
+) -> None:
+    """Take up `saved`. Raises CheckpointError if going on would not be bit-exact, unless forced.
+
+    Of a finished run only the config must be the same, as nothing is computed any more.
+    """
+    done = saved.content["state"]["progress"]["done"]
+    compare = environment.config_diff if done else environment.diff
+    changes = "".join(f"\n  {line}" for line in compare(saved.content["identity"], identity))
+    if changes and not force:
+        raise CheckpointError(
+            f"this run was started under something else (saved -> now):{changes}\n"
+            "change it back, choose another --run.out, or resume with --force_resume, which marks "
+            'the run "not bit-exact"'
+        )
+    rounds.load_state(saved)
+    progress = rounds.progress
+    if done:
+        return
+    if changes:
+        view.warn(f'resumed by force, the run is marked "not bit-exact" (saved -> now):{changes}')
+        progress.bit_exact = False
+    view.note(f"resuming in round {progress.round} at step {progress.step}")
+
+
+def _report(directory: RunDirectory, view: View) -> None:
+    from impcore.rg import report
+
+    path = report.write(directory.path)
+    view.note(f"report: {path.resolve()}")

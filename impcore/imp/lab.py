@@ -1,0 +1,130 @@
+"""Everything a run works with, made from its config: data, model, masks, flow, lengths, counts.
+
+Invariant: making a lab touches no file but the data set's and the given weights; a fault of the
+recipe that only data or model can show (a length, a schedule that runs out of weights, missing
+files) is raised here, before the run directory exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from impcore import Flow, Masks, data, models
+from impcore.config import Config, Schedule
+from impcore.data import Dataset, DeviceBatches
+from impcore.errors import ConfigError
+from impcore.imp import determinism, environment, schedule
+from impcore.imp.learning_rate import LearningRate
+from impcore.imp.tasks import TASKS, Task
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a run works with; the tensors in it are the run's state, the rest never changes."""
+
+    config: Config
+    device: torch.device
+    model: nn.Module
+    masks: Masks
+    flow: Flow
+    task: Task
+    train: DeviceBatches
+    test: DeviceBatches
+    steps: Schedule
+    rate: LearningRate
+    counts: list[int]
+    """Weights alive in each trained state n = 0 ... rounds."""
+    identity: dict[str, Any]
+    """What the run's bits depend on; see `environment.identity`."""
+
+
+def build(config: Config) -> Lab:
+    """Load the data, build and seed the model. Raises ConfigError or DataError."""
+    device = _device(config.run.device)
+    dataset = data.load(config.data.name, root=config.data.root)
+    model = _model(config, dataset)
+    memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    train = DeviceBatches(
+        dataset.train,
+        dataset,
+        batch_size=config.train.batch_size,
+        device=device,
+        memory_format=memory_format,
+        augment=config.data.augment,
+        seed=config.run.seed,
+    )
+    test = DeviceBatches(
+        dataset.test,
+        dataset,
+        batch_size=config.train.eval_batch_size,
+        device=device,
+        memory_format=memory_format,
+    )
+    steps = config.schedule(train.steps_per_epoch)
+    identity = environment.identity(config, model, dataset.fingerprint, device)
+    model.to(device=device, memory_format=memory_format)
+    masks = Masks(model, include=config.prune.include, exclude=config.prune.exclude)
+    counts = schedule.remaining(
+        masks.total,
+        config.prune.schedule,
+        config.prune.rounds,
+        config.prune.rate,
+        config.prune.densities,
+    )
+    blocks = models.blocks_of(model, granularity=config.analysis.granularity)
+    return Lab(
+        config=config,
+        device=device,
+        model=model,
+        masks=masks,
+        flow=Flow(masks, blocks=blocks),
+        task=TASKS["classification"],
+        train=train,
+        test=test,
+        steps=steps,
+        rate=LearningRate(config.train.lr, steps.milestones, config.train.gamma, steps.warmup),
+        counts=counts,
+        identity=identity,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "run.device: 'cuda', but PyTorch sees no CUDA device; should be 'auto' or 'cpu' here"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _model(config: Config, dataset: Dataset) -> nn.Module:
+    determinism.seed_all(config.run.seed)
+    model = models.build(
+        config.model.arch,
+        stem=config.model.stem,
+        num_classes=dataset.num_classes,
+        in_channels=dataset.train.images.shape[1],
+    )
+    if config.model.path is not None:
+        _load_weights(model, Path(config.model.path))
+    return model
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(
+            f"model.path: {path}: {error}; should be a safetensors file with the state dict of "
+            "this architecture"
+        ) from error

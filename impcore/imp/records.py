@@ -1,0 +1,57 @@
+"""What a run leaves for its readers: rounds.jsonl and flow.npz.
+
+Invariant: both are rewritten whole and atomically from the run's state, so a resumed run ends in
+the same bytes as one that never stopped: all of flow.npz, and every key of rounds.jsonl except
+`seconds`, the one thing in a run that a clock decides.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from impcore.imp import atomic
+
+Row = Mapping[str, Any]
+
+
+def write_rounds(path: Path, rows: Sequence[Row]) -> None:
+    """One JSON object a line; a number that is not finite becomes null, as JSON has none."""
+    lines = (json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False) for row in rows)
+    atomic.write(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_flow(
+    path: Path,
+    M: NDArray[np.float64],
+    P: NDArray[np.float64],
+    names: Sequence[str],
+    remaining: Sequence[int],
+    theta: str,
+) -> None:
+    """The flow as flow.npz: M, P float64 [states, blocks], names [blocks], remaining [states].
+
+    `theta` says which weights M was measured on. NumPy writes no time into the archive, so the
+    same flow gives the same bytes.
+    """
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        M=np.asarray(M, dtype=np.float64),
+        P=np.asarray(P, dtype=np.float64),
+        names=np.asarray(list(names), dtype=np.str_),
+        remaining=np.asarray(list(remaining), dtype=np.int64),
+        theta=np.asarray(theta, dtype=np.str_),
+    )
+    atomic.write(path, buffer.getvalue())
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,298 @@
+"""Iterative magnitude pruning: train, measure, prune, rewind; R prunes, R + 1 trained states.
+
+Invariant: the run is a function of its state (`Rounds.state`): saved at a step boundary and taken
+up again, it goes through the same bits as if it had never stopped. What is between the end of one
+training and the start of the next (score, ticket, prune, rewind, records) is done again from the
+checkpoint at its beginning if it is cut short, and writes the same bytes.
+
+M(n) is measured on the trained weights of round n under mask n, before the next prune, by the
+prune's own pass (the last state's by a pass of its own). With `analysis.theta = "rewound"` it is
+measured on the weights that round n starts from, under mask n: for n = 0 on the first rewind
+point, under the full mask; later on the point just rewound to. P(n) is the same either way.
+
+Every round sees the same order of samples, and starts with the same random state: both are keyed
+by `run.seed`, as in open_lth, not by the round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import impcore
+from impcore.errors import CheckpointError, ConfigError, NonFiniteError
+from impcore.imp import determinism, invariants, optimizers, records, rewinding, training, tree
+from impcore.imp.checkpoint import Checkpoints, State
+from impcore.imp.evaluation import Score, evaluate
+from impcore.imp.lab import Lab
+from impcore.imp.run_directory import RunDirectory
+from impcore.imp.signals import Stop
+from impcore.imp.ticket import Ticket
+from impcore.imp.view import View
+
+
+@dataclass
+class Progress:
+    """Where a run is: `step` steps into the training of `round`, with `rows` behind it."""
+
+    round: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    """Wall-clock seconds of this round so far, over all sessions; never part of a result."""
+    bit_exact: bool = True
+    """False for good once the run has been resumed by force under another identity."""
+    done: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Rounds:
+    """One run of the experiment `imp`, from its newest checkpoint to its end."""
+
+    def __init__(
+        self, lab: Lab, directory: RunDirectory, checkpoints: Checkpoints, stop: Stop, view: View
+    ) -> None:
+        self._lab, self._directory, self._checkpoints = lab, directory, checkpoints
+        self._stop, self._view = stop, view
+        self._weights = lab.config.rewind.kind == "weights"
+        self._trained = lab.config.analysis.theta == "trained"
+        self._point: rewinding.Point = {}
+        self._loss = torch.zeros((), dtype=torch.float64, device=lab.device)
+        self._optimizer = self._fresh_optimizer()
+        self._since = monotonic()
+        self.progress = Progress()
+
+    def load_state(self, saved: State) -> None:
+        """Take up a saved state. Raises CheckpointError if it does not fit the model."""
+        lab = self._lab
+        state = tree.join(saved.content["state"], saved.tensors)
+        try:
+            lab.masks.load_state_dict(state["masks"])
+            rewinding.restore(lab.model, state["model"])
+            lab.flow.load_state_dict(state["flow"])
+            optimizers.load_state(self._optimizer, state["optimizer"])
+            self._point = {
+                name: torch.empty_like(tensor).copy_(state["point"][name])
+                for name, tensor in lab.model.state_dict().items()
+                if state["point"]
+            }
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint does not fit this model: {error}") from error
+        self._loss.copy_(state["loss"])
+        determinism.restore(state["random"], lab.device)
+        self.progress = Progress(**state["progress"])
+
+    def run(self) -> None:
+        """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
+        self._since = monotonic()
+        self._view.open(self._steps_left(), self._lab.steps.steps_per_epoch)
+        if self._checkpoints.empty:
+            self._begin(0)
+        while not self.progress.done:
+            self._train()
+            self._finish()
+
+    def describe(self) -> str:
+        """The run in a line."""
+        lab, config = self._lab, self._lab.config
+        return (
+            f"{config.model.arch} on {config.data.name}, {lab.masks.total:,} prunable weights, "
+            f"{config.prune.rounds} rounds to {lab.counts[-1] / lab.counts[0]:.2%}, "
+            f"{lab.steps.total} steps a training, on {lab.device}"
+        )
+
+    def write_records(self) -> None:
+        """Write rounds.jsonl and flow.npz for the rounds that are behind."""
+        rows, flow = self.progress.rows, self._lab.flow
+        records.write_rounds(self._directory.rounds, rows)
+        if rows:
+            records.write_flow(
+                self._directory.flow,
+                flow.M[: len(rows)],
+                flow.P[: len(rows)],
+                flow.names,
+                [row["remaining"] for row in rows],
+                self._lab.config.analysis.theta,
+            )
+
+    def _begin(self, round_number: int) -> None:
+        """Stand at the start of a round's training, and save that."""
+        start, _ = self._span(round_number)
+        self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
+        self._since = monotonic()
+        self._loss.zero_()
+        determinism.seed_all(self._lab.config.run.seed)
+        self._take_first_point()
+        self._save()
+
+    def _train(self) -> None:
+        lab, progress = self._lab, self.progress
+        start, end = self._span(progress.round)
+        self._view.begin(
+            progress.round, lab.config.prune.rounds, lab.masks.density, start=start, end=end
+        )
+        for step, loss in training.steps(
+            lab.model,
+            self._optimizer,
+            lab.train,
+            lab.task,
+            self._rate,
+            start=progress.step,
+            end=end,
+            amp=lab.config.train.amp,
+        ):
+            progress.step = step
+            self._view.step(step, loss)
+            self._count_loss(step, end, loss)
+            self._take_first_point()
+            if self._stop.signum is not None or step == end or self._checkpoint_due(step):
+                self._save()
+            self._stop.check()
+
+    def _finish(self) -> None:
+        """Everything between the end of a training and the start of the next one."""
+        lab, progress = self._lab, self.progress
+        train = lab.config.train
+        score = evaluate(
+            lab.model,
+            lab.test,
+            lab.task,
+            self._stop,
+            batch_size=train.eval_batch_size,
+            amp=train.amp,
+        )
+        row = self._row(score)
+        self._ticket(row).save(self._directory.ticket(progress.round))
+        last = progress.round == lab.config.prune.rounds
+        if not last:
+            self._prune()
+        elif self._trained:
+            lab.flow.record()
+        progress.rows.append(row)
+        self.write_records()
+        self._view.row(row, lab.config.prune.rounds)
+        if last:
+            progress.done = True
+            self._save()
+        else:
+            self._begin(progress.round + 1)
+
+    def _prune(self) -> None:
+        """Prune to the next count, rewind, and check both."""
+        lab = self._lab
+        target = lab.counts[self.progress.round + 1]
+        count = lab.masks.remaining - target
+        if count < 1:
+            raise ConfigError(
+                f"prune: {lab.masks.remaining} weights are alive and the schedule now asks for "
+                f"{target} after the next prune; it must ask for fewer"
+            )
+        before = lab.masks.state_dict()
+        if not self._weights:
+            self._point = rewinding.capture(lab.model)
+        impcore.prune_global(lab.model, count=count, flow=lab.flow if self._trained else None)
+        if self._weights:
+            rewinding.rewind_model(lab.model, lab.masks, self._point)
+        self._optimizer = self._fresh_optimizer()
+        invariants.check_prune(
+            lab.model, lab.masks, before=before, remaining=target, point=self._point
+        )
+        invariants.check_fresh(self._optimizer, lab.model)
+        if not self._trained:
+            lab.flow.record()
+
+    def _take_first_point(self) -> None:
+        """Take the first rewind point when its step has been reached."""
+        lab, progress = self._lab, self.progress
+        wanted = rewinding.capture_step(lab.config.rewind, lab.steps)
+        if self._point or progress.round > 0 or progress.step != wanted:
+            return
+        self._point = rewinding.capture(lab.model)
+        if not self._trained:
+            lab.flow.record()
+
+    def _count_loss(self, step: int, end: int, loss: Tensor) -> None:
+        """Sum the losses of the current epoch; at its end, stop a training that has diverged."""
+        per_epoch = self._lab.steps.steps_per_epoch
+        if (step - 1) % per_epoch == 0:
+            self._loss.zero_()
+        self._loss += loss
+        if (step % per_epoch == 0 or step == end) and bool(self._loss.isnan()):
+            raise NonFiniteError(
+                f"train: the loss of round {self.progress.round} became NaN before step {step}; "
+                f"train.lr = {self._lab.config.train.lr} may be too high"
+            )
+
+    def _row(self, score: Score) -> dict[str, Any]:
+        lab, progress = self._lab, self.progress
+        start, end = self._span(progress.round)
+        per_epoch = lab.steps.steps_per_epoch
+        counted = min((end - 1) % per_epoch + 1, end - start)
+        return {
+            "round": progress.round,
+            "density": lab.masks.density,
+            "remaining": lab.masks.remaining,
+            "total": lab.masks.total,
+            "accuracy": score.accuracy,
+            "loss": score.loss,
+            "train_loss": self._loss.item() / counted,
+            "steps": end - start,
+            "epochs": (end - start) / per_epoch,
+            "seconds": round(self._clock(), 3),
+            "mask_hash": lab.masks.hash,
+            "bit_exact": progress.bit_exact,
+        }
+
+    def _ticket(self, row: dict[str, Any]) -> Ticket:
+        lab = self._lab
+        keys = ("round", "density", "remaining", "total", "mask_hash", "bit_exact")
+        provenance = {key: row[key] for key in keys} | {
+            "config": lab.config.fingerprint(),
+            "arch": lab.config.model.arch,
+            "data": lab.config.data.name,
+            "rewind": lab.config.rewind.kind,
+            "versions": {"impcore": impcore.__version__, "torch": str(torch.__version__)},
+        }
+        return Ticket(lab.masks.state_dict(), self._point, provenance)
+
+    def _save(self) -> None:
+        lab, progress = self._lab, self.progress
+        progress.seconds, self._since = self._clock(), monotonic()
+        state = {
+            "progress": asdict(progress),
+            "model": lab.model.state_dict(),
+            "masks": lab.masks.state_dict(),
+            "flow": lab.flow.state_dict(),
+            "point": self._point,
+            "optimizer": self._optimizer.state_dict(),
+            "loss": self._loss,
+            "random": determinism.capture(lab.device),
+        }
+        content, tensors = tree.split(state, "state")
+        self._checkpoints.save({"identity": lab.identity, "state": content}, tensors)
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        train = self._lab.config.train
+        return optimizers.OPTIMIZERS[train.optimizer](self._lab.model, self._lab.masks, train)
+
+    def _rate(self, step: int) -> float:
+        """Beyond the schedule's end (fine-tuning) its last value."""
+        return self._lab.rate.at(min(step, self._lab.steps.total - 1))
+
+    def _span(self, round_number: int) -> tuple[int, int]:
+        return rewinding.span(self._lab.config.rewind, self._lab.steps, round_number)
+
+    def _checkpoint_due(self, step: int) -> bool:
+        return step % self._lab.steps.checkpoint_every == 0
+
+    def _clock(self) -> float:
+        return self.progress.seconds + monotonic() - self._since
+
+    def _steps_left(self) -> int:
+        progress = self.progress
+        spans = [self._span(n) for n in range(progress.round, self._lab.config.prune.rounds + 1)]
+        left = sum(end - start for start, end in spans)
+        return 0 if progress.done else left - (progress.step - spans[0][0])

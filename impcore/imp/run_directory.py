@@ -1,0 +1,106 @@
+"""A run directory: made, locked against a second run, and refused if it is something else.
+
+Invariant: whoever holds a `RunDirectory` is its only user. A run that does not get the lock, or
+finds a directory that is not a run's, changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from impcore.errors import RunDirectoryError
+from impcore.imp import atomic
+
+_LOCK = ".lock"
+_SUBDIRECTORIES = ("checkpoint", "tickets")
+
+
+class RunDirectory:
+    """The claimed directory of one run; a context manager that gives the lock back.
+
+    Raises RunDirectoryError if `path` is not a directory, is not empty and not a run's, is in use
+    by another run, or cannot be made. The lock is the kernel's (flock): it ends with the process,
+    however that ends, so there is no stale lock and no process id to misread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            _refuse_foreign(path)
+            path.mkdir(parents=True, exist_ok=True)
+            self._descriptor = _lock(path)
+            for name in _SUBDIRECTORIES:
+                (path / name).mkdir(exist_ok=True)
+            for directory in (path, *(path / name for name in _SUBDIRECTORIES)):
+                atomic.remove_temporaries(directory)
+            atomic.sync_directory(path)
+        except OSError as error:
+            raise RunDirectoryError(f"run.out: {path}: {error.strerror}") from error
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the two newest complete states are."""
+        return self.path / "checkpoint"
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, every default written out."""
+        return self.path / "config.toml"
+
+    @property
+    def rounds(self) -> Path:
+        """One JSON row a trained state."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def flow(self) -> Path:
+        """The flow of M and P over the trained states."""
+        return self.path / "flow.npz"
+
+    def ticket(self, round_number: int) -> Path:
+        """The ticket of the trained state `round_number`."""
+        return self.path / "tickets" / f"round_{round_number:02d}.safetensors"
+
+
+def _refuse_foreign(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunDirectoryError(f"run.out: {path} is a file; should be a directory, or not exist")
+    names = {entry.name for entry in path.iterdir()}
+    if names and _LOCK not in names and not {"config.toml", "checkpoint"} <= names:
+        raise RunDirectoryError(
+            f"run.out: {path} is not empty and not a run directory (it holds "
+            f"{', '.join(sorted(names)[:3])}); choose another with --run.out"
+        )
+
+
+def _lock(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path / _LOCK, flags, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise RunDirectoryError(
+                f"run.out: {path} is in use by another run; wait for it, or choose another "
+                "directory with --run.out"
+            ) from error
+        raise
+    return descriptor

@@ -1,0 +1,110 @@
+"""One safetensors file with a checksum over every byte: the container of tickets and checkpoints.
+
+Invariant: `unpack` returns what `pack` was given, or raises. The file's only metadata entry is
+`impcore: "<kind> sha256:<64 hex digits> <JSON>"`; the digest covers the whole file with its own 64
+digits read as zeros. No pickle, and nothing in a file is ever used as a path.
+
+(safetensors checks offsets and sizes but not bit flips; and it writes several metadata entries in
+no fixed order, so there is exactly one.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+_BLANK = b"0" * 64
+_HEADER_LIMIT = 64 * 2**20
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+Content = dict[str, Any]
+
+
+class SealError(ValueError):
+    """The bytes are not a sealed file of the wanted kind, or are damaged; the message says how."""
+
+
+def pack(kind: str, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> list[bytes]:
+    """The pieces of a sealed file, in order, for `atomic.write`.
+
+    `content` is JSON (finite numbers only); tensors may be on any device and in any layout, and
+    are stored contiguous. The same input gives the same bytes.
+    """
+    plain = {
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
+    }
+    text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    data = save_safetensors(plain, {"impcore": f"{kind} sha256:{_BLANK.decode()} {text}"})
+    start = data.index(b"sha256:" + _BLANK) + len(b"sha256:")
+    view = memoryview(data)
+    digest = hashlib.sha256(view).hexdigest().encode()
+    return [bytes(view[:start]), digest, view[start + 64 :]]  # type: ignore[list-item]
+
+
+def unpack(kind: str, data: bytes) -> tuple[Content, dict[str, torch.Tensor]]:
+    """The content and the tensors (on the CPU) of a sealed file's bytes. Raises SealError."""
+    header_end = _header_end(data)
+    start = _digest_start(kind, data, header_end)
+    view = memoryview(data)
+    sha256 = hashlib.sha256(view[:start])
+    sha256.update(_BLANK)
+    sha256.update(view[start + 64 :])
+    written = bytes(view[start : start + 64])
+    if sha256.hexdigest().encode() != written:
+        raise SealError(f"damaged: its SHA-256 is not the {written[:12]!r}... it was sealed with")
+    try:
+        header = json.loads(data[8:header_end], object_pairs_hook=_no_duplicates)
+        text = header["__metadata__"]["impcore"].split(" ", 2)[2]
+        content = json.loads(text, object_pairs_hook=_no_duplicates)
+        tensors = load_safetensors(data)
+    except (SafetensorError, ValueError, KeyError, IndexError, RecursionError) as error:
+        raise SealError(f"not a sealed file of kind {kind!r}: {error}") from error
+    if not isinstance(content, dict):
+        raise SealError(f"not a sealed file of kind {kind!r}: its content is not a JSON object")
+    return content, tensors
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a regular file. Raises SealError if it is anything else, or unreadable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | _NO_FOLLOW)
+    except OSError as error:
+        raise SealError(f"cannot be read ({error.strerror}); should be a regular file") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SealError("not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def _header_end(data: bytes) -> int:
+    if len(data) < 8:
+        raise SealError(f"truncated: {len(data)} bytes are less than a header")
+    length = int.from_bytes(data[:8], "little")
+    if length > min(len(data) - 8, _HEADER_LIMIT):
+        raise SealError(f"its header claims {length} bytes; the file has {len(data)}")
+    return 8 + length
+
+
+def _digest_start(kind: str, data: bytes, header_end: int) -> int:
+    prefix = f'"impcore":"{kind} sha256:'.encode()
+    start = data.find(prefix, 8, header_end) + len(prefix)
+    if start < len(prefix) or start + 64 > header_end:
+        raise SealError(f"not a sealed file of kind {kind!r}")
+    return start
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> Content:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a JSON key occurs twice")
+    return content

@@ -1,0 +1,154 @@
+"""A ticket: a mask and the weights to rewind to, in one safetensors file.
+
+Invariant: a `Ticket` that exists is consistent (every mask has a tensor of its name and as many
+bits, its padding is 0, the counts agree), and loading one that is damaged or wrong in any way
+raises before anything is changed. No pickle; nothing in a ticket is used as a path.
+"""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from impcore.errors import TicketError
+from impcore.imp import atomic, sealed
+
+if TYPE_CHECKING:
+    from impcore import Masks
+
+_KIND = "impcore-ticket-1"
+_MASK, _REWIND = "mask/", "rewind/"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The subnetwork that one round trained, as it was before that training.
+
+    Attributes:
+        masks: parameter name -> uint8 [ceil(numel / 8)]: the mask's bits in logical (contiguous)
+            order, least significant first, 1 = alive, padding 0; as `Masks.state_dict()` has it.
+        rewind: state-dict name -> tensor: the whole state to start from, weights unmasked, buffers
+            included.
+        provenance: JSON values: where the ticket is from. `remaining` and `total`, if there, are
+            checked against the masks.
+
+    Raises:
+        TicketError: a mask without a tensor, of the wrong size, or with padding bits set; or
+            counts that do not agree.
+    """
+
+    masks: Mapping[str, Tensor]
+    rewind: Mapping[str, Tensor]
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name, packed in self.masks.items():
+            _check_mask(name, packed, self.rewind)
+        for key, count in (("remaining", self.remaining), ("total", self.total)):
+            claimed = self.provenance.get(key, count)
+            if claimed != count:
+                raise TicketError(f"{key}: the provenance says {claimed!r}, the masks hold {count}")
+
+    @property
+    def remaining(self) -> int:
+        """The number of alive weights."""
+        return sum(_ones(packed) for packed in self.masks.values())
+
+    @property
+    def total(self) -> int:
+        """The number of prunable weights."""
+        return sum(self.rewind[name].numel() for name in self.masks)
+
+    def save(self, path: Path | str) -> None:
+        """Write the ticket atomically; the same ticket gives the same bytes."""
+        tensors = {_MASK + name: packed for name, packed in self.masks.items()}
+        tensors |= {_REWIND + name: tensor for name, tensor in self.rewind.items()}
+        pieces = sealed.pack(_KIND, {"provenance": dict(self.provenance)}, tensors)
+        atomic.write(Path(path), pieces)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Ticket:
+        """Read a ticket. Raises TicketError, naming the file, for anything but a whole one."""
+        try:
+            content, tensors = sealed.unpack(_KIND, sealed.read(Path(path)))
+            provenance = content.get("provenance")
+            if not isinstance(provenance, dict):
+                raise TicketError("it has no provenance")
+            masks = _named(tensors, _MASK)
+            rewind = _named(tensors, _REWIND)
+            if len(masks) + len(rewind) != len(tensors):
+                raise TicketError("it holds tensors that are neither masks nor rewind weights")
+            return cls(masks, rewind, provenance)
+        except (sealed.SealError, TicketError) as error:
+            raise TicketError(f"{path}: not a whole ticket: {error}") from error
+
+    def apply(self, model: nn.Module) -> Masks:
+        """Give `model` the rewind state under the mask; returns its new live Masks.
+
+        Raises TicketError if the model's state dict has other names, shapes or dtypes, or if a
+        masked name is not a prunable parameter of it; the model is then unchanged.
+        """
+        from impcore import Masks, masks_of
+        from impcore.imp.rewinding import rewind_model
+
+        _check_fits(model, self.rewind)
+        prunable = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+        missing = sorted(set(self.masks) - set(prunable.values()))
+        if missing:
+            raise TicketError(f"{missing[0]}: not a trainable parameter of the model")
+        before = masks_of(model)
+        masks = Masks(model, include=[glob.escape(name) for name in self.masks])
+        if set(masks.names) != set(self.masks):
+            masks.release()
+            del before
+            differ = sorted(set(masks.names) ^ set(self.masks))
+            raise TicketError(f"{differ[0]}: not a prunable parameter of the model")
+        masks.load_state_dict(dict(self.masks))
+        rewind_model(model, masks, self.rewind)
+        return masks
+
+
+def _check_mask(name: str, packed: Tensor, rewind: Mapping[str, Tensor]) -> None:
+    if name not in rewind:
+        raise TicketError(f"{name}: has a mask but no rewind weights")
+    numel = rewind[name].numel()
+    wanted = (math.ceil(numel / 8),)
+    if packed.dtype != torch.uint8 or tuple(packed.shape) != wanted:
+        raise TicketError(
+            f"{name}: its mask is {packed.dtype} {tuple(packed.shape)}; {numel} weights need "
+            f"torch.uint8 {wanted}"
+        )
+    if numel % 8 and int(packed[-1]) >> (numel % 8):
+        raise TicketError(f"{name}: its mask has bits set beyond its {numel} weights")
+
+
+def _ones(packed: Tensor) -> int:
+    table = torch.tensor([value.bit_count() for value in range(256)], device=packed.device)
+    return int((torch.bincount(packed.int(), minlength=256) * table).sum())
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = len(prefix)
+    return {name[start:]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _check_fits(model: nn.Module, rewind: Mapping[str, Tensor]) -> None:
+    state = model.state_dict()
+    differ = sorted(set(state) ^ set(rewind))
+    if differ:
+        side = "the ticket lacks it" if differ[0] in state else "the model lacks it"
+        raise TicketError(f"{differ[0]}: {side} ({len(differ)} names differ in all)")
+    for name, tensor in state.items():
+        found = rewind[name]
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
+            raise TicketError(
+                f"{name}: the ticket has {found.dtype} {tuple(found.shape)}, the model "
+                f"{tensor.dtype} {tuple(tensor.shape)}"
+            )

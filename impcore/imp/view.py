@@ -1,0 +1,111 @@
+"""What a person sees of a run: a live line on a terminal, plain lines anywhere else.
+
+Invariant: the view decides nothing, and reads the device only when it redraws (a few times a
+second on a terminal, every half minute elsewhere), so watching a run does not slow it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from torch import Tensor
+
+_LIVE_SECONDS = 0.5
+_PLAIN_SECONDS = 30.0
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class View:
+    """Lines about a run on standard output, warnings on standard error.
+
+    A context manager that takes the live line away at its end.
+    """
+
+    def __init__(self, console: Console | None = None, errors: Console | None = None) -> None:
+        plain = {"highlight": False, "soft_wrap": True, "markup": False}
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._errors = errors or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._options: dict[str, Any] = plain
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._every = _LIVE_SECONDS if self._live else _PLAIN_SECONDS
+        self._progress: Progress | None = None
+        self._started = self._drawn = time.monotonic()
+        self._left = self._done = 0
+        self._steps_per_epoch = 1
+        self._where = self._last = ""
+        self._start = self._end = 0
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._print(self._console, text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning, on standard error."""
+        self._print(self._errors, f"warning: {text}", style="bold red")
+
+    def open(self, steps_left: int, steps_per_epoch: int) -> None:
+        """Start the clock of a run that has `steps_left` training steps to go."""
+        self._left, self._done, self._steps_per_epoch = steps_left, 0, steps_per_epoch
+        self._started = self._drawn = time.monotonic()
+        if self._live:
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+            self._progress = Progress(*columns, console=self._console, transient=True)
+            self._progress.add_task("", total=max(1, steps_left))
+            self._progress.start()
+
+    def begin(self, round_number: int, rounds: int, density: float, start: int, end: int) -> None:
+        """Say which training begins: steps `start` to `end` of round `round_number`."""
+        self._where = f"round {round_number}/{rounds}  density {density:.1%}"
+        self._start, self._end = start, end
+
+    def step(self, step: int, loss: Tensor) -> None:
+        """Count a training step; redraw if it is time, and only then read `loss`."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._drawn < self._every and self._done > 1:
+            return
+        self._drawn = now
+        done = step - self._start
+        epochs = f"{done / self._steps_per_epoch:.1f}"
+        whole = f"{(self._end - self._start) / self._steps_per_epoch:.1f}"
+        text = f"{self._where}  epoch {epochs}/{whole}  loss {loss.item():.4f}"
+        text += f"{self._last}  ETA {duration(self.eta(now))}"
+        if self._progress is None:
+            self.note(text)
+        else:
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=self._done, description=text)
+
+    def eta(self, now: float) -> float:
+        """Seconds to the end, from the mean pace so far (evaluation and saving included)."""
+        return (now - self._started) / max(1, self._done) * (self._left - self._done)
+
+    def row(self, row: Mapping[str, Any], rounds: int) -> None:
+        """Print a finished round."""
+        self._last = f"  last accuracy {row['accuracy']:.2%}"
+        self.note(
+            f"round {row['round']:>{len(str(rounds))}}/{rounds}  density {row['density']:7.2%}  "
+            f"accuracy {row['accuracy']:.2%}  loss {row['loss']:.4f}  "
+            f"{row['remaining']:,} weights  {row['seconds']:.1f} s"
+        )
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _print(self, console: Console, text: str, style: str | None = None) -> None:
+        console.print(text, style=style, **self._options)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from impcore.errors import RunDirectoryError
+from impcore.imp import atomic
+from impcore.imp.run_directory import RunDirectory
+
+
+def listing(path: Path) -> dict[str, tuple[int, int]]:
+    """Every path below with its modification time and size, links not followed."""
+    return {
+        str(p.relative_to(path)): (p.lstat().st_mtime_ns, p.lstat().st_size)
+        for p in [path, *path.rglob("*")]
+    }
+
+
+def test_makes_its_directories_and_can_be_claimed_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with RunDirectory(tmp_path / "a" / "run") as directory:
+            assert directory.checkpoints.is_dir()
+            assert directory.ticket(3).parent.is_dir()
+    assert directory.ticket(3).name == "round_03.safetensors"
+    assert directory.ticket(123).name == "round_123.safetensors"
+
+
+@pytest.mark.parametrize("in_another_process", [False, True])
+def test_a_second_run_is_refused_and_touches_nothing(
+    tmp_path: Path, in_another_process: bool
+) -> None:
+    out = tmp_path / "run"
+    with RunDirectory(out) as directory:
+        atomic.temporary_of(directory.rounds).write_bytes(b"half")
+        before = listing(out)
+        if in_another_process:
+            script = f"""
+                from pathlib import Path
+                from impcore.imp.run_directory import RunDirectory
+                RunDirectory(Path({str(out)!r}))
+            """
+            ended = subprocess.run(
+                [sys.executable, "-c", textwrap.dedent(script)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == 1
+            assert "in use by another run" in ended.stderr
+        else:
+            with pytest.raises(RunDirectoryError, match="in use by another run"):
+                RunDirectory(out)
+        assert listing(out) == before
+    with RunDirectory(out):
+        assert not atomic.temporary_of(directory.rounds).exists()
+
+
+def test_the_lock_ends_with_a_killed_process(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    script = f"""
+        import time
+        from pathlib import Path
+        from impcore.imp.run_directory import RunDirectory
+        with RunDirectory(Path({str(out)!r})):
+            print("held", flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunDirectoryError, match="in use"):
+            RunDirectory(out)
+        holder.kill()
+        holder.wait()
+    assert holder.returncode == -9
+    with RunDirectory(out):
+        pass
+
+
+@pytest.mark.parametrize("names", [["notes.txt"], ["config.toml"], ["checkpoint"], [".git"]])
+def test_a_directory_of_something_else_is_refused_untouched(
+    tmp_path: Path, names: list[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"mine")
+    before = listing(tmp_path)
+    with pytest.raises(RunDirectoryError, match="not a run directory") as refused:
+        RunDirectory(tmp_path)
+    assert names[0] in str(refused.value)
+    assert listing(tmp_path) == before
+
+
+def test_a_copied_run_without_its_lock_file_is_a_run(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"")
+    (tmp_path / "checkpoint").mkdir()
+    with RunDirectory(tmp_path):
+        pass
+
+
+def test_an_empty_directory_is_taken_and_a_file_is_not(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path):
+        pass
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(RunDirectoryError, match="is a file"):
+        RunDirectory(tmp_path / "file")
+    with pytest.raises(RunDirectoryError, match=r"run\.out"):
+        RunDirectory(tmp_path / "file" / "run")
+
+
+def test_a_lock_file_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    os.symlink(elsewhere, run / ".lock")
+    with pytest.raises(RunDirectoryError, match=r"run\.out"):
+        RunDirectory(run)
+    assert elsewhere.read_bytes() == b"mine"

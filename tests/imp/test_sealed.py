@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+
+from impcore.imp import sealed
+
+KIND = "test-1"
+
+
+def example() -> bytes:
+    tensors = {
+        "w": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+        "half": torch.tensor([1.5, -0.0, float("inf")], dtype=torch.bfloat16),
+        "bits": torch.tensor([1, 255], dtype=torch.uint8),
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 4),
+    }
+    return b"".join(sealed.pack(KIND, {"a": [1, 0.1, None], "b": "x sha256:y"}, tensors))
+
+
+def test_gives_back_what_was_packed() -> None:
+    content, tensors = sealed.unpack(KIND, example())
+    assert content == {"a": [1, 0.1, None], "b": "x sha256:y"}
+    assert tensors["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert tensors["half"].view(torch.int16).tolist() == [0x3FC0, -0x8000, 0x7F80]
+    assert tensors["scalar"].shape == ()
+    assert tensors["empty"].shape == (0, 4)
+
+
+def test_any_layout_and_shared_memory_are_stored_contiguous() -> None:
+    w = torch.randn(2, 3, 4, 5)
+    laid = {"a": w, "b": w.to(memory_format=torch.channels_last), "c": w.transpose(0, 1), "d": w}
+    _, tensors = sealed.unpack(KIND, b"".join(sealed.pack(KIND, {}, laid)))
+    for name, tensor in laid.items():
+        assert tensors[name].is_contiguous()
+        assert torch.equal(tensors[name], tensor)
+
+
+def test_the_same_content_gives_the_same_bytes() -> None:
+    assert example() == example()
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_every_flipped_bit_is_refused(data: st.DataObject) -> None:
+    damaged = bytearray(example())
+    bit = data.draw(st.integers(0, 8 * len(damaged) - 1))
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(sealed.SealError):
+        sealed.unpack(KIND, bytes(damaged))
+
+
+def test_every_byte_is_covered() -> None:
+    whole = example()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x20
+        with pytest.raises(sealed.SealError):
+            sealed.unpack(KIND, bytes(damaged))
+
+
+def test_every_truncation_and_extension_is_refused() -> None:
+    whole = example()
+    for length in range(len(whole)):
+        with pytest.raises(sealed.SealError):
+            sealed.unpack(KIND, whole[:length])
+    for extra in (b"\0", b" ", whole):
+        with pytest.raises(sealed.SealError):
+            sealed.unpack(KIND, whole + extra)
+
+
+def test_control_safetensors_alone_takes_a_flipped_bit() -> None:
+    damaged = bytearray(example())
+    damaged[-1] ^= 1
+    load(bytes(damaged))
+    with pytest.raises(sealed.SealError, match="SHA-256"):
+        sealed.unpack(KIND, bytes(damaged))
+
+
+def test_another_kind_and_a_plain_safetensors_file_are_refused() -> None:
+    for data in (example().replace(b"test-1", b"test-2"), save({"w": torch.zeros(2)})):
+        with pytest.raises(sealed.SealError, match="kind 'test-1'"):
+            sealed.unpack(KIND, data)
+
+
+def _sealed_by_hand(header: bytes, body: bytes) -> bytes:
+    """A file with a right checksum and whatever header and body are given."""
+    import hashlib
+
+    data = len(header).to_bytes(8, "little") + header + body
+    return data.replace(b"0" * 64, hashlib.sha256(data).hexdigest().encode())
+
+
+def _header(tensors: str, content: str = "{}") -> bytes:
+    value = json.dumps(f"{KIND} sha256:{'0' * 64} {content}")
+    return f'{{"__metadata__":{{"impcore":{value}}}{tensors}}}'.encode()
+
+
+A = ',"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}'
+B = ',"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}'
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        (_header(A + B), bytes(6)),
+        (_header(A), bytes(9)),
+        (_header(A), bytes(3)),
+        (_header(A + A), bytes(4)),
+        (_header(A.replace("[4]", "[5]")), bytes(4)),
+        (_header(A.replace("[4]", "[99999999999999999999]")), bytes(4)),
+        (_header(A, "[" * 100_000), bytes(4)),
+        (_header(A, "[1]"), bytes(4)),
+        (_header(A, '{"a":1,"a":2}'), bytes(4)),
+        (_header(A, ""), bytes(4)),
+        (_header(A) + b"}", bytes(4)),
+    ],
+)
+def test_a_wrong_structure_is_refused_though_its_checksum_is_right(
+    header: bytes, body: bytes
+) -> None:
+    with pytest.raises(sealed.SealError):
+        sealed.unpack(KIND, _sealed_by_hand(header, body))
+
+
+def test_control_a_right_structure_sealed_by_hand_is_taken() -> None:
+    _, tensors = sealed.unpack(KIND, _sealed_by_hand(_header(A), b"abcd"))
+    assert tensors["a"].tolist() == list(b"abcd")
+
+
+@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**9, 65 * 2**20])
+def test_an_oversized_header_is_refused_without_reading_it(length: int) -> None:
+    data = length.to_bytes(8, "little") + example()[8:]
+    with pytest.raises(sealed.SealError, match=f"claims {length} bytes"):
+        sealed.unpack(KIND, data)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.write_bytes(example())
+    assert sealed.read(whole) == example()
+    (tmp_path / "link").symlink_to(whole)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "directory").mkdir()
+    for name in ("link", "fifo", "directory", "missing"):
+        with pytest.raises(sealed.SealError, match="regular file"):
+            sealed.read(tmp_path / name)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+import torch
+from rich.console import Console
+
+from impcore.imp.view import View, duration
+
+ROW = {
+    "round": 1,
+    "density": 0.8,
+    "accuracy": 0.95125,
+    "loss": 0.2,
+    "remaining": 12_345,
+    "seconds": 3.21,
+}
+
+
+class Screen:
+    def __init__(self, terminal: bool) -> None:
+        self.out, self.err = io.StringIO(), io.StringIO()
+        options = {"force_terminal": terminal, "width": 160, "color_system": None}
+        self.view = View(Console(file=self.out, **options), Console(file=self.err, **options))
+
+
+def watch(view: View, steps: int) -> None:
+    with view:
+        view.open(4 * steps, 10)
+        view.begin(1, 8, 0.8, 0, steps)
+        for step in range(1, steps + 1):
+            view.step(step, torch.tensor(0.25))
+        view.row(ROW, 8)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_shows_round_epoch_density_accuracy_and_eta(terminal: bool) -> None:
+    screen = Screen(terminal)
+    watch(screen.view, 20)
+    text = screen.out.getvalue()
+    for part in ("round 1/8", "density 80.0%", "epoch 0.1/2.0", "loss 0.2500", "ETA 0:00"):
+        assert part in text
+    assert "accuracy 95.12%" in text
+    assert "12,345 weights" in text
+    assert ("\x1b" in text) == terminal
+
+
+def test_plain_lines_are_few() -> None:
+    screen = Screen(False)
+    watch(screen.view, 2000)
+    assert len(screen.out.getvalue().splitlines()) == 2
+
+
+def test_the_device_is_read_only_to_draw() -> None:
+    class Loss:
+        reads = 0
+
+        def item(self) -> float:
+            self.reads += 1
+            return 0.0
+
+    screen, loss = Screen(True), Loss()
+    with screen.view as view:
+        view.open(5000, 10)
+        view.begin(0, 1, 1.0, 0, 5000)
+        started = time.monotonic()
+        for step in range(1, 5001):
+            view.step(step, loss)  # type: ignore[arg-type]
+        took = time.monotonic() - started
+    assert 1 <= loss.reads <= 2 + took / 0.5
+
+
+def test_warnings_go_to_standard_error_as_they_are() -> None:
+    screen = Screen(False)
+    screen.view.warn("a [b]file[/b] is damaged")
+    assert screen.err.getvalue() == "warning: a [b]file[/b] is damaged\n"
+    assert not screen.out.getvalue()
+
+
+def test_eta_is_the_mean_pace_times_what_is_left() -> None:
+    view = Screen(False).view
+    view.open(100, 10)
+    started = time.monotonic()
+    for step in range(25):
+        view.step(step + 1, torch.tensor(0.0))
+    assert view.eta(started + 50) == pytest.approx(150, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-3, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3723, "1:02:03")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
