@@ -125,8 +125,11 @@ def pad(axes: Axes, values: npt.NDArray[np.float64], axis: str = "y") -> None:
 
 
 def percent_axis(axes: Axes, which: str, values: npt.NDArray[np.float64]) -> None:
-    """Limits and plain percent labels (50, 20, 10, …) on a logarithmic axis."""
-    low, high = float(np.min(values)), float(np.max(values))
+    """Limits and plain percent labels (50, 20, 10, …) on a logarithmic axis; 0 has no place."""
+    positive = values[values > 0]
+    if positive.size == 0:
+        positive = np.array([1.0, 100.0])
+    low, high = float(np.min(positive)), float(np.max(positive))
     margin = 1.06 if high > low else 1.2
     low, high = low / margin, high * margin
     ticks = _log_ticks(low, high)

@@ -74,7 +74,7 @@ def flow(run: Run, analysis: Analysis) -> Figure:
             )
             handles.append(line)
         axes.set_yscale("log")
-        percent_axis(axes, "y", shares[np.isfinite(shares)])
+        percent_axis(axes, "y", shares)
         last = max(len(shares) - 1, 1)
         axes.set_xlim(-0.04 * last, 1.04 * last)
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))

@@ -140,7 +140,9 @@ def _check_shares(path: Path, key: str, shares: npt.NDArray[np.float64]) -> None
         if not (np.isfinite(row).all() and (row >= 0).all()):
             raise RunDirectoryError(f"{path}: {key} of state {state} is negative or not finite")
         if abs(row.sum() - 1) > _SUM_TOLERANCE:
-            raise RunDirectoryError(f"{path}: {key} of state {state} sums to {row.sum()!r}, not 1")
+            raise RunDirectoryError(
+                f"{path}: {key} of state {state} sums to {float(row.sum())!r}, not 1"
+            )
 
 
 def _check_agreement(run: Run) -> None:

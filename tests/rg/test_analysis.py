@@ -1,0 +1,64 @@
+"""Runs analysed whole: closure, collapsed blocks, and runs that have no σ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from impcore import rg
+
+from .conftest import geometric_counts
+
+
+def shares(*rows):
+    return np.array(rows, dtype=np.float64)
+
+
+def test_both_observables_are_those_of_eigen_and_close(make_run):
+    run = rg.load(make_run(9))
+    analyses = rg.analyse(run)
+    assert list(analyses) == ["M", "P"]
+    for name, values in (("M", run.M), ("P", run.P)):
+        direct = rg.eigen(values, run.remaining, names=run.names)
+        np.testing.assert_array_equal(analyses[name].sigma, direct.sigma)
+        assert analyses[name].eigen.relevance == direct.relevance
+        np.testing.assert_allclose(analyses[name].closure, 1, rtol=0, atol=1e-14)
+        assert not analyses[name].collapsed
+
+
+def test_a_collapsed_block_is_left_out_of_the_averages_and_named(make_run):
+    M = shares([0.5, 0.3, 0.2], [0.6, 0.4, 0.0], [0.7, 0.3, 0.0])
+    path = make_run(3, names=("a", "b", "c"), M=M, P=M)
+    analysis = rg.analyse(rg.load(path))["M"]
+    assert analysis.collapsed == {"c": 1}
+    assert analysis.eigen.names == ("a", "b")
+    assert analysis.index("c") is None
+    np.testing.assert_array_equal(analysis.lam[:, 2], [0, np.nan])
+    np.testing.assert_array_equal(analysis.sigma[:, 2], [-np.inf, np.nan])
+    np.testing.assert_allclose(analysis.closure, 1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "M", "reason"),
+    [
+        ([10], [[0.5, 0.5]], "The run has 1 trained state;"),
+        ([10, 10], [[0.5, 0.5]] * 2, "Round 0 and round 1 have 10 and 10 remaining weights"),
+        ([10, 0], [[0.5, 0.5]] * 2, "No weight remains"),
+        ([10, 5], [[1, 0], [0, 1]], "Every block collapses"),
+        ([10, 5], [[1 - 1e-320, 1e-320], [0.5, 0.5]], "ratios between successive rounds"),
+    ],
+)
+def test_a_run_without_sigma_says_why(make_run, counts, M, reason):
+    path = make_run(
+        names=("a", "b"), counts=np.array(counts, dtype=np.int64), M=shares(*M), P=shares(*M)
+    )
+    analysis = rg.analyse(rg.load(path))["M"]
+    assert analysis.eigen is None
+    assert reason in analysis.reason
+    assert analysis.lam.shape == (len(counts) - 1, 2)
+
+
+def test_no_state_at_all_is_no_error(make_run):
+    empty = np.empty((0, 2))
+    path = make_run(0, names=("a", "b"), M=empty, P=empty, counts=geometric_counts(1)[:0])
+    assert "0 trained states" in rg.analyse(rg.load(path))["P"].reason

@@ -1,0 +1,57 @@
+"""`python -m impcore.rg report`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from impcore.rg.__main__ import main
+
+
+def test_reports_every_run_and_names_the_bad_one(make_run, capsys, tmp_path):
+    good = make_run(3)
+    other = tmp_path / "other"
+    shutil.copytree(good, other)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    assert main(["report", str(good), str(bad), str(other)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == f"{good / 'report.html'}\n{other / 'report.html'}\n"
+    assert captured.err == f"error: {bad / 'config.toml'}: missing\n"
+    assert list(bad.iterdir()) == []
+    assert main(["report", str(good)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--help"], 0), (["report", "--help"], 0), ([], 2), (["report"], 2)]
+)
+def test_usage(arguments, status, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == status
+    captured = capsys.readouterr()
+    assert "RUN_DIR" in captured.out + captured.err or "COMMAND" in captured.out + captured.err
+
+
+def test_importing_the_analysis_loads_neither_torch_nor_matplotlib():
+    code = (
+        "import sys, impcore.rg; from impcore import rg; rg.eigen([[1, 2], [2, 1]], [2, 1]); "
+        "import impcore.rg.report; "
+        "print([m for m in ('torch', 'matplotlib', 'scipy.stats') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_report_imports_no_torch_and_no_pyplot(make_run):
+    code = (
+        "import sys; from impcore.rg.__main__ import main; status = main(['report', sys.argv[1]]); "
+        "print(status, [m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(make_run(3))], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"

@@ -1,0 +1,183 @@
+"""report.html: whole, self-contained, safe, the same every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from impcore import rg
+from impcore.errors import RunDirectoryError
+from impcore.rg import report
+
+HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">&"\'$\\frac{'
+HTML_TAGS = {"html", "head", "meta", "title", "style", "body", "section", "h1", "h2", "h3", "p"}
+HTML_TAGS |= {"dl", "dt", "dd", "div", "table", "thead", "tbody", "tr", "th", "td"}
+HTML_TAGS |= {"figure", "figcaption", "sub", "pre"}
+SVG_TAGS = {"svg", "defs", "path", "g", "use", "rect", "clippath"}
+
+
+class Reader(HTMLParser):
+    def __init__(self, markup):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.words = [], []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+def read(path):
+    return Reader(path.read_text(encoding="utf-8"))
+
+
+def assert_self_contained(reader):
+    assert {tag for tag, _ in reader.tags} <= HTML_TAGS | SVG_TAGS
+    for _, attributes in reader.tags:
+        for key, value in attributes.items():
+            assert not key.startswith("on")
+            assert key not in ("src", "srcset", "action", "href", "data")
+            if key == "xlink:href":
+                assert value.startswith("#")
+            for target in re.findall(r"url\(([^)]*)\)", value or ""):
+                assert target.startswith("#")
+            assert "//" not in (value or "")
+
+
+def test_a_report_has_all_its_parts_and_asks_the_network_for_nothing(make_run):
+    path = make_run(9)
+    assert report.write(path) == path / "report.html"
+    reader = read(path / "report.html")
+    assert_self_contained(reader)
+    style = re.search("<style>(.*?)</style>", (path / "report.html").read_text(), re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert sum(tag == "svg" for tag, _ in reader.tags) == 6
+    for part in ("Eigenvalues", "Figures", "Rounds", "What these numbers are", "Configuration"):
+        assert part in reader.text
+    for fact in ("16.78 %", "45,449", "95.40 %", 'arch = "resnet20"', "eq. 13", "not over seeds"):
+        assert fact in reader.text
+    assert np.__version__ in reader.text
+    assert "devicecpu" in reader.text  # recorded by every round, so by the run
+    assert (path / "sigma.csv").read_bytes().startswith(b"observable,block,round,")
+
+
+def test_ids_are_unique_in_the_document(make_run):
+    path = make_run(4)
+    ids = [
+        attributes["id"] for _, attributes in read(report.write(path)).tags if "id" in attributes
+    ]
+    assert ids
+    # matplotlib itself repeats no id within a figure; the prefixes keep figures apart
+    assert len(ids) == len(set(ids))
+
+
+def test_the_table_shows_what_eigen_found(make_run):
+    path = make_run(9)
+    text = read(report.write(path)).text
+    result = rg.analyse(rg.load(path))["M"].eigen
+    for mean, verdict in zip(result.sigma_mean, result.relevance, strict=True):
+        assert f"{mean:+.3f}"[:6].replace("-", "−") in text
+        assert verdict in text
+
+
+def test_hostile_names_are_words_not_markup(make_run):
+    path = make_run(
+        4, names=(HOSTILE, "b", "rest"), run_name=HOSTILE, extra={"device": HOSTILE, HOSTILE: 1}
+    )
+    (path / "config.toml").write_text(
+        f"# </pre>{HOSTILE}\n[run]\nname = '''{HOSTILE}'''\n", encoding="utf-8"
+    )
+    reader = read(report.write(path))
+    assert_self_contained(reader)
+    assert reader.text.count("<script>alert(1)</script>") >= 6
+
+
+def test_the_same_run_gives_the_same_bytes_in_another_process(make_run):
+    path = make_run(5)
+    first = report.write(path).read_bytes()
+    table = (path / "sigma.csv").read_bytes()
+    (path / "report.html").unlink()
+    environment = os.environ | {"PYTHONHASHSEED": "12345", "SOURCE_DATE_EPOCH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "impcore.rg", "report", str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{path / 'report.html'}\n"
+    assert (path / "report.html").read_bytes() == first
+    assert (path / "sigma.csv").read_bytes() == table
+
+
+@pytest.mark.parametrize("states", [0, 1])
+def test_a_run_too_short_for_sigma_says_so(make_run, states):
+    names = ("a", "rest")
+    shares = np.full((states, 2), 0.5)
+    path = make_run(states, names=names, M=shares, P=shares)
+    reader = read(report.write(path))
+    assert_self_contained(reader)
+    assert f"The run has {states} trained state" in reader.text
+    assert "need at least 2" in reader.text
+
+
+def test_two_states_show_sigma_without_an_uncertainty(make_run):
+    text = read(report.write(make_run(2))).text
+    assert "(1 step)" in text
+    assert "marginal" in text
+    assert "±" not in text.split("Figures")[0].replace("mean ± SEM", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "M", "said"),
+    [
+        (("a", "b"), [[0.5, 0.5], [1, 0], [1, 0]], "without averages: b at round 1"),
+        (("a", "b"), [[1, 0], [0, 1], [0.5, 0.5]], "Every block collapses"),
+        (("all",), [[1], [1], [1]], "marginal"),
+        (("rest",), [[1], [1], [1]], "marginal"),
+        (("a", "rest"), [[0.5, 0.5], [0.6, 0.4], [0.7, 0.3]], "exactly"),
+    ],
+)
+def test_odd_flows_get_an_honest_report(make_run, names, M, said):
+    shares = np.array(M, dtype=np.float64)
+    path = make_run(3, names=names, M=shares, P=shares)
+    reader = read(report.write(path))
+    assert_self_contained(reader)
+    assert said in reader.text
+
+
+def test_odd_rounds_get_a_report(make_run):
+    path = make_run(3, counts=np.array([10, 10, 10]), extra={"loss": None, "accuracy": 0})
+    text = read(report.write(path)).text
+    assert "Round 0 and round 1 have 10 and 10 remaining weights" in text
+    assert "not finite" in text
+    nothing = make_run(2, counts=np.array([10, 0]))
+    assert "No weight remains" in read(report.write(nothing)).text
+
+
+def test_nothing_is_replaced_when_the_run_is_broken(make_run):
+    path = make_run(3)
+    report.write(path)
+    before = [(path / name).read_bytes() for name in ("sigma.csv", "report.html")]
+    with open(path / "rounds.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"round": 3, "densi')
+    with pytest.raises(RunDirectoryError, match=r"rounds\.jsonl:4"):
+        report.write(path)
+    assert [(path / name).read_bytes() for name in ("sigma.csv", "report.html")] == before
