@@ -1,0 +1,133 @@
+// The only file that knows Python. Tensors come as addresses; impcore/ops checks them before.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "cpu/ops.h"
+
+namespace py = pybind11;
+using impcore::Bracket;
+using impcore::Chunk;
+using impcore::DType;
+
+namespace bound {
+
+using Addresses = std::vector<int64_t>;
+
+template <class T>
+T* pointer(int64_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// The arguments that every op over a plan begins with.
+struct PlanArgs {
+  int32_t dtype;
+  int64_t chunks;
+  int64_t num_chunks;
+};
+
+impcore::cpu::Weights weights_of(const PlanArgs& plan, const Addresses& pointers) {
+  return {static_cast<DType>(plan.dtype), pointer<const Chunk>(plan.chunks), plan.num_chunks,
+          pointers};
+}
+
+void topk_mask(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64_t mask_in,
+               int64_t mask_out, int64_t k, int64_t workspace, int64_t status, int64_t sums_before,
+               int64_t sums_after, std::optional<std::pair<uint32_t, uint32_t>> bracket,
+               int threads) {
+  const Bracket forced = bracket ? Bracket{bracket->first, bracket->second} : Bracket{0, 0};
+  impcore::cpu::topk_mask(weights_of(plan, weights), num_blocks, pointer<uint32_t>(mask_in),
+                          pointer<uint32_t>(mask_out), *pointer<int64_t>(k),
+                          pointer<void>(workspace), pointer<int64_t>(status),
+                          pointer<double>(sums_before), pointer<double>(sums_after),
+                          bracket ? &forced : nullptr, threads);
+}
+
+void commit(PlanArgs plan, const Addresses& weights, const Addresses& sources, int64_t mask,
+            int64_t mask_out, int64_t mask_words, int64_t status, int threads) {
+  impcore::cpu::commit(weights_of(plan, weights), sources, pointer<uint32_t>(mask),
+                       pointer<uint32_t>(mask_out), mask_words, pointer<int64_t>(status), threads);
+}
+
+void rewind(PlanArgs plan, const Addresses& weights, const Addresses& sources, int64_t mask,
+            int threads) {
+  impcore::cpu::rewind(weights_of(plan, weights), sources, pointer<uint32_t>(mask), threads);
+}
+
+void block_l1(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64_t mask,
+              int64_t partials, int64_t sums, int threads) {
+  impcore::cpu::block_l1(weights_of(plan, weights), num_blocks, pointer<uint32_t>(mask),
+                         pointer<double>(partials), pointer<double>(sums), threads);
+}
+
+void masked_sgd(int32_t dtype, const Addresses& weights, const Addresses& grads,
+                const Addresses& momenta, const Addresses& numels, const Addresses& words,
+                int64_t mask, double lr, double momentum, double dampening, double weight_decay,
+                bool nesterov, bool maximize, bool first, int64_t grad_scale, int threads) {
+  impcore::cpu::masked_sgd(
+      {static_cast<DType>(dtype), weights, grads, momenta, numels, words, pointer<uint32_t>(mask)},
+      {lr, momentum, dampening, weight_decay, nesterov, maximize, first,
+       pointer<const float>(grad_scale)},
+      threads);
+}
+
+}  // namespace bound
+
+PYBIND11_MODULE(_C, m) {
+  using bound::Addresses;
+  using bound::PlanArgs;
+  using bound::pointer;
+  using release = py::call_guard<py::gil_scoped_release>;
+  m.doc() = "The native kernels of impcore. Private: impcore.ops is the interface.";
+  m.attr("CHUNK_LENGTH") = impcore::kChunkLength;
+
+  py::class_<PlanArgs>(m, "PlanArgs").def(py::init([](int32_t dtype, int64_t chunks, int64_t n) {
+    return PlanArgs{dtype, chunks, n};
+  }));
+
+  m.def("isa", [] { return impcore::cpu::isa_name(); });
+  m.def("count_chunks", [](const Addresses& numels) {
+    return impcore::count_chunks(numels.data(), int64_t(numels.size()));
+  });
+  m.def("fill_chunks", [](const Addresses& numels, const Addresses& blocks, int64_t out) {
+    impcore::fill_chunks(numels.data(), blocks.data(), int64_t(numels.size()), pointer<Chunk>(out));
+  });
+  m.def("topk_mask_workspace", [](int64_t chunks, int64_t num_chunks) {
+    return impcore::cpu::topk_mask_workspace(pointer<const Chunk>(chunks), num_chunks);
+  });
+
+  m.def("topk_mask", bound::topk_mask, release());
+  m.def("commit", bound::commit, release());
+  m.def("rewind", bound::rewind, release());
+  m.def("block_l1", bound::block_l1, release());
+  m.def("masked_sgd", bound::masked_sgd, release());
+  m.def(
+      "pack",
+      [](int64_t bools, int64_t numel, int64_t words, int threads) {
+        impcore::cpu::pack(pointer<uint8_t>(bools), numel, pointer<uint32_t>(words), threads);
+      },
+      release());
+  m.def(
+      "unpack",
+      [](int64_t words, int64_t numel, int64_t bools, int threads) {
+        impcore::cpu::unpack(pointer<uint32_t>(words), numel, pointer<uint8_t>(bools), threads);
+      },
+      release());
+  m.def(
+      "count",
+      [](int64_t words, int64_t num_words, int threads) {
+        return impcore::cpu::count(pointer<uint32_t>(words), num_words, threads);
+      },
+      release());
+  m.def(
+      "permute",
+      [](int64_t from, int64_t to, const Addresses& shape, const Addresses& from_strides,
+         const Addresses& to_strides, int threads) {
+        impcore::cpu::permute(pointer<uint32_t>(from), pointer<uint32_t>(to), shape, from_strides,
+                              to_strides, threads);
+      },
+      release());
+}

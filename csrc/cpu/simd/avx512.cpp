@@ -1,0 +1,121 @@
+// The chunk loops in AVX-512: 16 lanes.
+#include "chunk_kernels.h"
+
+#if defined(IMPCORE_X86_SIMD)
+#include <immintrin.h>
+
+// From here on everything is compiled for AVX-512, templates at their instantiation included.
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi,bmi2,popcnt")
+
+#define IMPCORE_ISA avx512
+
+namespace impcore::cpu::avx512 {
+
+inline __m512i load_keys(const uint32_t* data) {
+  return _mm512_and_si512(_mm512_loadu_si512(data), _mm512_set1_epi32(int(kMaxKey)));
+}
+inline __m512i load_keys(const uint16_t* data) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
+  return _mm512_and_si512(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16),
+                          _mm512_set1_epi32(int(kMaxKey)));
+}
+
+struct Keys {
+  __m512i lo, hi;
+
+  template <class T>
+  static Keys load(const typename T::Bits* data) {
+    return Keys{load_keys(data), load_keys(data + 16)};
+  }
+  uint32_t below(uint32_t bound) const {
+    const __m512i b = _mm512_set1_epi32(int(bound));
+    return uint32_t(_mm512_cmplt_epu32_mask(lo, b)) | uint32_t(_mm512_cmplt_epu32_mask(hi, b))
+                                                          << 16;
+  }
+  uint32_t below_or_equal(uint32_t bound) const {
+    const __m512i b = _mm512_set1_epi32(int(bound));
+    return uint32_t(_mm512_cmple_epu32_mask(lo, b)) | uint32_t(_mm512_cmple_epu32_mask(hi, b))
+                                                          << 16;
+  }
+};
+
+inline __m512 magnitude(Float32, __m512i keys) { return _mm512_castsi512_ps(keys); }
+inline __m512 magnitude(BFloat16, __m512i keys) { return _mm512_castsi512_ps(keys); }
+inline __m512 magnitude(Float16, __m512i keys) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(keys, 16)));
+}
+
+struct Sums {
+  __m512d lane[2];
+
+  // Written out: an implicit constructor would not be compiled for AVX-512.
+  Sums() { lane[0] = lane[1] = _mm512_setzero_pd(); }
+
+  template <class T>
+  void add(const Keys& keys, uint32_t mask) {
+    add16(magnitude(T{}, keys.lo), mask & 0xffffu);
+    add16(magnitude(T{}, keys.hi), mask >> 16);
+  }
+  void add16(__m512 values, uint32_t mask) {
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(values));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(values, 1));
+    lane[0] = _mm512_mask_add_pd(lane[0], __mmask8(mask), lane[0], low);
+    lane[1] = _mm512_mask_add_pd(lane[1], __mmask8(mask >> 8), lane[1], high);
+  }
+  void store(double* out) const {
+    _mm512_storeu_pd(out, lane[0]);
+    _mm512_storeu_pd(out + 8, lane[1]);
+  }
+};
+
+inline __m512 load_floats(Float32, const uint32_t* data) {
+  return _mm512_castsi512_ps(_mm512_loadu_si512(data));
+}
+inline __m512 load_floats(BFloat16, const uint16_t* data) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+inline __m512 load_floats(Float16, const uint16_t* data) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(data)));
+}
+
+inline void store_floats(Float32, uint32_t* data, __m512 values, __mmask16 mask) {
+  _mm512_storeu_ps(data, _mm512_maskz_mov_ps(mask, values));
+}
+inline void store_floats(BFloat16, uint16_t* data, __m512 values, __mmask16 mask) {
+  const __m512i bits = _mm512_castps_si512(values);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 nan = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+  rounded = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+  const __m256i halves = _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(data), _mm256_maskz_mov_epi16(mask, halves));
+}
+inline void store_floats(Float16, uint16_t* data, __m512 values, __mmask16 mask) {
+  const __m256i halves = _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(data), _mm256_maskz_mov_epi16(mask, halves));
+}
+
+struct Floats {
+  __m512 lane;
+
+  static Floats all(float value) { return Floats{_mm512_set1_ps(value)}; }
+  template <class T>
+  static Floats load(const typename T::Bits* data) {
+    return Floats{load_floats(T{}, data)};
+  }
+  template <class T>
+  void store(typename T::Bits* data, uint32_t mask) const {
+    store_floats(T{}, data, lane, __mmask16(mask));
+  }
+};
+
+inline Floats operator+(Floats a, Floats b) { return Floats{_mm512_add_ps(a.lane, b.lane)}; }
+inline Floats operator-(Floats a, Floats b) { return Floats{_mm512_sub_ps(a.lane, b.lane)}; }
+inline Floats operator*(Floats a, Floats b) { return Floats{_mm512_mul_ps(a.lane, b.lane)}; }
+inline Floats operator/(Floats a, Floats b) { return Floats{_mm512_div_ps(a.lane, b.lane)}; }
+
+}  // namespace impcore::cpu::avx512
+
+#include "chunk_kernels.inc"
+#endif

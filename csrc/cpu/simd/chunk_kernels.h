@@ -1,0 +1,68 @@
+// The loops over one chunk, compiled once per instruction set and chosen once at run time.
+//
+// Invariant: every variant returns the same bits. Sums are kept in 16 double lanes (element e of
+// the chunk adds to lane e mod 16, in order) and folded by one fixed tree, so neither the vector
+// width nor the number of threads shows in a result.
+#pragma once
+
+#include <cstdint>
+
+#include "../../keys.h"
+#include "../../plan.h"
+
+// GCC compiles part of a file for another instruction set; elsewhere the portable loops serve.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define IMPCORE_X86_SIMD 1
+#endif
+
+namespace impcore::cpu {
+
+// Where a chunk's candidates (keys inside the bracket) go: fixed-size pages from a common pool,
+// linked per chunk. Overflow depends on the counts alone, never on the order of threads.
+struct CandidatePool {
+  static constexpr int32_t kPage = 256;
+  uint32_t* keys;     // [pages * kPage]
+  uint16_t* offsets;  // [pages * kPage] within the chunk
+  int32_t* next;      // [pages] following page of the same chunk, or -1
+  int32_t pages;
+  int32_t* used;  // pages handed out; may pass `pages`, which is the overflow flag
+};
+
+// What one scan of a chunk found.
+struct ChunkScan {
+  int64_t alive;
+  int64_t below;   // alive keys under the bracket: pruned for certain
+  int64_t inside;  // alive keys in the bracket: the candidates
+  int64_t non_finite;
+  double sum_before;   // sum of |theta| over the alive
+  double sum_after;    // over those kept for certain
+  int32_t first_page;  // -1: none
+};
+
+struct SgdScalars {
+  double lr, momentum, dampening, weight_decay;
+  bool nesterov, maximize, first;
+  const float* grad_scale;  // null: gradients are not scaled
+};
+
+struct ChunkKernels {
+  // Reads a chunk once: mask_out gets the keys above the bracket, the pool those inside it (unless
+  // it is null: then they are only counted).
+  void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,
+               Bracket bracket, CandidatePool* pool, ChunkScan* result);
+  // Sum of |theta| and count over the alive.
+  void (*block_l1)(const void* weights, const uint32_t* mask, int64_t length, double* sum,
+                   int64_t* count);
+  // weights <- mask ? source : +0; source may be weights itself.
+  void (*select)(void* weights, const void* source, const uint32_t* mask, int64_t length);
+  // One step of SGD; where the mask (null: all ones) is 0, weight and momentum become +0.
+  void (*sgd)(void* weights, const void* grads, void* momentum, const uint32_t* mask,
+              int64_t length, const SgdScalars& scalars);
+};
+
+// The kernels of the instruction set in use (IMPCORE_ISA, or the best one this CPU has).
+// float64 has `sgd` alone: masks are for float32, bfloat16 and float16.
+const ChunkKernels& chunk_kernels(DType dtype);
+const char* isa_name();
+
+}  // namespace impcore::cpu

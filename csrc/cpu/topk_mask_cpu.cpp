@@ -1,0 +1,387 @@
+// Exact global magnitude selection: sample, bracket, one full read, a small exact finish.
+//
+// Every stage runs over the plan's chunks in parallel and writes to its chunk's own record, so the
+// mask and the sums depend on nothing but the weights. csrc/README.md explains the stages.
+#include <algorithm>
+#include <cstring>
+
+#include "ops.h"
+
+namespace impcore::cpu {
+
+namespace {
+
+constexpr int kBinBits = 11;
+constexpr int kBins = 1 << kBinBits;
+constexpr int64_t kSampleStride = 1024;     // one line sampled per this many weights ...
+constexpr int64_t kMaxSampleLines = 65536;  // ... and fewer in huge models
+constexpr int64_t kPagesPerMillion = 60;    // 1.5 % of the weights may be candidates,
+constexpr int64_t kMinPages = 320;          // all of them in a small model,
+                                            // and each chunk may leave one page half empty
+constexpr uint32_t kDead = 0xffffffffu;     // a sampled slot whose weight is pruned
+
+int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
+  int64_t total = 0;
+  for (int64_t c = 0; c < num_chunks; ++c) total += chunks[c].length;
+  return total;
+}
+
+int64_t sample_stride(int64_t total) {
+  return std::max(kSampleStride, ceil_div(total, kMaxSampleLines));
+}
+
+int64_t sample_lines(const Chunk& chunk, int64_t stride) { return ceil_div(chunk.length, stride); }
+
+// The scratch memory, cut up. Sampled keys and candidates share their bytes: the first are done
+// with before the second appear.
+struct Workspace {
+  ChunkScan* scans;     // [chunks]
+  int64_t* ties;        // [chunks]
+  int64_t* first_line;  // [chunks + 1]
+  int64_t* bins;        // [kBins]
+  int32_t* pages_used;  // [1]
+  uint32_t* samples;    // [lines * kLine]
+  CandidatePool pool;
+  int64_t bytes;
+
+  Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
+    const int64_t total = total_length(chunks, num_chunks);
+    const int64_t stride = sample_stride(total);
+    int64_t lines = 0;
+    for (int64_t c = 0; c < num_chunks; ++c) lines += sample_lines(chunks[c], stride);
+    const int64_t pages = kMinPages + total / 1000000 * kPagesPerMillion + num_chunks;
+
+    char* at = static_cast<char*>(base);
+    const auto take = [&](int64_t size) {
+      char* piece = at;
+      at += ceil_div(size, 64) * 64;
+      return piece;
+    };
+    scans = reinterpret_cast<ChunkScan*>(take(num_chunks * int64_t(sizeof(ChunkScan))));
+    ties = reinterpret_cast<int64_t*>(take(num_chunks * 8));
+    first_line = reinterpret_cast<int64_t*>(take((num_chunks + 1) * 8));
+    bins = reinterpret_cast<int64_t*>(take(kBins * 8));
+    pages_used = reinterpret_cast<int32_t*>(take(4));
+    char* shared = at;
+    samples = reinterpret_cast<uint32_t*>(take(lines * Float32::kLine * 4));
+    char* samples_end = at;
+    at = shared;
+    pool.keys = reinterpret_cast<uint32_t*>(take(pages * CandidatePool::kPage * 4));
+    pool.offsets = reinterpret_cast<uint16_t*>(take(pages * CandidatePool::kPage * 2));
+    pool.next = reinterpret_cast<int32_t*>(take(pages * 4));
+    pool.pages = int32_t(pages);
+    pool.used = pages_used;
+    bytes = std::max(at, samples_end) - static_cast<char*>(base);
+  }
+};
+
+uint32_t hash(uint32_t x) {
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x *= 0x846ca68bu;
+  return x ^ x >> 16;
+}
+
+// Sum over the chunks of what count(chunk, bins) counts, on all threads.
+template <class Count>
+void histogram(int64_t num_chunks, int threads, int64_t* bins, const Count& count) {
+  std::fill(bins, bins + kBins, 0);
+#pragma omp parallel num_threads(threads) if (threads > 1 && num_chunks > 1)
+  {
+    int64_t mine[kBins] = {};
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t c = 0; c < num_chunks; ++c) count(c, mine);
+#pragma omp critical(impcore_histogram)
+    for (int b = 0; b < kBins; ++b) bins[b] += mine[b];
+  }
+}
+
+template <class T>
+class Selection {
+ public:
+  using Bits = typename T::Bits;
+
+  Selection(const Weights& weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t k,
+            void* workspace, int threads)
+      : weights_(weights),
+        chunks_(weights.chunks),
+        num_chunks_(weights.num_chunks),
+        mask_in_(mask_in),
+        mask_out_(mask_out),
+        k_(k),
+        threads_(threads),
+        work_(workspace, weights.chunks, weights.num_chunks),
+        kernels_(chunk_kernels(T::kDType)) {}
+
+  int64_t run(const Bracket* forced) {
+    count_alive();
+    if (k_ < 0 || k_ > alive_) return -1;
+    scan(forced ? *forced : sampled_bracket());
+    if (non_finite_ > 0) return non_finite_;
+    if (!bracket_holds(k_, below_, inside_)) {
+      scan_exactly(Bracket{0, kMaxKey}, k_);
+    } else if (overflowed()) {
+      scan_exactly(bracket_, k_ - below_);
+    }
+    finish();
+    return 0;
+  }
+
+  const Workspace& work() const { return work_; }
+
+ private:
+  const Bits* data(const Chunk& chunk) const {
+    return reinterpret_cast<const Bits*>(weights_.at(chunk));
+  }
+
+  void count_alive() {
+    parallel_for(num_chunks_, threads_, [&](int64_t c) {
+      const uint32_t* mask = mask_in_ + chunks_[c].word;
+      int64_t alive = 0;
+      for (int64_t w = 0; w < words_of(chunks_[c].length); ++w)
+        alive += __builtin_popcount(mask[w]);
+      work_.ties[c] = alive;
+    });
+    for (int64_t c = 0; c < num_chunks_; ++c) alive_ += work_.ties[c];
+  }
+
+  // Stage 0: one line of 64 bytes per stride, at a place chosen by a hash of its position.
+  void sample_chunk(int64_t c, int64_t stride) {
+    const Chunk& chunk = chunks_[c];
+    uint32_t* out = work_.samples + work_.first_line[c] * Float32::kLine;
+    for (int64_t start = 0; start < chunk.length; start += stride) {
+      const int64_t lines = std::min(stride, chunk.length - start) / Float32::kLine;
+      const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
+      const int64_t line = lines > 0 ? int64_t(at % uint32_t(lines)) * Float32::kLine : 0;
+      for (int64_t i = start + line; i < start + line + Float32::kLine; ++i) {
+        const bool alive =
+            i < chunk.length && (mask_in_[chunk.word + i / kWordBits] >> (i % kWordBits) & 1);
+        *out++ = alive ? T::key(data(chunk)[i]) : kDead;
+      }
+    }
+  }
+
+  Bracket sampled_bracket() {
+    const int64_t stride = sample_stride(total_length(chunks_, num_chunks_));
+    work_.first_line[0] = 0;
+    for (int64_t c = 0; c < num_chunks_; ++c) {
+      work_.first_line[c + 1] = work_.first_line[c] + sample_lines(chunks_[c], stride);
+    }
+    parallel_for(num_chunks_, threads_, [&](int64_t c) { sample_chunk(c, stride); });
+
+    const Bracket all{0, kMaxKey};
+    const int64_t samples = count_samples(all, bin_shift(all, kBinBits));
+    if (samples == 0) return all;
+    const Ranks ranks = sample_ranks(k_, alive_, samples);
+    Bracket bracket = all;
+    if (ranks.lo >= 0) bracket.lo = sample_at(ranks.lo).lo;
+    if (ranks.hi < samples) bracket.hi = sample_at(ranks.hi).hi;
+    return bracket;
+  }
+
+  // The bin of keys around the sample of this rank (0-based): two of three digits are enough.
+  Bracket sample_at(int64_t rank) {
+    Bracket range{0, kMaxKey};
+    int64_t left = rank + 1;
+    for (int pass = 0; pass < 2; ++pass) {
+      const int shift = bin_shift(range, kBinBits);
+      count_samples(range, shift);
+      narrow(work_.bins, shift, &range, &left);
+    }
+    return range;
+  }
+
+  int64_t count_samples(Bracket range, int shift) {
+    histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+      const uint32_t* end = work_.samples + work_.first_line[c + 1] * Float32::kLine;
+      for (const uint32_t* s = work_.samples + work_.first_line[c] * Float32::kLine; s < end; ++s) {
+        if (*s >= range.lo && *s <= range.hi) ++bins[(*s - range.lo) >> shift];
+      }
+    });
+    int64_t total = 0;
+    for (int b = 0; b < kBins; ++b) total += work_.bins[b];
+    return total;
+  }
+
+  // Stage 1: the full read.
+  void scan(Bracket bracket) {
+    bracket_ = bracket;
+    *work_.pages_used = 0;
+    below_ = inside_ = non_finite_ = 0;
+    CandidatePool* pool = stores_candidates() ? &work_.pool : nullptr;
+    parallel_for(num_chunks_, threads_, [&](int64_t c) {
+      const Chunk& chunk = chunks_[c];
+      kernels_.scan(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word, chunk.length,
+                    bracket, pool, &work_.scans[c]);
+    });
+    for (int64_t c = 0; c < num_chunks_; ++c) {
+      below_ += work_.scans[c].below;
+      inside_ += work_.scans[c].inside;
+      non_finite_ += work_.scans[c].non_finite;
+    }
+  }
+
+  // In a bracket of a single key all candidates tie: counting them is enough.
+  bool stores_candidates() const { return bracket_.lo < bracket_.hi; }
+
+  bool overflowed() const { return *work_.pages_used > work_.pool.pages; }
+
+  // Fallback for any input: radix selection over everything in the range, then a scan at the exact
+  // key. `rank` is that of the threshold within the range.
+  void scan_exactly(Bracket range, int64_t rank) {
+    if (rank == 0) {
+      scan(Bracket{range.lo, range.lo});
+      return;
+    }
+    while (range.lo < range.hi) {
+      const int shift = bin_shift(range, kBinBits);
+      histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+        for_each_alive(chunks_[c], [&](int64_t, uint32_t key) {
+          if (key >= range.lo && key <= range.hi) ++bins[(key - range.lo) >> shift];
+        });
+      });
+      narrow(work_.bins, shift, &range, &rank);
+    }
+    scan(range);
+  }
+
+  template <class Body>
+  void for_each_alive(const Chunk& chunk, const Body& body) const {
+    const Bits* from = data(chunk);
+    for (int64_t w = 0; w < words_of(chunk.length); ++w) {
+      for (uint32_t left = mask_in_[chunk.word + w]; left; left &= left - 1) {
+        const int64_t i = w * kWordBits + __builtin_ctz(left);
+        body(i, T::key(from[i]));
+      }
+    }
+  }
+
+  template <class Body>
+  void for_each_candidate(int64_t c, const Body& body) const {
+    const ChunkScan& scanned = work_.scans[c];
+    if (scanned.inside == 0) return;
+    if (!stores_candidates()) {
+      for_each_alive(chunks_[c], [&](int64_t i, uint32_t key) {
+        if (key == bracket_.lo) body(i, key);
+      });
+      return;
+    }
+    int64_t left = scanned.inside;
+    for (int32_t page = scanned.first_page; left > 0; page = work_.pool.next[page]) {
+      const int64_t base = int64_t(page) * CandidatePool::kPage;
+      const int64_t here = std::min<int64_t>(left, CandidatePool::kPage);
+      for (int64_t i = base; i < base + here; ++i) body(work_.pool.offsets[i], work_.pool.keys[i]);
+      left -= here;
+    }
+  }
+
+  // Stages 2 to 4: the exact threshold among the candidates, the tie quota, the candidates' bits.
+  void finish() {
+    Bracket range = bracket_;
+    int64_t quota = k_ - below_;  // of the candidates, this many are pruned
+    if (quota == 0) range.hi = range.lo;
+    while (range.lo < range.hi) {
+      const int shift = bin_shift(range, kBinBits);
+      histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+        for_each_candidate(c, [&](int64_t, uint32_t key) {
+          if (key >= range.lo && key <= range.hi) ++bins[(key - range.lo) >> shift];
+        });
+      });
+      narrow(work_.bins, shift, &range, &quota);
+    }
+    const uint32_t threshold = range.lo;
+    count_ties(threshold);
+    spread_quota(quota, work_.ties, num_chunks_);
+    parallel_for(num_chunks_, threads_, [&](int64_t c) { keep_candidates(c, threshold); });
+  }
+
+  void count_ties(uint32_t threshold) {
+    parallel_for(num_chunks_, threads_, [&](int64_t c) {
+      int64_t ties = 0;
+      if (stores_candidates()) {
+        for_each_candidate(c, [&](int64_t, uint32_t key) { ties += key == threshold; });
+      } else {
+        ties = work_.scans[c].inside;
+      }
+      work_.ties[c] = ties;
+    });
+  }
+
+  void keep_candidates(int64_t c, uint32_t threshold) {
+    int64_t pruned_ties = work_.ties[c];
+    // Nothing to keep where every candidate is a tie within the quota.
+    if (!stores_candidates() && pruned_ties == work_.scans[c].inside) return;
+    uint32_t* mask = mask_out_ + chunks_[c].word;
+    double kept = 0;
+    for_each_candidate(c, [&](int64_t i, uint32_t key) {
+      if (key < threshold || (key == threshold && pruned_ties-- > 0)) return;
+      mask[i / kWordBits] |= 1u << (i % kWordBits);
+      kept += double(T::magnitude(key));
+    });
+    work_.scans[c].sum_after += kept;
+  }
+
+  const Weights& weights_;
+  const Chunk* chunks_;
+  int64_t num_chunks_;
+  const uint32_t* mask_in_;
+  uint32_t* mask_out_;
+  int64_t k_;
+  int threads_;
+  Workspace work_;
+  const ChunkKernels& kernels_;
+  Bracket bracket_{0, 0};
+  int64_t alive_ = 0, below_ = 0, inside_ = 0, non_finite_ = 0;
+};
+
+template <class T>
+int64_t select_as(const Weights& weights, int64_t num_blocks, const uint32_t* mask_in,
+                  uint32_t* mask_out, int64_t k, void* workspace, double* sums_before,
+                  double* sums_after, const Bracket* forced, int threads) {
+  Selection<T> selection(weights, mask_in, mask_out, k, workspace, threads);
+  const int64_t status = selection.run(forced);
+  std::fill(sums_before, sums_before + 2 * num_blocks, 0.0);
+  std::fill(sums_after, sums_after + 2 * num_blocks, 0.0);
+  if (status != 0) return status;
+  // Folded in the order of the chunks: the same bits at any number of threads.
+  for (int64_t c = 0; c < weights.num_chunks; ++c) {
+    const ChunkScan& scanned = selection.work().scans[c];
+    const int64_t block = weights.chunks[c].block;
+    const uint32_t* mask = mask_out + weights.chunks[c].word;
+    int64_t kept = 0;
+    for (int64_t w = 0; w < words_of(weights.chunks[c].length); ++w) {
+      kept += __builtin_popcount(mask[w]);
+    }
+    sums_before[block] += scanned.sum_before;
+    sums_before[num_blocks + block] += double(scanned.alive);
+    sums_after[block] += scanned.sum_after;
+    sums_after[num_blocks + block] += double(kept);
+  }
+  return status;
+}
+
+}  // namespace
+
+int64_t topk_mask_workspace(const Chunk* chunks, int64_t num_chunks) {
+  return Workspace(nullptr, chunks, num_chunks).bytes;
+}
+
+void topk_mask(const Weights& weights, int64_t num_blocks, const uint32_t* mask_in,
+               uint32_t* mask_out, int64_t k, void* workspace, int64_t* status, double* sums_before,
+               double* sums_after, const Bracket* forced, int threads) {
+  const auto select = weights.dtype == DType::kFloat32    ? select_as<Float32>
+                      : weights.dtype == DType::kBFloat16 ? select_as<BFloat16>
+                                                          : select_as<Float16>;
+  *status = select(weights, num_blocks, mask_in, mask_out, k, workspace, sums_before, sums_after,
+                   forced, threads);
+}
+
+void commit(const Weights& weights, const std::vector<int64_t>& sources, uint32_t* mask,
+            const uint32_t* mask_out, int64_t mask_words, const int64_t* status, int threads) {
+  if (*status != 0) return;
+  std::memcpy(mask, mask_out, size_t(mask_words) * sizeof(uint32_t));
+  rewind(weights, sources, mask, threads);
+}
+
+}  // namespace impcore::cpu

@@ -1,0 +1,106 @@
+// What every backend's selection shares: the chunk table, the bracket around the threshold, and the
+// spread of the tie quota. Plain C++ on integers; tested on the host.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace impcore {
+
+// A chunk is at most this many consecutive weights of one tensor, in storage order. An offset in a
+// chunk fits in 16 bits, and a chunk starts at a mask word.
+constexpr int64_t kChunkLength = 65536;
+constexpr int64_t kWordBits = 32;
+
+// One row of the plan's table; int64 throughout so that the table is a plain integer tensor.
+struct Chunk {
+  int64_t tensor;  // index into the list of weights
+  int64_t offset;  // first element, in the tensor's storage order
+  int64_t length;  // elements
+  int64_t word;    // first word in the mask arena
+  int64_t block;   // which sums it adds to
+};
+static_assert(sizeof(Chunk) == 5 * sizeof(int64_t), "a chunk is a row of five int64");
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline int64_t words_of(int64_t numel) { return ceil_div(numel, kWordBits); }
+
+inline int64_t count_chunks(const int64_t* numels, int64_t tensors) {
+  int64_t chunks = 0;
+  for (int64_t t = 0; t < tensors; ++t) chunks += ceil_div(numels[t], kChunkLength);
+  return chunks;
+}
+
+// Fills the table: tensors in order, each from a word boundary on.
+inline void fill_chunks(const int64_t* numels, const int64_t* blocks, int64_t tensors, Chunk* out) {
+  int64_t word = 0;
+  for (int64_t t = 0; t < tensors; ++t) {
+    for (int64_t offset = 0; offset < numels[t]; offset += kChunkLength) {
+      const int64_t left = numels[t] - offset;
+      const int64_t length = left < kChunkLength ? left : kChunkLength;
+      *out++ = Chunk{t, offset, length, word + offset / kWordBits, blocks[t]};
+    }
+    word += words_of(numels[t]);
+  }
+}
+
+// An interval of keys that should hold the k-th smallest one.
+struct Bracket {
+  uint32_t lo;
+  uint32_t hi;
+};
+
+// The ranks in a sample of `samples` alive keys between which the k-th smallest of `alive` lies
+// with near certainty: the target quantile -+ 8.5 standard errors (weights that come in layers
+// spread more than independent draws, for which 6 would do), and one for the rounding.
+struct Ranks {
+  int64_t lo;  // the bracket starts at this sample (0-based); negative: at the smallest key
+  int64_t hi;  // and ends at this one; >= samples: at the largest key
+};
+
+inline Ranks sample_ranks(int64_t k, int64_t alive, int64_t samples) {
+  const double q = double(k) / double(alive);
+  const double margin = 8.5 * std::sqrt(q * (1 - q) * double(samples)) + 1;
+  const double target = q * double(samples);
+  return Ranks{int64_t(std::floor(target - margin)), int64_t(std::ceil(target + margin))};
+}
+
+// A bracket holds the k-th smallest key iff no more than k keys lie below it and at least k do not
+// lie above it.
+inline bool bracket_holds(int64_t k, int64_t below, int64_t inside) {
+  return below <= k && k <= below + inside;
+}
+
+// Spreads the tie quota over chunks: the lowest (tensor, offset) goes first. In: ties per chunk.
+// Out, in place: how many of each chunk's ties are pruned.
+inline void spread_quota(int64_t quota, int64_t* ties, int64_t chunks) {
+  for (int64_t c = 0; c < chunks; ++c) {
+    const int64_t take = ties[c] < quota ? ties[c] : quota;
+    ties[c] = take;
+    quota -= take;
+  }
+}
+
+// Narrowing by histogram: [lo, hi] is cut into at most 2^bits bins of 2^shift keys.
+inline int bin_shift(Bracket range, int bits) {
+  int shift = 0;
+  while (((range.hi - range.lo) >> shift) >> bits) ++shift;
+  return shift;
+}
+
+// The bin that holds the rank-th smallest (1-based) becomes the new range; rank becomes relative to
+// it. Returns how many keys lie in the bins below.
+inline int64_t narrow(const int64_t* bins, int shift, Bracket* range, int64_t* rank) {
+  int64_t below = 0;
+  uint32_t bin = 0;
+  while (below + bins[bin] < *rank) below += bins[bin++];
+  const uint32_t start = range->lo + (bin << shift);
+  const uint32_t last = start + ((1u << shift) - 1);
+  range->hi = last < range->hi ? last : range->hi;
+  range->lo = start;
+  *rank -= below;
+  return below;
+}
+
+}  // namespace impcore

@@ -1,0 +1,74 @@
+CHUNK_LENGTH: int
+
+class PlanArgs:
+    def __init__(self, dtype: int, chunks: int, num_chunks: int) -> None: ...
+
+def isa() -> str: ...
+def count_chunks(numels: list[int]) -> int: ...
+def fill_chunks(numels: list[int], blocks: list[int], out: int) -> None: ...
+def topk_mask_workspace(chunks: int, num_chunks: int) -> int: ...
+def topk_mask(
+    plan: PlanArgs,
+    weights: list[int],
+    num_blocks: int,
+    mask_in: int,
+    mask_out: int,
+    k: int,
+    workspace: int,
+    status: int,
+    sums_before: int,
+    sums_after: int,
+    bracket: tuple[int, int] | None,
+    threads: int,
+) -> None: ...
+def commit(
+    plan: PlanArgs,
+    weights: list[int],
+    sources: list[int],
+    mask: int,
+    mask_out: int,
+    mask_words: int,
+    status: int,
+    threads: int,
+) -> None: ...
+def rewind(
+    plan: PlanArgs, weights: list[int], sources: list[int], mask: int, threads: int
+) -> None: ...
+def block_l1(
+    plan: PlanArgs,
+    weights: list[int],
+    num_blocks: int,
+    mask: int,
+    partials: int,
+    sums: int,
+    threads: int,
+) -> None: ...
+def masked_sgd(
+    dtype: int,
+    weights: list[int],
+    grads: list[int],
+    momenta: list[int],
+    numels: list[int],
+    words: list[int],
+    mask: int,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+    first: bool,
+    grad_scale: int,
+    threads: int,
+) -> None: ...
+def pack(bools: int, numel: int, words: int, threads: int) -> None: ...
+def unpack(words: int, numel: int, bools: int, threads: int) -> None: ...
+def count(words: int, num_words: int, threads: int) -> int: ...
+def permute(
+    source: int,
+    target: int,
+    shape: list[int],
+    from_strides: list[int],
+    to_strides: list[int],
+    threads: int,
+) -> None: ...

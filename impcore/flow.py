@@ -1,0 +1,142 @@
+"""The magnitude flow of a model: one row of M_i and P_i a trained state.
+
+M_i(n) = sum over block i of |m theta| / the same over all masked weights (Redman et al.,
+"Universality of Winning Tickets", eq. 13); P_i(n) is the same with counts (ibid., Sec. 4).
+Invariant: rows are measured and kept on the weights' device; `M`, `P` and `remaining` are the only
+host reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from impcore import ops
+from impcore.errors import NonFiniteError
+from impcore.masks import Masks
+from impcore.scope import matches
+
+REST = "rest"
+
+
+class Flow:
+    """Measures block sums of a model's masked weights, row by row.
+
+    Args:
+        masks: the model's live masks.
+        blocks: block name to fnmatch patterns of parameter names, for example
+            `impcore.models.blocks_of(model)`. Masked parameters that no block covers are summed up
+            in a last column "rest". None: each parameter is a block.
+
+    Attributes:
+        names: the columns.
+        plan: the masks' plan with these blocks.
+
+    Raises:
+        ValueError: a block covers no masked parameter, or two blocks cover the same one.
+    """
+
+    def __init__(self, masks: Masks, blocks: Mapping[str, Sequence[str]] | None = None) -> None:
+        if blocks is None:
+            blocks = {name: [name] for name in masks.names}
+        self.masks = masks
+        self.names, columns = _columns(masks.names, blocks)
+        self.plan = masks.plan.with_blocks(columns)
+        self._rows: list[torch.Tensor] = []
+        self._pending: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def record(self) -> None:
+        """Appends a row for the weights as they are now: one read of the weights, no host read."""
+        self.append(ops.block_l1(self.plan, self.masks.weights, self.masks.words))
+
+    def append(self, sums: torch.Tensor, status: torch.Tensor | None = None) -> None:
+        """Appends block sums float64 [2, columns]; with a status, if that turns out to be clean."""
+        self._rows.append(sums)
+        if status is not None:
+            self._pending.append((sums, status))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _sums(self) -> npt.NDArray[np.float64]:
+        pending, self._pending = self._pending, []
+        dirty = [sums for sums, status in pending if int(status) != 0]
+        if dirty:
+            # These prunes did not happen, so their rows describe nothing.
+            self._rows = [row for row in self._rows if not any(row is sums for sums in dirty)]
+            raise NonFiniteError("a recorded prune met NaN or infinity; its row was dropped")
+        if not self._rows:
+            return np.empty((0, 2, len(self.names)))
+        return torch.stack(self._rows).cpu().numpy()
+
+    @property
+    def M(self) -> npt.NDArray[np.float64]:
+        """Magnitude shares, float64 [rows, columns]; each row sums to 1 (NaN if no weight is left).
+
+        Raises:
+            NonFiniteError: a prune recorded with sync=False met NaN or infinity.
+        """
+        return _shares(self._sums()[:, 0])
+
+    @property
+    def P(self) -> npt.NDArray[np.float64]:
+        """Count shares, float64 [rows, columns]; raises like `M`."""
+        return _shares(self._sums()[:, 1])
+
+    @property
+    def remaining(self) -> npt.NDArray[np.int64]:
+        """Alive weights at each row, int64 [rows]; raises like `M`."""
+        counts: npt.NDArray[np.float64] = self._sums()[:, 1].sum(axis=1)
+        return counts.astype(np.int64)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The rows: "sums", float64 [rows, 2, columns] on the CPU (raises like `M`)."""
+        return {"sums": torch.from_numpy(self._sums().copy())}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Replaces the rows.
+
+        Raises:
+            ValueError: "sums" is missing or has another dtype or number of columns.
+        """
+        sums = state.get("sums")
+        columns = len(self.names)
+        if sums is None or sums.dtype != torch.float64 or tuple(sums.shape[1:]) != (2, columns):
+            found = None if sums is None else f"{sums.dtype} {tuple(sums.shape)}"
+            raise ValueError(f"sums must be float64 [rows, 2, {columns}], got {found}")
+        self._rows = list(sums.to(self.masks.words.device))
+        self._pending = []
+
+
+def _shares(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):
+        shares: npt.NDArray[np.float64] = sums / sums.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _columns(
+    parameters: Sequence[str], blocks: Mapping[str, Sequence[str]]
+) -> tuple[list[str], list[int]]:
+    """The column names, and each parameter's column."""
+    names = list(blocks)
+    columns = []
+    for parameter in parameters:
+        found = [i for i, name in enumerate(names) if matches(parameter, blocks[name])]
+        if len(found) > 1:
+            raise ValueError(
+                f"{parameter} is in two blocks: {names[found[0]]!r} and {names[found[1]]!r}"
+            )
+        columns.append(found[0] if found else len(names))
+    for i, name in enumerate(names):
+        if i not in columns:
+            raise ValueError(
+                f"block {name!r} covers no masked parameter: its patterns are {list(blocks[name])}"
+            )
+    if len(names) in columns:
+        if REST in names:
+            raise ValueError(f"block name {REST!r} is taken by what the other blocks leave over")
+        names.append(REST)
+    return names, columns

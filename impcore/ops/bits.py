@@ -1,0 +1,132 @@
+"""Packed masks of one tensor: 1 bit a weight in int32 words, least significant bit first.
+
+Invariant: padding bits are 0, so that counting and comparing words is counting and comparing masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from impcore import _C
+from impcore.ops import backend, checks, library, native
+from impcore.ops.plan import words_of
+from impcore.ops.reference import bits as reference
+
+
+def pack(bools: torch.Tensor) -> torch.Tensor:
+    """Packs a contiguous 1-D bool tensor of n elements into int32 words [ceil(n / 32)].
+
+    Raises:
+        TypeError: not bool. ValueError: not 1-D and contiguous.
+    """
+    if bools.dtype != torch.bool:
+        raise TypeError(f"bools must have dtype torch.bool, not {bools.dtype}")
+    if bools.dim() != 1 or not bools.is_contiguous():
+        raise ValueError(f"bools must be 1-D and contiguous, not of shape {tuple(bools.shape)}")
+    words: torch.Tensor = _pack(bools)
+    return words
+
+
+def unpack(words: torch.Tensor, numel: int) -> torch.Tensor:
+    """Unpacks int32 words [ceil(numel / 32)] into a bool tensor [numel].
+
+    Raises:
+        ValueError: `words` does not fit `numel`.
+    """
+    checks.check_arena(words, words_of(numel), words.device, "words")
+    bools: torch.Tensor = _unpack(words, numel)
+    return bools
+
+
+def count(words: torch.Tensor) -> torch.Tensor:
+    """How many bits are set: an int64 scalar on the words' device.
+
+    Raises:
+        ValueError: `words` is not a contiguous 1-D int32 tensor.
+    """
+    checks.check_arena(words, words.numel(), words.device, "words")
+    ones: torch.Tensor = _count(words)
+    return ones
+
+
+def permute(
+    words: torch.Tensor, shape: Sequence[int], old: Sequence[int], new: Sequence[int]
+) -> torch.Tensor:
+    """Reorders a mask from the storage order of strides `old` to that of strides `new`.
+
+    Args:
+        words: int32 [ceil(prod(shape) / 32)].
+        shape: the tensor's shape.
+        old, new: strides of dense, non-overlapping layouts, in elements.
+
+    Raises:
+        ValueError: the lengths differ, or `words` does not fit the shape.
+        LayoutError: strides that are not dense and non-overlapping.
+    """
+    numel = 1
+    for size in shape:
+        numel *= size
+    checks.check_arena(words, words_of(numel), words.device, "words")
+    for name, strides in (("old", old), ("new", new)):
+        if len(strides) != len(shape):
+            raise ValueError(f"{name} has {len(strides)} strides for {len(shape)} dimensions")
+        checks.check_dense(torch.empty_strided(shape, strides, device="meta"), name)
+    permuted: torch.Tensor = _permute(words, list(shape), list(old), list(new))
+    return permuted
+
+
+def _pack_cpu(bools: torch.Tensor) -> torch.Tensor:
+    words = bools.new_empty(words_of(bools.numel()), dtype=torch.int32)
+    _C.pack(bools.data_ptr(), bools.numel(), words.data_ptr(), native.threads())
+    return words
+
+
+def _unpack_cpu(words: torch.Tensor, numel: int) -> torch.Tensor:
+    bools = words.new_empty(numel, dtype=torch.bool)
+    _C.unpack(words.data_ptr(), numel, bools.data_ptr(), native.threads())
+    return bools
+
+
+def _count_cpu(words: torch.Tensor) -> torch.Tensor:
+    ones = _C.count(words.data_ptr(), words.numel(), native.threads())
+    return torch.tensor(ones, dtype=torch.int64)
+
+
+def _permute_cpu(
+    words: torch.Tensor, shape: list[int], old: list[int], new: list[int]
+) -> torch.Tensor:
+    out = torch.empty_like(words)
+    _C.permute(words.data_ptr(), out.data_ptr(), shape, old, new, native.threads())
+    return out
+
+
+_pack = library.register(
+    "pack(Tensor bools) -> Tensor",
+    lambda bools: backend.select({"cpu": _pack_cpu, "reference": reference.pack}, bools.device)(
+        bools
+    ),
+    lambda bools: bools.new_empty(words_of(bools.numel()), dtype=torch.int32),
+)
+_unpack = library.register(
+    "unpack(Tensor words, int numel) -> Tensor",
+    lambda words, numel: backend.select(
+        {"cpu": _unpack_cpu, "reference": reference.unpack}, words.device
+    )(words, numel),
+    lambda words, numel: words.new_empty(numel, dtype=torch.bool),
+)
+_count = library.register(
+    "count(Tensor words) -> Tensor",
+    lambda words: backend.select({"cpu": _count_cpu, "reference": reference.count}, words.device)(
+        words
+    ),
+    lambda words: words.new_empty((), dtype=torch.int64),
+)
+_permute = library.register(
+    "permute(Tensor words, int[] shape, int[] old, int[] new) -> Tensor",
+    lambda words, shape, old, new: backend.select(
+        {"cpu": _permute_cpu, "reference": reference.permute}, words.device
+    )(words, shape, old, new),
+    lambda words, shape, old, new: torch.empty_like(words),
+)

@@ -1,0 +1,90 @@
+"""Checks that ops share. Every rejection comes before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from impcore.errors import LayoutError
+
+MASKED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the tensor's elements fill its memory without gaps or overlaps, in any order."""
+    return tensor.is_contiguous() or torch.ops.aten.is_non_overlapping_and_dense(tensor)
+
+
+def check_dense(tensor: torch.Tensor, what: str) -> None:
+    """Raises LayoutError unless the tensor is dense and non-overlapping."""
+    if not is_dense(tensor):
+        raise LayoutError(
+            f"{what} has strides {tuple(tensor.stride())} for shape {tuple(tensor.shape)}, which is"
+            " not a dense, non-overlapping layout; make it contiguous first"
+        )
+
+
+def check_maskable(tensor: torch.Tensor, what: str) -> None:
+    """Raises unless the tensor is a plain dense float32, bfloat16 or float16 tensor with data.
+
+    Raises:
+        TypeError: another dtype; the message says how to go on.
+        NotImplementedError: sparse, quantised, meta, or a tensor subclass such as DTensor, for
+            which a local selection would be wrong.
+        LayoutError: gaps or overlaps (for example stride 0).
+    """
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        raise NotImplementedError(
+            f"{what} is a {type(tensor).__name__}; masks support plain tensors, and a selection "
+            "over local shards would be wrong"
+        )
+    if tensor.layout != torch.strided:
+        raise NotImplementedError(f"{what} has layout {tensor.layout}; masks need dense tensors")
+    if tensor.is_meta:
+        raise NotImplementedError(f"{what} is on the meta device and has no values to rank")
+    if tensor.dtype not in MASKED_DTYPES:
+        raise TypeError(
+            f"{what} has dtype {tensor.dtype}; masks support float32, bfloat16 and float16: "
+            "convert the model with .float(), or leave the parameter out with exclude="
+        )
+    check_dense(tensor, what)
+
+
+def check_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor], what: str) -> None:
+    """Raises unless `tensors` are what a plan was made for: number, sizes, one dtype, one device.
+
+    Raises:
+        ValueError: the number of tensors, a size or a device differs.
+        TypeError: the dtypes differ, or one is not supported.
+    """
+    if len(tensors) != len(numels):
+        raise ValueError(f"{what} holds {len(tensors)} tensors, the plan is for {len(numels)}")
+    for i, (tensor, numel) in enumerate(zip(tensors, numels, strict=True)):
+        check_maskable(tensor, f"{what}[{i}]")
+        if tensor.numel() != numel:
+            raise ValueError(f"{what}[{i}] has {tensor.numel()} elements, the plan says {numel}")
+        if tensor.dtype != tensors[0].dtype:
+            raise TypeError(
+                f"{what}[{i}] is {tensor.dtype}, {what}[0] is {tensors[0].dtype}: one call takes "
+                "one dtype"
+            )
+        if tensor.device != tensors[0].device:
+            raise ValueError(
+                f"{what}[{i}] is on {tensor.device}, {what}[0] is on {tensors[0].device}"
+            )
+
+
+def check_arena(arena: torch.Tensor, words: int, device: torch.device, what: str) -> None:
+    """Raises ValueError unless `arena` is contiguous int32 of `words` words on `device`."""
+    if (
+        arena.dtype != torch.int32
+        or arena.dim() != 1
+        or arena.numel() != words
+        or not arena.is_contiguous()
+        or arena.device != device
+    ):
+        raise ValueError(
+            f"{what} must be a contiguous int32 tensor of {words} words on {device}, not "
+            f"{arena.dtype} of shape {tuple(arena.shape)} on {arena.device}"
+        )

@@ -1,0 +1,37 @@
+"""Registration with PyTorch, so that torch.compile and torch.library.opcheck know every op.
+
+An op is registered once for all devices; its implementation picks the backend. Invariant: an op
+that writes to a tensor bumps the tensor's version, without which autograd would silently use new
+values where it saved old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+_LIBRARY = torch.library.Library("impcore", "DEF")
+
+
+def register(
+    schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Defines `impcore::<schema>` and returns the callable that goes through the dispatcher.
+
+    `fake` computes the outputs' shapes and dtypes without data, for tracing.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+    # CompositeExplicitAutograd also serves calls with empty tensor lists, which have no device.
+    _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"impcore::{name}", fake, lib=_LIBRARY)
+    op: Callable[..., Any] = getattr(torch.ops.impcore, name).default
+    return op
+
+
+def written(tensors: list[torch.Tensor]) -> None:
+    """Tells autograd that these tensors were written to."""
+    if tensors:
+        torch.autograd.graph.increment_version(tensors)

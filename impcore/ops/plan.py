@@ -1,0 +1,79 @@
+"""A plan: how a list of tensors is cut into chunks, and where each one's mask bits lie.
+
+Invariants: tensors start at a 32-bit word of the mask arena; bits follow the tensor's storage
+order; the same numels give the same plan on every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import torch
+
+from impcore import _C
+
+WORD_BITS = 32
+
+
+def words_of(numel: int) -> int:
+    """How many 32-bit mask words `numel` weights take."""
+    return -(-numel // WORD_BITS)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The chunk table of a list of tensors. Make one with `Plan.make`.
+
+    Attributes:
+        numels: elements of each tensor.
+        blocks: the block whose sums each tensor adds to, in [0, num_blocks).
+        words: the first arena word of each tensor.
+        total_words: words in a mask arena.
+        num_blocks: columns of the block sums.
+        chunks: int64 [chunks, 5] on the CPU: tensor, offset, length, word, block (csrc/plan.h).
+    """
+
+    numels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    words: tuple[int, ...]
+    total_words: int
+    num_blocks: int
+    chunks: torch.Tensor = field(repr=False)
+
+    @staticmethod
+    def make(numels: Sequence[int], blocks: Sequence[int] | None = None) -> Plan:
+        """Plans for tensors of these sizes; by default each tensor is a block of its own.
+
+        Raises:
+            ValueError: a negative size, or blocks that are negative or not one a tensor.
+        """
+        sizes = [int(n) for n in numels]
+        ids = list(range(len(sizes))) if blocks is None else [int(b) for b in blocks]
+        if any(n < 0 for n in sizes):
+            raise ValueError(f"numels must not be negative, got {min(sizes)}")
+        if len(ids) != len(sizes) or any(b < 0 for b in ids):
+            raise ValueError(
+                f"blocks must name a block >= 0 for each of {len(sizes)} tensors, got {ids}"
+            )
+        starts = list(accumulate((words_of(n) for n in sizes), initial=0))
+        chunks = torch.empty((_C.count_chunks(sizes), 5), dtype=torch.int64)
+        _C.fill_chunks(sizes, ids, chunks.data_ptr())
+        return Plan(
+            numels=tuple(sizes),
+            blocks=tuple(ids),
+            words=tuple(starts[:-1]),
+            total_words=starts[-1],
+            num_blocks=max(ids, default=-1) + 1,
+            chunks=chunks,
+        )
+
+    def with_blocks(self, blocks: Sequence[int]) -> Plan:
+        """The same layout with other blocks (raises like `make`)."""
+        return Plan.make(self.numels, blocks)
+
+    @property
+    def total(self) -> int:
+        """Elements of all tensors together."""
+        return sum(self.numels)

@@ -1,0 +1,53 @@
+"""One step of SGD in float64, rounded once to the storage dtype, by torch.where."""
+
+from __future__ import annotations
+
+import torch
+
+from impcore.ops.reference import storage
+
+
+def masked_sgd(
+    params: list[torch.Tensor],
+    grads: list[torch.Tensor],
+    momenta: list[torch.Tensor],
+    mask: torch.Tensor | None,
+    words: list[int],
+    lr: torch.Tensor,
+    momentum: float,
+    dampening: float,
+    weight_decay: torch.Tensor,
+    nesterov: bool,
+    maximize: bool,
+    first: torch.Tensor | None,
+    grad_scale: torch.Tensor | None,
+    found_inf: torch.Tensor | None,
+) -> None:
+    """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
+    if found_inf is not None and found_inf.item() != 0:
+        return
+    starts = first is not None and bool(first.item())
+    scale = 1.0 if grad_scale is None else float(grad_scale.item())
+    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        theta = storage.flat(param).double()
+        update = storage.flat(grad).double() / scale
+        if maximize:
+            update = -update
+        update = update + float(weight_decay.item()) * theta
+        if momentum != 0:
+            buffer = storage.flat(momenta[i])
+            velocity = update
+            if not starts:
+                velocity = momentum * buffer.double() + (1 - dampening) * update
+            buffer.copy_(_select(velocity, mask, words[i]))
+            update = update + momentum * velocity if nesterov else velocity
+        storage.flat(param).copy_(_select(theta - float(lr.item()) * update, mask, words[i]))
+    if first is not None:
+        first.zero_()
+
+
+def _select(values: torch.Tensor, mask: torch.Tensor | None, word: int) -> torch.Tensor:
+    if mask is None or word < 0:
+        return values
+    alive = torch.from_numpy(storage.mask_of(mask, word, values.numel())).to(values.device)
+    return torch.where(alive, values, torch.zeros_like(values))

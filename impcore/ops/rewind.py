@@ -1,0 +1,81 @@
+"""theta <- m ? source : +0 over many tensors in one pass.
+
+Invariant: a selection, never a multiplication: a dead weight becomes +0 whatever it held (Inf * 0
+would be NaN), and a survivor gets the source's bits unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from impcore import _C
+from impcore.ops import backend, checks, library, native
+from impcore.ops.plan import Plan
+from impcore.ops.reference import rewind as reference
+
+
+def rewind(
+    plan: Plan,
+    weights: Sequence[torch.Tensor],
+    mask: torch.Tensor,
+    source: Sequence[torch.Tensor] | None = None,
+) -> None:
+    """Writes `source` (by default the weights themselves) under the mask, and +0 elsewhere.
+
+    Args:
+        plan: made for the weights' sizes.
+        weights: written in place; float32, bfloat16 or float16, one dtype, dense layouts.
+        mask: int32 [plan.total_words], the mask arena.
+        source: tensors of the weights' sizes, dtype and storage order.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit the plan.
+    """
+    checks.check_weights(plan.numels, weights, "weights")
+    checks.check_arena(mask, plan.total_words, mask.device, "mask")
+    sources = [] if source is None else list(source)
+    if source is not None:
+        checks.check_weights(plan.numels, sources, "source")
+        for i, (weight, other) in enumerate(zip(weights, sources, strict=True)):
+            if other.dtype != weight.dtype or other.stride() != weight.stride():
+                raise ValueError(
+                    f"source[{i}] is {other.dtype} with strides {other.stride()}, the weight is "
+                    f"{weight.dtype} with strides {weight.stride()}"
+                )
+    _rewind(plan.chunks, list(weights), mask, sources)
+
+
+def _cpu(
+    chunks: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask: torch.Tensor,
+    source: list[torch.Tensor],
+) -> None:
+    _C.rewind(
+        native.plan_args(chunks, weights),
+        native.addresses(weights),
+        native.addresses(source),
+        mask.data_ptr(),
+        native.threads(),
+    )
+
+
+def _any(
+    chunks: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask: torch.Tensor,
+    source: list[torch.Tensor],
+) -> None:
+    backend.select({"cpu": _cpu, "reference": reference.rewind}, mask.device)(
+        chunks, weights, mask, source
+    )
+    library.written(weights)
+
+
+_rewind = library.register(
+    "rewind(Tensor chunks, Tensor(a!)[] weights, Tensor mask, Tensor[] source) -> ()",
+    _any,
+    lambda chunks, weights, mask, source: None,
+)

@@ -1,0 +1,223 @@
+"""Exact global magnitude selection, in two phases.
+
+`topk_mask` selects: it reads weights and mask and writes a scratch mask, sums and a status.
+`commit` swaps the mask in and zeroes (or rewinds) the weights, only if the status is clean. So
+nothing is ever half-done.
+
+The order is total: by |theta| as an unsigned bit pattern (-0 ties with 0, subnormals count), then
+by tensor index, then by storage offset. The k smallest alive weights under it are unique, so the
+mask is the same on every backend and at any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from impcore import _C
+from impcore.ops import backend, checks, library, native
+from impcore.ops.plan import Plan
+from impcore.ops.reference import topk_mask as reference
+
+
+class Selection(NamedTuple):
+    """What a selection found; all three tensors live on the weights' device.
+
+    Attributes:
+        status: int64 [1]: 0 clean; > 0 the number of NaN or infinite alive weights; -1 if k is
+            negative or above the number of alive weights.
+        sums_before: float64 [2, num_blocks]: sum of |m theta| and of m per block, under mask_in.
+        sums_after: the same under mask_out.
+    """
+
+    status: torch.Tensor
+    sums_before: torch.Tensor
+    sums_after: torch.Tensor
+
+
+def workspace(plan: Plan, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Scratch memory for `topk_mask`: uint8, to be reused from call to call.
+
+    At most 3 % of float32 weights of a large model.
+    """
+    size = _C.topk_mask_workspace(plan.chunks.data_ptr(), plan.chunks.shape[0])
+    return torch.empty(size, dtype=torch.uint8, device=device)
+
+
+def topk_mask(
+    plan: Plan,
+    weights: Sequence[torch.Tensor],
+    mask_in: torch.Tensor,
+    mask_out: torch.Tensor,
+    k: int | torch.Tensor,
+    workspace: torch.Tensor,
+    *,
+    bracket: tuple[int, int] | None = None,
+) -> Selection:
+    """Marks the k smallest alive weights as pruned in `mask_out`; changes nothing else.
+
+    Args:
+        plan: made for the weights' sizes.
+        weights: float32, bfloat16 or float16, one dtype, one device, dense layouts.
+        mask_in: int32 [plan.total_words], the current mask arena.
+        mask_out: int32 [plan.total_words], scratch for the new one; must not be `mask_in`.
+        k: how many alive weights to prune; an int, or an int64 scalar on the device.
+        workspace: from `workspace(plan)`.
+        bracket: for tests: the interval of 31-bit order keys to begin with, in place of a sampled
+            one. The result does not depend on it.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit the plan. A k that does not fit the mask, or
+            non-finite weights, are reported by the status.
+    """
+    device = mask_in.device
+    checks.check_weights(plan.numels, weights, "weights")
+    checks.check_arena(
+        mask_in, plan.total_words, weights[0].device if weights else device, "mask_in"
+    )
+    checks.check_arena(mask_out, plan.total_words, device, "mask_out")
+    if plan.total_words and mask_in.data_ptr() == mask_out.data_ptr():
+        raise ValueError("mask_out must not be mask_in: a select changes nothing")
+    needed = _C.topk_mask_workspace(plan.chunks.data_ptr(), plan.chunks.shape[0])
+    if workspace.numel() < needed:
+        raise ValueError(f"workspace has {workspace.numel()} bytes, this plan needs {needed}")
+    if not isinstance(k, torch.Tensor):
+        k = torch.tensor(k, dtype=torch.int64, device=device)
+    elif k.dtype != torch.int64 or k.numel() != 1:
+        raise ValueError(f"k must be an int64 scalar, not {k.dtype} of shape {tuple(k.shape)}")
+    forced = [] if bracket is None else list(bracket)
+    return Selection(
+        *_topk_mask(
+            plan.chunks, list(weights), mask_in, mask_out, k, workspace, plan.num_blocks, forced
+        )
+    )
+
+
+def commit(
+    plan: Plan,
+    weights: Sequence[torch.Tensor],
+    mask: torch.Tensor,
+    mask_out: torch.Tensor,
+    status: torch.Tensor,
+    source: Sequence[torch.Tensor] | None = None,
+) -> None:
+    """If `status` is clean: mask <- mask_out, and weights <- mask ? source : +0, in place.
+
+    Without `source` the weights keep their own values. Otherwise nothing happens. `source` tensors
+    have the weights' sizes, dtype and storage order.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit the plan.
+    """
+    checks.check_weights(plan.numels, weights, "weights")
+    checks.check_arena(mask, plan.total_words, mask.device, "mask")
+    checks.check_arena(mask_out, plan.total_words, mask.device, "mask_out")
+    sources = [] if source is None else list(source)
+    if source is not None:
+        checks.check_weights(plan.numels, sources, "source")
+    _commit(plan.chunks, list(weights), mask, mask_out, status, sources)
+
+
+def _topk_mask_cpu(
+    chunks: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask_in: torch.Tensor,
+    mask_out: torch.Tensor,
+    k: torch.Tensor,
+    workspace: torch.Tensor,
+    num_blocks: int,
+    bracket: list[int],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    status, before, after = _outputs(mask_in, num_blocks)
+    _C.topk_mask(
+        native.plan_args(chunks, weights),
+        native.addresses(weights),
+        num_blocks,
+        mask_in.data_ptr(),
+        mask_out.data_ptr(),
+        k.data_ptr(),
+        workspace.data_ptr(),
+        status.data_ptr(),
+        before.data_ptr(),
+        after.data_ptr(),
+        (bracket[0], bracket[1]) if bracket else None,
+        native.threads(),
+    )
+    return status, before, after
+
+
+def _outputs(
+    like: torch.Tensor, num_blocks: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return (
+        like.new_empty(1, dtype=torch.int64),
+        like.new_empty((2, num_blocks), dtype=torch.float64),
+        like.new_empty((2, num_blocks), dtype=torch.float64),
+    )
+
+
+def _topk_mask_any(
+    chunks: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask_in: torch.Tensor,
+    mask_out: torch.Tensor,
+    k: torch.Tensor,
+    workspace: torch.Tensor,
+    num_blocks: int,
+    bracket: list[int],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    run = backend.select({"cpu": _topk_mask_cpu, "reference": reference.topk_mask}, mask_in.device)
+    out = run(chunks, weights, mask_in, mask_out, k, workspace, num_blocks, bracket)
+    library.written([mask_out, workspace])
+    return out  # type: ignore[no-any-return]
+
+
+def _commit_cpu(
+    chunks: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask: torch.Tensor,
+    mask_out: torch.Tensor,
+    status: torch.Tensor,
+    source: list[torch.Tensor],
+) -> None:
+    _C.commit(
+        native.plan_args(chunks, weights),
+        native.addresses(weights),
+        native.addresses(source),
+        mask.data_ptr(),
+        mask_out.data_ptr(),
+        mask.numel(),
+        status.data_ptr(),
+        native.threads(),
+    )
+
+
+def _commit_any(
+    chunks: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask: torch.Tensor,
+    mask_out: torch.Tensor,
+    status: torch.Tensor,
+    source: list[torch.Tensor],
+) -> None:
+    run = backend.select({"cpu": _commit_cpu, "reference": reference.commit}, mask.device)
+    run(chunks, weights, mask, mask_out, status, source)
+    library.written([mask, *weights])
+
+
+_topk_mask = library.register(
+    "topk_mask(Tensor chunks, Tensor[] weights, Tensor mask_in, Tensor(a!) mask_out, Tensor k, "
+    "Tensor(b!) workspace, int num_blocks, int[] bracket) -> (Tensor, Tensor, Tensor)",
+    _topk_mask_any,
+    lambda chunks, weights, mask_in, mask_out, k, workspace, num_blocks, bracket: _outputs(
+        mask_in, num_blocks
+    ),
+)
+_commit = library.register(
+    "commit(Tensor chunks, Tensor(a!)[] weights, Tensor(b!) mask, Tensor mask_out, Tensor status, "
+    "Tensor[] source) -> ()",
+    _commit_any,
+    lambda chunks, weights, mask, mask_out, status, source: None,
+)
