@@ -109,7 +109,12 @@ def rounds_table(run: Run) -> Html:
         )
         for row in run.rows
     ]
-    return page.table(headers, rows, f"Of {run.rows[0].total:,} prunable weights")
+    table = page.table(headers, rows, f"Of {run.rows[0].total:,} prunable weights")
+    forced = [row.round for row in run.rows if row.extra.get("bit_exact") is False]
+    if not forced:
+        return table
+    words = f"From round {forced[0]} on, resumed by force under other settings: not bit-exact."
+    return page.join(page.paragraph(words, "warning"), table)
 
 
 def about(run: Run) -> Html:

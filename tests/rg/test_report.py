@@ -172,6 +172,12 @@ def test_odd_rounds_get_a_report(make_run):
     assert "No weight remains" in read(report.write(nothing)).text
 
 
+def test_a_run_that_was_resumed_by_force_says_so(make_run):
+    assert "not bit-exact" not in read(report.write(make_run(2, extra={"bit_exact": True}))).text
+    text = read(report.write(make_run(2, extra={"bit_exact": False}))).text
+    assert "From round 0 on, resumed by force" in text
+
+
 def test_nothing_is_replaced_when_the_run_is_broken(make_run):
     path = make_run(3)
     report.write(path)
