@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+_FILL = "fill_uninitialized_memory"
+
 
 @contextmanager
 def deterministic(threads: int) -> Iterator[None]:
@@ -24,14 +26,14 @@ def deterministic(threads: int) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
-        torch.utils.deterministic.fill_uninitialized_memory,
+        getattr(torch.utils.deterministic, _FILL),
         torch.get_num_threads(),
     )
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     # Filling every torch.empty with NaN finds bugs but costs a write per tensor; nothing here
     # reads memory that it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    setattr(torch.utils.deterministic, _FILL, False)
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -39,7 +41,7 @@ def deterministic(threads: int) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(old[0], warn_only=old[1])
         torch.backends.cudnn.benchmark = old[2]
-        torch.utils.deterministic.fill_uninitialized_memory = old[3]
+        setattr(torch.utils.deterministic, _FILL, old[3])
         torch.set_num_threads(old[4])
 
 
@@ -52,10 +54,11 @@ def seed_all(seed: int) -> None:
 
 def capture(device: torch.device) -> dict[str, Any]:
     """The state of every global generator, as a tree of tensors and JSON values."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    numpy = np.random.get_state(legacy=False)
+    key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "numpy": {**numpy, "state": {**numpy["state"], "key": key}},
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -65,9 +68,10 @@ def capture(device: torch.device) -> dict[str, Any]:
 
 def restore(state: Mapping[str, Any], device: torch.device) -> None:
     """Put back what `capture` returned; a CUDA state is used only on CUDA."""
-    name, keys, position, has_gauss, gauss = state["numpy"]
+    numpy = state["numpy"]
+    key = numpy["state"]["key"].numpy().astype(np.uint32)
     random.setstate(state["python"])
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -21,6 +21,7 @@ from impcore.errors import ConfigError
 from impcore.imp import determinism, environment, schedule
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.tasks import TASKS, Task
+from impcore.scope import matches
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def build(config: Config) -> Lab:
     )
     steps = config.schedule(train.steps_per_epoch)
     identity = environment.identity(config, model, dataset.fingerprint, device)
-    model.to(device=device, memory_format=memory_format)
-    masks = Masks(model, include=config.prune.include, exclude=config.prune.exclude)
+    model.to(device)
+    model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing in the stub
+    masks = _masks(model, config)
     counts = schedule.remaining(
         masks.total,
         config.prune.schedule,
@@ -76,7 +78,13 @@ def build(config: Config) -> Lab:
         config.prune.rate,
         config.prune.densities,
     )
-    blocks = models.blocks_of(model, granularity=config.analysis.granularity)
+    blocks = {
+        name: patterns
+        for name, patterns in models.blocks_of(
+            model, granularity=config.analysis.granularity
+        ).items()
+        if any(matches(parameter, patterns) for parameter in masks.names)
+    }
     return Lab(
         config=config,
         device=device,
@@ -114,6 +122,14 @@ def _model(config: Config, dataset: Dataset) -> nn.Module:
     if config.model.path is not None:
         _load_weights(model, Path(config.model.path))
     return model
+
+
+def _masks(model: nn.Module, config: Config) -> Masks:
+    include, exclude = config.prune.include, config.prune.exclude
+    try:
+        return Masks(model, include=include, exclude=exclude)
+    except ValueError as error:
+        raise ConfigError(f"prune.include: {include}, prune.exclude: {exclude}: {error}") from error
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

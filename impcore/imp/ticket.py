@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from impcore.errors import TicketError
 from impcore.imp import atomic, sealed
+from impcore.scope import find_scope
+from impcore.unwrap import unwrap
 
 if TYPE_CHECKING:
-    from impcore import Masks
+    from impcore.masks import Masks
 
 _KIND = "impcore-ticket-1"
 _MASK, _REWIND = "mask/", "rewind/"
@@ -92,25 +94,25 @@ class Ticket:
     def apply(self, model: nn.Module) -> Masks:
         """Give `model` the rewind state under the mask; returns its new live Masks.
 
-        Raises TicketError if the model's state dict has other names, shapes or dtypes, or if a
-        masked name is not a prunable parameter of it; the model is then unchanged.
+        Sees through DDP and torch.compile. Raises TicketError if the model's state dict has other
+        names, shapes or dtypes, or if a masked name is not a prunable parameter of it; the model
+        and its masks are then unchanged.
         """
-        from impcore import Masks, masks_of
         from impcore.imp.rewinding import rewind_model
+        from impcore.masks import Masks
 
+        model = unwrap(model)
         _check_fits(model, self.rewind)
-        prunable = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
-        missing = sorted(set(self.masks) - set(prunable.values()))
-        if missing:
-            raise TicketError(f"{missing[0]}: not a trainable parameter of the model")
-        before = masks_of(model)
-        masks = Masks(model, include=[glob.escape(name) for name in self.masks])
-        if set(masks.names) != set(self.masks):
-            masks.release()
-            del before
-            differ = sorted(set(masks.names) ^ set(self.masks))
+        include = [glob.escape(name) for name in self.masks]
+        try:
+            found = find_scope(model, tuple(include), None).parameters
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise TicketError(f"the model cannot take the ticket's masks: {error}") from error
+        differ = sorted(set(found) ^ set(self.masks))
+        if differ:
             raise TicketError(f"{differ[0]}: not a prunable parameter of the model")
-        masks.load_state_dict(dict(self.masks))
+        masks = Masks(model, include=include)
+        masks.load_state_dict(self.masks)
         rewind_model(model, masks, self.rewind)
         return masks
 

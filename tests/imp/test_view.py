@@ -40,7 +40,7 @@ def test_shows_round_epoch_density_accuracy_and_eta(terminal: bool) -> None:
     screen = Screen(terminal)
     watch(screen.view, 20)
     text = screen.out.getvalue()
-    for part in ("round 1/8", "density 80.0%", "epoch 0.1/2.0", "loss 0.2500", "ETA 0:00"):
+    for part in ("round 1/8", "density 80.0%", "epoch 0.1/2.0", "loss 0.2500", "ETA 0:0"):
         assert part in text
     assert "accuracy 95.12%" in text
     assert "12,345 weights" in text

@@ -1,0 +1,315 @@
+"""Whole runs: their result, and that no way of ending one early changes it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imp_harness import finish, micro, result, rows, signal_when, start
+
+from impcore.config import Config
+from impcore.errors import CheckpointError, RunDirectoryError
+from impcore.imp import atomic, experiment, run
+
+Finished = tuple[Path, dict[str, Any]]
+MakeConfig = Callable[..., Config]
+WRITES = 25
+
+
+class Crash(BaseException):
+    """Ends a run as a power cut would: nothing in the engine catches it."""
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, name: str, call: int) -> list[int]:
+    """Crash at the given call of an `os` function that `atomic` uses; returns the calls so far."""
+    real, calls = getattr(os, name), [0]
+
+    def crash(*arguments: Any, **keywords: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            if name == "write":
+                real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+            raise Crash
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(atomic.os, name, crash)
+    return calls
+
+
+def test_the_same_config_gives_the_same_bytes(finished: Finished, make_config: MakeConfig) -> None:
+    assert finish(make_config()) == finished[1]
+
+
+def test_control_another_seed_does_not(finished: Finished, make_config: MakeConfig) -> None:
+    other = finish(make_config(run__seed=4))
+    assert other["flow.npz"] != finished[1]["flow.npz"]
+    assert other["rows"] != finished[1]["rows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [("replace", 1), ("replace", 9), ("write", 14), ("fsync", 30)]
+)
+def test_a_crash_at_a_write_changes_nothing(
+    finished: Finished,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    call: int,
+) -> None:
+    calls = crash_at(monkeypatch, name, call)
+    with pytest.raises(Crash):
+        run(make_config())
+    monkeypatch.undo()
+    assert calls == [call]
+    assert finish(make_config()) == finished[1]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["replace", "write", "fsync"])
+def test_a_crash_at_any_write_changes_nothing(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for call in range(1, 10_000):
+        config = micro(tmp_path / str(call))
+        crash_at(monkeypatch, name, call)
+        try:
+            assert run(config) == 0
+        except Crash:
+            monkeypatch.undo()
+            assert finish(config) == finished[1]
+            continue
+        break
+    assert call > WRITES
+
+
+@pytest.mark.parametrize(
+    "appearing",
+    ["checkpoint/000000000002.safetensors", "tickets/round_00.safetensors", "flow.npz"],
+)
+def test_a_kill_changes_nothing(
+    finished: Finished, make_config: MakeConfig, appearing: str
+) -> None:
+    config = make_config()
+    out = Path(config.run.out)
+    with start(config) as process:
+        signal_when(process, out / appearing, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "report.html").exists()
+    assert finish(config) == finished[1]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_stops(
+    finished: Finished, make_config: MakeConfig, signum: signal.Signals, code: int
+) -> None:
+    config = make_config()
+    checkpoint = Path(config.run.out) / "checkpoint" / "000000000003.safetensors"
+    with start(config) as process:
+        signal_when(process, checkpoint, signum)
+        out, err = process.communicate()
+    assert process.returncode == code
+    assert "stopping at the next step and saving" in err
+    assert f"stopped by {signum.name}; run the same command again to go on" in out
+    assert finish(config) == finished[1]
+
+
+@pytest.mark.parametrize("where", ["training.steps", "evaluate", "prune_global", "Ticket.save"])
+def test_a_signal_in_any_phase_stops_and_changes_nothing(
+    finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    import impcore
+    from impcore.imp import rounds
+
+    sent = []
+
+    def interrupting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if not sent:
+                sent.append(where)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return function(*arguments, **keywords)
+
+        return call
+
+    owner: Any = impcore if where == "prune_global" else rounds
+    *path, name = where.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    monkeypatch.setattr(owner, name, interrupting(getattr(owner, name)), raising=False)
+    config = make_config()
+    assert run(config) == 143
+    monkeypatch.undo()
+    assert sent == [where]
+    assert not (Path(config.run.out) / "report.html").exists()
+    assert finish(config) == finished[1]
+
+
+def test_a_full_disk_stops_loudly_and_the_run_goes_on_later(
+    finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, real, written = make_config(), os.write, [0]
+
+    def filling(descriptor: int, data: Any) -> int:
+        written[0] += len(data)
+        if written[0] > 15_000_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(atomic.os, "write", filling)
+    with pytest.raises(RunDirectoryError, match="No space left on device"):
+        run(config)
+    monkeypatch.undo()
+    assert written[0] > 15_000_000
+    assert finish(config) == finished[1]
+
+
+def test_a_damaged_newest_checkpoint_is_reported_and_the_result_the_same(
+    finished: Finished,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = make_config()
+    crash_at(monkeypatch, "replace", 10)
+    with pytest.raises(Crash):
+        run(config)
+    monkeypatch.undo()
+    older, newest = sorted((Path(config.run.out) / "checkpoint").glob("0*"))
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    assert finish(config) == finished[1]
+    assert f"warning: {newest}: damaged" in capsys.readouterr().err
+    assert older != newest
+
+
+def test_a_second_run_exits_and_touches_nothing(make_config: MakeConfig) -> None:
+    from test_run_directory import listing
+
+    config = make_config()
+    out = Path(config.run.out)
+    with start(config) as process:
+        signal_when(process, out / "checkpoint" / "000000000001.safetensors", signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        before = listing(out)
+        with pytest.raises(RunDirectoryError, match="in use by another run"):
+            run(config)
+        assert listing(out) == before
+        process.kill()
+
+
+def copied(finished: Finished, make_config: MakeConfig, **overrides: Any) -> Config:
+    config = make_config(**overrides)
+    shutil.copytree(finished[0], config.run.out)
+    return config
+
+
+def test_a_finished_run_says_so_and_only_its_report_is_written(
+    finished: Finished, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from test_run_directory import listing
+
+    config = copied(finished, make_config)
+    out = Path(config.run.out)
+    (out / "report.html").unlink()
+    before = listing(out)
+    assert run(config) == 0
+    assert "this run is finished" in capsys.readouterr().out
+    assert (out / "report.html").stat().st_size > 0
+    after = listing(out)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed <= {".", "report.html", "sigma.csv", "checkpoint", "tickets"}
+    assert result(out) == finished[1]
+
+
+def test_a_finished_run_of_another_config_is_not_reported_as_this_one(
+    finished: Finished, make_config: MakeConfig
+) -> None:
+    config = copied(finished, make_config, prune__rate=0.2)
+    with pytest.raises(CheckpointError, match=r"prune\.rate: 0\.3 -> 0\.2"):
+        run(config)
+
+
+def interrupted(config: Config, monkeypatch: pytest.MonkeyPatch, call: int = 11) -> None:
+    crash_at(monkeypatch, "replace", call)
+    with pytest.raises(Crash):
+        run(config)
+    monkeypatch.undo()
+
+
+def test_a_changed_config_is_refused_with_a_diff_and_nothing_changes(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_run_directory import listing
+
+    config = make_config()
+    out = Path(config.run.out)
+    interrupted(config, monkeypatch)
+    (out / ".rounds.jsonl.tmp").unlink(missing_ok=True)
+    before = listing(out / "checkpoint"), (out / "config.toml").read_bytes()
+    with pytest.raises(CheckpointError) as refused:
+        run(make_config(train__lr=0.1, prune__rate=0.2))
+    for line in ("train.lr: 0.05 -> 0.1", "prune.rate: 0.3 -> 0.2", "--force_resume"):
+        assert line in str(refused.value)
+    assert before == (listing(out / "checkpoint"), (out / "config.toml").read_bytes())
+
+
+def test_force_goes_on_and_marks_the_rows_for_good(
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = make_config()
+    interrupted(config, monkeypatch)
+    changed = make_config(train__lr=0.06)
+    crash_at(monkeypatch, "replace", 6)
+    with pytest.raises(Crash):
+        run(changed, force_resume=True)
+    monkeypatch.undo()
+    assert "not bit-exact" in capsys.readouterr().err
+    assert run(changed) == 0
+    marks = [row["bit_exact"] for row in rows(Path(config.run.out))]
+    assert marks[0] is True
+    assert marks[-1] is False
+    assert "not bit-exact" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["torch", "code", "model", "data", "threads"])
+def test_another_environment_is_refused(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    config = make_config()
+    interrupted(config, monkeypatch, call=4)
+    real = experiment.lab.environment.identity
+    monkeypatch.setattr(
+        experiment.lab.environment, "identity", lambda *a: {**real(*a), key: "something else"}
+    )
+    with pytest.raises(CheckpointError, match=f"{key}: .* -> something else"):
+        run(config)
+
+
+def test_names_and_places_may_change(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(micro(tmp_path / "run"), monkeypatch)
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    moved = micro(tmp_path / "moved", run__name="other", train__checkpoint_every="3it")
+    assert finish(moved)["rows"] == finished[1]["rows"]
+
+
+def test_nothing_is_created_when_the_recipe_cannot_run(make_config: MakeConfig) -> None:
+    for overrides in (
+        {"prune__include": ["nothing.*"]},
+        {"data__name": "cifar10", "data__root": "/nowhere"},
+        {"train__milestones": ["9it"], "train__length": "8it"},
+        {"model__path": "/nowhere.safetensors"},
+    ):
+        with pytest.raises(ValueError, match=r"include|cifar|milestones|path"):
+            run(make_config(**overrides))
+    assert not Path(make_config().run.out).exists()
