@@ -27,7 +27,7 @@ int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
 }
 
 int64_t sample_stride(int64_t total) {
-  return std::max(kSampleStride, ceil_div(total, kMaxSampleLines));
+  return kSampleStride * std::max<int64_t>(1, ceil_div(total, kMaxSampleLines * kSampleStride));
 }
 
 int64_t sample_lines(const Chunk& chunk, int64_t stride) { return ceil_div(chunk.length, stride); }
@@ -146,20 +146,30 @@ class Selection {
     for (int64_t c = 0; c < num_chunks_; ++c) alive_ += work_.ties[c];
   }
 
-  // Stage 0: one line of 64 bytes per stride, at a place chosen by a hash of its position.
+  // Stage 0: one line of 64 bytes per stride, at a place chosen by a hash of its position. The
+  // lines are fetched first and read after: one by one, each would wait for memory.
   void sample_chunk(int64_t c, int64_t stride) {
     const Chunk& chunk = chunks_[c];
+    const Bits* from = data(chunk);
+    for (int64_t start = 0; start < chunk.length; start += stride) {
+      __builtin_prefetch(from + sample_place(chunk, start, stride));
+    }
     uint32_t* out = work_.samples + work_.first_line[c] * Float32::kLine;
     for (int64_t start = 0; start < chunk.length; start += stride) {
-      const int64_t lines = std::min(stride, chunk.length - start) / Float32::kLine;
-      const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
-      const int64_t line = lines > 0 ? int64_t(at % uint32_t(lines)) * Float32::kLine : 0;
-      for (int64_t i = start + line; i < start + line + Float32::kLine; ++i) {
-        const bool alive =
-            i < chunk.length && (mask_in_[chunk.word + i / kWordBits] >> (i % kWordBits) & 1);
-        *out++ = alive ? T::key(data(chunk)[i]) : kDead;
+      const int64_t place = sample_place(chunk, start, stride);
+      const uint32_t alive = mask_in_[chunk.word + place / kWordBits] >> (place % kWordBits);
+      for (int64_t i = 0; i < Float32::kLine; ++i) {
+        const bool sampled = place + i < chunk.length && (alive >> i & 1);
+        *out++ = sampled ? T::key(from[place + i]) : kDead;
       }
     }
+  }
+
+  // A multiple of the line's 16 elements, so that a line's mask bits lie in one word.
+  static int64_t sample_place(const Chunk& chunk, int64_t start, int64_t stride) {
+    const int64_t lines = std::min(stride, chunk.length - start) / Float32::kLine;
+    const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
+    return start + (lines > 0 ? int64_t(at % uint32_t(lines)) * Float32::kLine : 0);
   }
 
   Bracket sampled_bracket() {
@@ -171,25 +181,25 @@ class Selection {
     parallel_for(num_chunks_, threads_, [&](int64_t c) { sample_chunk(c, stride); });
 
     const Bracket all{0, kMaxKey};
-    const int64_t samples = count_samples(all, bin_shift(all, kBinBits));
+    const int shift = bin_shift(all, kBinBits);
+    const int64_t samples = count_samples(all, shift);
     if (samples == 0) return all;
     const Ranks ranks = sample_ranks(k_, alive_, samples);
-    Bracket bracket = all;
-    if (ranks.lo >= 0) bracket.lo = sample_at(ranks.lo).lo;
-    if (ranks.hi < samples) bracket.hi = sample_at(ranks.hi).hi;
-    return bracket;
+    Bracket lo = all, hi = all;
+    int64_t lo_rank = ranks.lo + 1, hi_rank = ranks.hi + 1;
+    const bool has_lo = ranks.lo >= 0, has_hi = ranks.hi < samples;
+    if (has_lo) narrow(work_.bins, shift, &lo, &lo_rank);
+    if (has_hi) narrow(work_.bins, shift, &hi, &hi_rank);
+    if (has_lo) narrow_samples(&lo, &lo_rank);
+    if (has_hi) narrow_samples(&hi, &hi_rank);
+    return Bracket{lo.lo, hi.hi};
   }
 
-  // The bin of keys around the sample of this rank (0-based): two of three digits are enough.
-  Bracket sample_at(int64_t rank) {
-    Bracket range{0, kMaxKey};
-    int64_t left = rank + 1;
-    for (int pass = 0; pass < 2; ++pass) {
-      const int shift = bin_shift(range, kBinBits);
-      count_samples(range, shift);
-      narrow(work_.bins, shift, &range, &left);
-    }
-    return range;
+  // Two digits of three are enough: the bracket is rounded outwards by 2^-13 of its keys.
+  void narrow_samples(Bracket* range, int64_t* rank) {
+    const int shift = bin_shift(*range, kBinBits);
+    count_samples(*range, shift);
+    narrow(work_.bins, shift, range, rank);
   }
 
   int64_t count_samples(Bracket range, int shift) {
