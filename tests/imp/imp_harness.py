@@ -30,7 +30,7 @@ def micro(out: Path, **overrides: Any) -> Config:
     Overrides are table__key=value.
     """
     tables: dict[str, dict[str, Any]] = {
-        "run": {"name": "micro", "out": str(out), "seed": 3, "threads": 2, "device": "cpu"},
+        "run": {"name": "micro", "out": str(out), "seed": 3, "threads": 1, "device": "cpu"},
         "model": {"arch": "resnet14"},
         "data": {"name": "digits"},
         "train": {

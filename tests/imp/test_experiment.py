@@ -70,6 +70,14 @@ def test_a_crash_at_a_write_changes_nothing(
     assert finish(make_config()) == finished[1]
 
 
+def test_two_threads_are_as_exact_as_one(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(run__threads=2)
+    interrupted(config, monkeypatch)
+    assert finish(config) == finish(micro(tmp_path / "other", run__threads=2))
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["replace", "write", "fsync"])
 def test_a_crash_at_any_write_changes_nothing(
@@ -251,7 +259,7 @@ def test_a_changed_config_is_refused_with_a_diff_and_nothing_changes(
     config = make_config()
     out = Path(config.run.out)
     interrupted(config, monkeypatch)
-    (out / ".rounds.jsonl.tmp").unlink(missing_ok=True)
+    atomic.remove_temporaries(out / "checkpoint")
     before = listing(out / "checkpoint"), (out / "config.toml").read_bytes()
     with pytest.raises(CheckpointError) as refused:
         run(make_config(train__lr=0.1, prune__rate=0.2))
