@@ -1,0 +1,211 @@
+// Checks plan.h and keys.h on the host against brute force. Prints the first failure and exits with
+// 1. With the argument "control" it makes a check that is false, and must fail.
+#include "../../csrc/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "../../csrc/keys.h"
+
+#define CHECK(condition)                                          \
+  do {                                                            \
+    if (!(condition)) {                                           \
+      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      std::exit(1);                                               \
+    }                                                             \
+  } while (false)
+
+using namespace impcore;
+
+namespace {
+
+struct Random {
+  uint64_t state = 0x9e3779b97f4a7c15u;
+  uint64_t next() {
+    state ^= state << 13;
+    state ^= state >> 7;
+    return state ^= state << 17;
+  }
+  int64_t below(int64_t bound) { return int64_t(next() % uint64_t(bound)); }
+} random_source;
+
+int64_t below(int64_t bound) { return random_source.below(bound); }
+
+void test_chunks() {
+  const int64_t edges[] = {0, 1, 31, 32, 33, 65535, 65536, 65537, 200000};
+  for (int round = 0; round < 200; ++round) {
+    std::vector<int64_t> numels(size_t(below(6))), blocks(numels.size());
+    for (int64_t& n : numels) n = edges[below(9)];
+    for (int64_t& b : blocks) b = below(3);
+    const int64_t count = count_chunks(numels.data(), int64_t(numels.size()));
+    std::vector<Chunk> table(static_cast<size_t>(count + 1), Chunk{-7, -7, -7, -7, -7});
+    fill_chunks(numels.data(), blocks.data(), int64_t(numels.size()), table.data());
+    CHECK(table.back().tensor == -7);  // not one row more than counted
+    size_t row = 0;
+    int64_t word = 0;
+    for (size_t t = 0; t < numels.size(); ++t) {
+      for (int64_t covered = 0; covered < numels[t]; covered += table[row++].length) {
+        const Chunk& chunk = table[row];
+        CHECK(chunk.tensor == int64_t(t) && chunk.block == blocks[t]);
+        CHECK(chunk.offset == covered && chunk.length > 0 && chunk.length <= kChunkLength);
+        CHECK(chunk.word == word + covered / 32 && covered % 32 == 0);
+      }
+      word += (numels[t] + 31) / 32;
+    }
+    CHECK(int64_t(row) == count);
+  }
+}
+
+void test_huge_sizes_need_64_bits() {
+  const int64_t numels[] = {(int64_t(1) << 31) + 1, (int64_t(1) << 32) + 1000};
+  const int64_t blocks[] = {0, 1};
+  const int64_t count = count_chunks(numels, 2);
+  std::vector<Chunk> table(static_cast<size_t>(count));
+  fill_chunks(numels, blocks, 2, table.data());
+  int64_t total = 0;
+  for (const Chunk& chunk : table) total += chunk.length;
+  CHECK(total == numels[0] + numels[1]);
+  CHECK(table.back().offset + table.back().length == numels[1]);
+  CHECK(table.back().word == ((numels[0] + 31) / 32) + table.back().offset / 32);
+}
+
+void test_ranks() {
+  for (int round = 0; round < 20000; ++round) {
+    const int64_t alive = 1 + below(int64_t(1) << (1 + below(40)));
+    const int64_t k = round % 5 == 0 ? (round % 2 ? alive : 0) : below(alive + 1);
+    const int64_t samples = 1 + below(std::min<int64_t>(alive, 1 << 20));
+    const Ranks ranks = sample_ranks(k, alive, samples);
+    const double target = double(k) / double(alive) * double(samples);
+    CHECK(double(ranks.lo) <= target - 1 && double(ranks.hi) >= target + 1);
+    CHECK(ranks.lo < samples && ranks.hi >= 0);  // what the lookup of a sample relies on
+  }
+}
+
+void test_brackets_and_narrowing() {
+  for (int round = 0; round < 3000; ++round) {
+    // Few distinct keys in some rounds, the whole range in others.
+    const int64_t spread = int64_t(1) << below(32);
+    const int64_t start = below((int64_t(1) << 31) - spread + 1);
+    std::vector<uint32_t> keys(size_t(1 + below(60)));
+    for (uint32_t& key : keys) key = uint32_t(start + below(spread));
+    std::sort(keys.begin(), keys.end());
+    const int64_t k = 1 + below(int64_t(keys.size()));
+    const uint32_t threshold = keys[size_t(k - 1)];
+
+    const uint32_t a = uint32_t(start + below(spread)), b = uint32_t(start + below(spread));
+    const Bracket some{std::min(a, b), std::max(a, b)};
+    int64_t under = 0, inside = 0;
+    for (uint32_t key : keys) {
+      under += key < some.lo;
+      inside += key >= some.lo && key <= some.hi;
+    }
+    const bool contains = threshold >= some.lo && threshold <= some.hi;
+    // k == under needs no candidate at all, so it also counts as held.
+    CHECK(bracket_holds(k, under, inside) == (contains || k == under));
+
+    Bracket range{0, kMaxKey};
+    int64_t rank = k, passes = 0;
+    while (range.lo < range.hi) {
+      const int bits = 1 + int(below(11));
+      const int shift = bin_shift(range, bits);
+      CHECK((range.hi - range.lo) >> shift < 1u << bits);
+      CHECK(shift == 0 || (range.hi - range.lo) >> (shift - 1) >= 1u << bits);
+      std::vector<int64_t> bins(size_t(1) << bits, 0);
+      int64_t lower = 0;
+      for (uint32_t key : keys) {
+        if (key >= range.lo && key <= range.hi) ++bins[(key - range.lo) >> shift];
+      }
+      const Bracket wider = range;
+      const int64_t passed = narrow(bins.data(), shift, &range, &rank);
+      CHECK(range.lo >= wider.lo && range.hi <= wider.hi &&
+            range.hi - range.lo < wider.hi - wider.lo);
+      for (uint32_t key : keys) lower += key >= wider.lo && key < range.lo;
+      CHECK(passed == lower);
+      CHECK(range.lo <= threshold && threshold <= range.hi);
+      ++passes;
+    }
+    CHECK(range.lo == threshold);
+    CHECK(passes <= 31);
+  }
+}
+
+void test_quota() {
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<int64_t> ties(size_t(below(8)));
+    int64_t total = 0;
+    for (int64_t& t : ties) total += t = below(4);
+    const int64_t quota = below(total + 1);
+    std::vector<int64_t> spread = ties;
+    spread_quota(quota, spread.data(), int64_t(spread.size()));
+    int64_t left = quota;  // one tie after the other, from the front
+    for (size_t c = 0; c < ties.size(); ++c) {
+      int64_t taken = 0;
+      for (int64_t tie = 0; tie < ties[c] && left > 0; ++tie, --left) ++taken;
+      CHECK(spread[c] == taken);
+    }
+  }
+}
+
+// A half-precision magnitude from its definition.
+double decoded(uint32_t bits, int mantissa, int bias) {
+  const int exponent = int(bits >> mantissa);
+  const double fraction = double(bits & ((1u << mantissa) - 1));
+  const double unit = std::ldexp(1.0, -mantissa);
+  return exponent == 0 ? std::ldexp(fraction * unit, 1 - bias)
+                       : std::ldexp(1 + fraction * unit, exponent - bias);
+}
+
+template <class T>
+void test_half(int mantissa, int bias) {
+  const uint32_t infinity = T::kInfinity >> 16;
+  for (uint32_t bits = 0; bits < 0x8000u; ++bits) {
+    const uint32_t key = T::key(uint16_t(bits));
+    CHECK(key == T::key(uint16_t(bits | 0x8000u)) && key <= kMaxKey);
+    CHECK(bits == 0 || T::key(uint16_t(bits - 1)) < key);
+    const float magnitude = T::magnitude(key);
+    if (bits < infinity) {
+      CHECK(double(magnitude) == decoded(bits, mantissa, bias));
+    } else {
+      CHECK(key >= T::kInfinity);
+      CHECK(bits == infinity ? std::isinf(magnitude) : std::isnan(magnitude));
+    }
+  }
+}
+
+void test_float32() {
+  for (int round = 0; round < 100000; ++round) {
+    const uint32_t a = uint32_t(random_source.next()), b = uint32_t(random_source.next());
+    const float x = float_of_bits(a), y = float_of_bits(b);
+    CHECK(bits_of_float(x) == a || std::isnan(x));
+    CHECK(Float32::key(a) == Float32::key(a ^ 0x80000000u));
+    if (std::isfinite(x) && std::isfinite(y)) {
+      CHECK((Float32::key(a) < Float32::key(b)) == (std::fabs(x) < std::fabs(y)));
+    }
+    CHECK((Float32::key(a) < Float32::kInfinity) == bool(std::isfinite(x)));
+  }
+  CHECK(Float32::key(1) == 1 && Float32::magnitude(1) > 0);  // a subnormal is not zero
+  CHECK(Float32::key(0x80000000u) == 0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  test_chunks();
+  test_huge_sizes_need_64_bits();
+  test_ranks();
+  test_brackets_and_narrowing();
+  test_quota();
+  test_half<BFloat16>(7, 127);
+  test_half<Float16>(10, 15);
+  test_float32();
+  if (argc > 1 && std::strcmp(argv[1], "control") == 0) {
+    int64_t ties[] = {2, 2};
+    spread_quota(3, ties, 2);
+    CHECK(ties[0] == 1 && ties[1] == 2);  // the later chunk first: wrong
+  }
+  std::puts("ok");
+}

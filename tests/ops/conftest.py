@@ -1,0 +1,20 @@
+"""Threads and backends as fixtures."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def threads(request):
+    """Sets torch's thread count for one test (parametrise it indirectly)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def backend(request, monkeypatch):
+    """Forces each backend of this build that can run here in turn."""
+    monkeypatch.setenv("IMPCORE_BACKEND", request.param)
+    return request.param
