@@ -75,6 +75,30 @@ def check_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor], what: 
             )
 
 
+def check_source(
+    numels: Sequence[int], source: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
+) -> None:
+    """Raises unless `source` can stand in for the weights element by element in storage order.
+
+    Raises:
+        ValueError, TypeError: as `check_weights`; or a dtype, device or stride is not the weight's.
+    """
+    check_weights(numels, source, "source")
+    for i, (weight, other) in enumerate(zip(weights, source, strict=True)):
+        if other.dtype != weight.dtype:
+            raise TypeError(f"source[{i}] is {other.dtype}, the weight is {weight.dtype}")
+        if other.device != weight.device or other.stride() != weight.stride():
+            raise ValueError(
+                f"source[{i}] is on {other.device} with strides {other.stride()}, the weight is on "
+                f"{weight.device} with strides {weight.stride()}"
+            )
+
+
+def device_of(weights: Sequence[torch.Tensor], arena: torch.Tensor) -> torch.device:
+    """Where a call runs: the weights' device; without weights, the arena's."""
+    return weights[0].device if weights else arena.device
+
+
 def check_arena(arena: torch.Tensor, words: int, device: torch.device, what: str) -> None:
     """Raises ValueError unless `arena` is contiguous int32 of `words` words on `device`."""
     if (

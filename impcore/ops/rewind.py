@@ -34,16 +34,10 @@ def rewind(
         TypeError, ValueError: an argument does not fit the plan.
     """
     checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask, plan.total_words, mask.device, "mask")
+    checks.check_arena(mask, plan.total_words, checks.device_of(weights, mask), "mask")
     sources = [] if source is None else list(source)
     if source is not None:
-        checks.check_weights(plan.numels, sources, "source")
-        for i, (weight, other) in enumerate(zip(weights, sources, strict=True)):
-            if other.dtype != weight.dtype or other.stride() != weight.stride():
-                raise ValueError(
-                    f"source[{i}] is {other.dtype} with strides {other.stride()}, the weight is "
-                    f"{weight.dtype} with strides {weight.stride()}"
-                )
+        checks.check_source(plan.numels, sources, weights)
     _rewind(plan.chunks, list(weights), mask, sources)
 
 

@@ -11,6 +11,7 @@ mask is the same on every backend and at any number of threads.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from impcore import _C
 from impcore.ops import backend, checks, library, native
 from impcore.ops.plan import Plan
 from impcore.ops.reference import topk_mask as reference
+
+MAX_KEY = 0x7FFFFFFF  # csrc/keys.h: kMaxKey
 
 
 class Selection(NamedTuple):
@@ -72,27 +75,65 @@ def topk_mask(
         TypeError, ValueError: an argument does not fit the plan. A k that does not fit the mask, or
             non-finite weights, are reported by the status.
     """
-    device = mask_in.device
+    device = checks.device_of(weights, mask_in)
     checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(
-        mask_in, plan.total_words, weights[0].device if weights else device, "mask_in"
-    )
+    checks.check_arena(mask_in, plan.total_words, device, "mask_in")
     checks.check_arena(mask_out, plan.total_words, device, "mask_out")
     if plan.total_words and mask_in.data_ptr() == mask_out.data_ptr():
         raise ValueError("mask_out must not be mask_in: a select changes nothing")
+    _check_workspace(plan, workspace, device)
+    return Selection(
+        *_topk_mask(
+            plan.chunks,
+            list(weights),
+            mask_in,
+            mask_out,
+            _scalar(k, plan.total, device),
+            workspace,
+            plan.num_blocks,
+            _forced(bracket),
+        )
+    )
+
+
+def _check_workspace(plan: Plan, workspace: torch.Tensor, device: torch.device) -> None:
+    if (
+        workspace.dtype != torch.uint8
+        or not workspace.is_contiguous()
+        or workspace.device != device
+        or workspace.data_ptr() % 8
+    ):
+        raise ValueError(
+            f"workspace must be a contiguous, aligned uint8 tensor on {device}, as ops.workspace "
+            f"makes it, not {workspace.dtype} with strides {workspace.stride()} on "
+            f"{workspace.device}"
+        )
     needed = _C.topk_mask_workspace(plan.chunks.data_ptr(), plan.chunks.shape[0])
     if workspace.numel() < needed:
         raise ValueError(f"workspace has {workspace.numel()} bytes, this plan needs {needed}")
+
+
+def _scalar(k: int | torch.Tensor, total: int, device: torch.device) -> torch.Tensor:
+    """k as an int64 scalar on the device."""
     if not isinstance(k, torch.Tensor):
-        k = torch.tensor(k, dtype=torch.int64, device=device)
-    elif k.dtype != torch.int64 or k.numel() != 1:
+        if isinstance(k, bool) or not hasattr(k, "__index__"):
+            raise TypeError(f"k must be an int or an int64 scalar tensor, not {k!r}")
+        # Beyond both ends k stays wrong, but fits in 64 bits.
+        return torch.tensor(max(-1, min(operator.index(k), total + 1)), device=device)
+    if k.dtype != torch.int64 or k.numel() != 1:
         raise ValueError(f"k must be an int64 scalar, not {k.dtype} of shape {tuple(k.shape)}")
-    forced = [] if bracket is None else list(bracket)
-    return Selection(
-        *_topk_mask(
-            plan.chunks, list(weights), mask_in, mask_out, k, workspace, plan.num_blocks, forced
-        )
-    )
+    if k.device != device:
+        raise ValueError(f"k is on {k.device}, the weights are on {device}")
+    return k
+
+
+def _forced(bracket: tuple[int, int] | None) -> list[int]:
+    if bracket is None:
+        return []
+    lo, hi = bracket
+    if not 0 <= lo <= hi <= MAX_KEY:
+        raise ValueError(f"bracket must satisfy 0 <= lo <= hi <= {MAX_KEY}, got {bracket}")
+    return [lo, hi]
 
 
 def commit(
@@ -112,11 +153,17 @@ def commit(
         TypeError, ValueError: an argument does not fit the plan.
     """
     checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask, plan.total_words, mask.device, "mask")
-    checks.check_arena(mask_out, plan.total_words, mask.device, "mask_out")
+    device = checks.device_of(weights, mask)
+    checks.check_arena(mask, plan.total_words, device, "mask")
+    checks.check_arena(mask_out, plan.total_words, device, "mask_out")
+    if status.dtype != torch.int64 or status.numel() != 1 or status.device != device:
+        raise ValueError(
+            f"status must be the int64 [1] of a Selection on {device}, not {status.dtype} of shape "
+            f"{tuple(status.shape)} on {status.device}"
+        )
     sources = [] if source is None else list(source)
     if source is not None:
-        checks.check_weights(plan.numels, sources, "source")
+        checks.check_source(plan.numels, sources, weights)
     _commit(plan.chunks, list(weights), mask, mask_out, status, sources)
 
 
