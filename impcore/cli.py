@@ -20,7 +20,7 @@ from impcore import config
 from impcore.config.recipe import TABLES
 from impcore.errors import ConfigError, ImpcoreError
 
-_DESCRIPTION = """Iterative magnitude pruning, and its renormalisation-group analysis, from a recipe.
+_DESCRIPTION = """Iterative magnitude pruning and its renormalisation-group analysis, from a recipe.
 
 Running the same command again resumes the run. The options with a dot set keys of the recipe: its
 own values are the defaults, and those shown here where it has none. A list is given as words
@@ -38,7 +38,8 @@ def _option(schema: dict[str, Any], required: bool) -> Any:
         help_behavior_hint=f"({default.replace('null', 'none')})",
         metavar=words,
     )
-    return Annotated[tuple[str, ...] if kinds[0]["type"] == "array" else str, argument]
+    kind = tuple[str, ...] if kinds[0]["type"] == "array" else str
+    return Annotated[kind, argument]
 
 
 def _words(kind: dict[str, Any]) -> str:

@@ -98,6 +98,12 @@ def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel
             return Fault(key, value, f"should be a table: [{table}]")
         case "bool_type" | "bool_parsing":
             return Fault(key, value, "should be true or false")
+        case "too_short" | "too_long" as bound:
+            least = bound == "too_short"
+            count = detail["ctx"]["min_length" if least else "max_length"]
+            return Fault(
+                key, value, f"should have at {'least' if least else 'most'} {count} entries"
+            )
         case "literal_error":
             expected = detail["ctx"]["expected"]
             names = expected.replace("' or '", "', '").strip("'").split("', '")

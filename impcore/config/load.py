@@ -22,6 +22,8 @@ _SHIPPED = Path(__file__).parent.parent / "recipes"
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(r"\(at line (\d+), column \d+\)")
 _HUGE_INTEGER = re.compile(r"[0-9_]{4000,}")
+_STRING = re.compile(r"""["](?:[^"\\\n]|\\.)*+["]?|'[^'\n]*+'?""")
+_DEEP_KEY = re.compile(r"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){16}")
 
 
 def shipped() -> dict[str, str]:
@@ -66,9 +68,7 @@ def find(source: str | Path) -> Path:
     if os.path.exists(source):
         raise ConfigError(f"recipe {quote(str(source))}: is not a regular file")
     close = nearest(Path(source).stem, (path.stem for path in _recipes()))
-    raise ConfigError(
-        f"recipe {quote(str(source))}: there is no such file or shipped recipe{close}"
-    )
+    raise ConfigError(f"recipe {quote(str(source))}: no such file or shipped recipe{close}")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -92,6 +92,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:
+    deep = _DEEP_KEY.search(_STRING.sub("s", text))  # tomllib's time is quadratic in a key's parts
+    if deep is not None:
+        key = quote_key(deep[0])
+        raise ConfigError(f"{where}: is nested too deeply for a recipe: {key}")
     try:
         return tomllib.loads(text)
     except RecursionError:

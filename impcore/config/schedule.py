@@ -42,11 +42,9 @@ def schedule(config: Config, steps_per_epoch: int) -> Schedule:
     def steps(key: str, length: Length, below: int | None = None, least: int = 1) -> int:
         count = length.steps(steps_per_epoch, total)
         if count < least or (below is not None and count >= below):
-            bounds = f"from {least} step" + (
-                "s up" if below is None else f" to below {below} steps"
-            )
-            fault = f"is {count} steps at {steps_per_epoch} an epoch; should be {bounds}"
-            faults.append(Fault(key, length, fault))
+            bounds = f"at least {least}" + ("" if below is None else f" and below {below}")
+            found = f"is {count} steps at {steps_per_epoch} an epoch"
+            faults.append(Fault(key, length, f"{found}; should be {bounds}"))
         return count
 
     result = Schedule(

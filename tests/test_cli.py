@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import impcore
+from impcore import cli
+from impcore.config import Config
+from impcore.config.recipe import TABLES
+from impcore.errors import DataError
+
+PACKAGE_ROOT = str(Path(impcore.__file__).parent.parent)
+GUARD = """
+import sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "matplotlib", "scipy"):
+            raise AssertionError(f"{name} was imported")
+sys.meta_path.insert(0, Guard())
+from impcore.cli import main
+sys.exit(main())
+"""
+
+
+def light(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process in which importing torch is fatal."""
+    path = os.pathsep.join([PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", GUARD, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+class Runs(list[tuple[Config, bool]]):
+    """Stands for impcore.imp: what it was asked to run."""
+
+    code = 0
+    error: BaseException | None = None
+
+    def run(self, config: Config, *, force_resume: bool = False) -> int:
+        self.append((config, force_resume))
+        if self.error is not None:
+            raise self.error
+        return self.code
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
+    runs = Runs()
+    fake = types.ModuleType("impcore.imp")
+    fake.run = runs.run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "impcore.imp", fake)
+    monkeypatch.chdir(tmp_path)
+    return runs
+
+
+def test_the_guard_fires(tmp_path: Path) -> None:
+    ran = light("digits", cwd=tmp_path)
+    assert "was imported" in ran.stderr
+
+
+def test_list_help_and_version_need_no_torch(tmp_path: Path) -> None:
+    listed = light("--list", cwd=tmp_path)
+    assert listed.returncode == 0
+    names = [line.split()[0] for line in listed.stdout.splitlines()]
+    assert names == sorted(path.stem for path in Path(PACKAGE_ROOT, "impcore/recipes").iterdir())
+    helped = light("--help", cwd=tmp_path)
+    assert helped.returncode == 0
+    for table, model in TABLES.items():
+        assert all(f"--{table}.{key} " in helped.stdout for key in model.model_fields)
+    version = light("--version", cwd=tmp_path)
+    assert (version.returncode, version.stdout) == (0, f"impcore {impcore.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reasons"),
+    [
+        ([], ["name a recipe", "--list"]),
+        (["digit"], ["'digit'", "nearest: digits"]),
+        (["digits", "--prune.rat", "0.3"], ["--prune.rat", "0.3", "--prune.rate"]),
+        (["digits", "--prune.rate", "0,3"], ["prune.rate = '0,3': should be a valid number"]),
+        (["digits", "--prune.rate"], ["--prune.rate"]),
+        (
+            ["digits", "--train.lr", "1e999", "--run.seed=-1", "--data.name", "cifar"],
+            ["3 faults", "train.lr = inf: ", "run.seed = -1: ", "nearest: cifar10"],
+        ),
+        (["digits", "--run.out", "../x"], ["run.out = '../x': should not contain '..'"]),
+    ],
+)
+def test_a_wrong_command_line_exits_2_and_creates_nothing(
+    tmp_path: Path, arguments: list[str], reasons: list[str]
+) -> None:
+    ran = light(*arguments, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert all(reason in ran.stderr for reason in reasons)
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_file_exits_2_and_creates_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("[run]\nseed = nan\n[prune]\nrate = '0.2'\n")
+    ran = light("r.toml", cwd=tmp_path)
+    assert ran.returncode == 2
+    lines = ran.stderr.splitlines()
+    assert lines[0] == "impcore-run: r.toml: 6 faults:"
+    assert lines[1].startswith("run.seed = nan: should be")
+    assert "prune.rate = '0.2': should be a valid number" in lines
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_call_with_the_overridden_recipe(runs: Runs) -> None:
+    words = ["--prune.rate", "0.3", "--train.milestones", "2ep", "50%", "--run.out", "runs/x"]
+    words += ["--train.warmup=none", "--train.batch-size", "32"]
+    assert cli.main(["digits.toml", *words]) == 0
+    [(config, force_resume)] = runs
+    assert not force_resume
+    assert (config.prune.rate, config.run.out, config.run.name) == (0.3, "runs/x", "digits")
+    assert config.train.milestones == ("2ep", "50%")
+    assert (config.train.warmup, config.train.batch_size) == (None, 32)
+
+
+@pytest.mark.parametrize("flag", ["--force-resume", "--force_resume"])
+def test_force_resume(runs: Runs, flag: str) -> None:
+    assert cli.main([flag, "--prune.rounds", "2", "digits"]) == 0
+    assert [(config.prune.rounds, forced) for config, forced in runs] == [(2, True)]
+
+
+@pytest.mark.parametrize("code", [0, 130, 143])
+def test_the_code_of_the_run_is_returned(runs: Runs, code: int) -> None:
+    runs.code = code
+    assert cli.main(["digits"]) == code
+
+
+def test_errors_are_one_message(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.error = DataError("no such file: x")
+    assert cli.main(["digits"]) == 1
+    assert capsys.readouterr().err == "impcore-run: no such file: x\n"
+    runs.error = KeyboardInterrupt()
+    assert cli.main(["digits"]) == 130
+    runs.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["digits"])
