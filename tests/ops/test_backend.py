@@ -1,0 +1,74 @@
+"""The device decides, or IMPCORE_BACKEND does; never a silent fallback."""
+
+import pytest
+import torch
+
+from impcore import _C, ops
+from impcore.errors import BackendError
+from impcore.ops import backend as backends
+from impcore.ops.reference import block_l1 as reference
+
+
+def call():
+    plan = ops.Plan.make([40])
+    return ops.block_l1(plan, [torch.ones(40)], torch.tensor([-1, 255], dtype=torch.int32))
+
+
+@pytest.fixture
+def spies(monkeypatch):
+    """Which implementation ran."""
+    seen = []
+    native, plain = _C.block_l1, reference.block_l1
+    monkeypatch.setattr(_C, "block_l1", lambda *a: (seen.append("cpu"), native(*a))[1])
+
+    def spy(*args):
+        seen.append("reference")
+        return plain(*args)
+
+    monkeypatch.setattr(reference, "block_l1", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "ran"), [(None, "cpu"), ("", "cpu"), ("cpu", "cpu"), ("reference", "reference")]
+)
+def test_which_implementation_runs(name, ran, spies, monkeypatch):
+    if name is None:
+        monkeypatch.delenv("IMPCORE_BACKEND", raising=False)
+    else:
+        monkeypatch.setenv("IMPCORE_BACKEND", name)
+    assert call().tolist() == [[40], [40]]
+    assert spies == [ran]
+
+
+@pytest.mark.parametrize("name", ["gpu", "CPU", "cpu ", "numpy"])
+def test_an_unknown_backend_is_an_error(name, spies, monkeypatch):
+    monkeypatch.setenv("IMPCORE_BACKEND", name)
+    with pytest.raises(BackendError, match=f"IMPCORE_BACKEND='{name}' is unknown; known are cpu"):
+        call()
+    assert spies == []
+
+
+@pytest.mark.parametrize("name", sorted(set(backends.BACKENDS) - set(ops.backends())))
+def test_a_backend_that_was_not_built_is_an_error(name, spies, monkeypatch):
+    monkeypatch.setenv("IMPCORE_BACKEND", name)
+    with pytest.raises(BackendError, match=f"IMPCORE_BACKEND='{name}' is not in this build"):
+        call()
+    assert spies == []
+
+
+def test_a_device_that_no_backend_serves_is_an_error():
+    with pytest.raises(BackendError, match="no backend of this build serves xpu tensors"):
+        backends.select({"cpu": len, "reference": len}, torch.device("xpu"))
+
+
+def test_a_forced_backend_must_serve_the_device(monkeypatch):
+    monkeypatch.setenv("IMPCORE_BACKEND", "cpu")
+    with pytest.raises(BackendError, match="IMPCORE_BACKEND='cpu' does not serve cuda tensors"):
+        backends.select({"cpu": len, "reference": len}, torch.device("cuda"))
+
+
+def test_the_list_of_backends_is_a_copy():
+    ops.backends().clear()
+    assert "cpu" in ops.backends()
+    assert "reference" in ops.backends()

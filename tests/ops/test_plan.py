@@ -1,0 +1,62 @@
+"""The chunk table: covers every element once, from word boundaries on."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impcore.ops import Plan
+
+from . import cases
+
+numels = st.lists(st.sampled_from([0, 1, 31, 32, 33, 65_535, 65_536, 65_537, 400_000]), max_size=6)
+
+
+@given(numels, st.data())
+def test_a_plan_follows_its_contract(sizes, data):
+    blocks = [data.draw(st.integers(0, 4)) for _ in sizes]
+    plan = Plan.make(sizes, blocks)
+    words = [0]
+    for size in sizes:
+        words.append(words[-1] + -(-size // 32))
+    assert (plan.numels, plan.blocks) == (tuple(sizes), tuple(blocks))
+    assert (plan.words, plan.total_words) == (tuple(words[:-1]), words[-1])
+    assert plan.total == sum(sizes)
+    assert plan.num_blocks == max(blocks, default=-1) + 1
+    assert plan.chunks.dtype == torch.int64
+    assert plan.chunks.tolist() == cases.chunk_table(sizes, words[:-1], blocks).tolist()
+
+
+def test_each_tensor_is_a_block_by_default():
+    plan = Plan.make([3, 0, 5])
+    assert plan.blocks == (0, 1, 2)
+    assert plan.with_blocks([1, 1, 0]).blocks == (1, 1, 0)
+    assert plan.blocks == (0, 1, 2)
+
+
+def test_more_than_2_to_the_32_elements():
+    sizes = [2**31 + 1, 2**32 + 1000]
+    plan = Plan.make(sizes)
+    assert plan.total_words == 2**26 + 1 + 2**27 + 32
+    assert plan.chunks[:, 2].sum() == sum(sizes)
+    tensor, offset, length, word, block = plan.chunks[-1].tolist()
+    assert (tensor, offset + length, block) == (1, sizes[1], 1)
+    assert word == plan.words[1] + offset // 32
+
+
+@pytest.mark.parametrize(
+    ("sizes", "blocks", "message"),
+    [
+        ([3, -1], None, "numels must not be negative, got -1"),
+        ([3, 3], [0], r"blocks must name a block >= 0 for each of 2 tensors, got \[0\]"),
+        ([3], [-1], r"got \[-1\]"),
+    ],
+)
+def test_rejections(sizes, blocks, message):
+    with pytest.raises(ValueError, match=message):
+        Plan.make(sizes, blocks)
+
+
+def test_a_plan_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Plan.make([1]).total_words = 5
