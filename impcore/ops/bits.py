@@ -33,8 +33,10 @@ def unpack(words: torch.Tensor, numel: int) -> torch.Tensor:
     """Unpacks int32 words [ceil(numel / 32)] into a bool tensor [numel].
 
     Raises:
-        ValueError: `words` does not fit `numel`.
+        ValueError: `numel` is negative, or `words` does not fit it.
     """
+    if numel < 0:
+        raise ValueError(f"numel must not be negative, got {numel}")
     checks.check_arena(words, words_of(numel), words.device, "words")
     bools: torch.Tensor = _unpack(words, numel)
     return bools

@@ -20,6 +20,8 @@ from impcore.ops.reference import block_l1 as reference
 def block_l1(plan: Plan, weights: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
     """Sums of |m theta| (row 0) and of m (row 1) per block: float64 [2, plan.num_blocks].
 
+    A measurement: the sums carry no gradient.
+
     Args:
         plan: made for the weights' sizes; its blocks say which sums a tensor adds to.
         weights: float32, bfloat16 or float16, one dtype, dense layouts.

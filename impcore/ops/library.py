@@ -26,6 +26,8 @@ def register(
     _LIBRARY.define(schema)
     # CompositeExplicitAutograd also serves calls with empty tensor lists, which have no device.
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
+    # No op is differentiable, and what it returns says so: it does not require gradients.
+    _LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
     torch.library.register_fake(f"impcore::{name}", fake, lib=_LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.impcore, name).default
     return op
