@@ -15,7 +15,7 @@ constexpr int kBinBits = 11;
 constexpr int kBins = 1 << kBinBits;
 constexpr int64_t kSampleStride = 1024;     // one line sampled per this many weights ...
 constexpr int64_t kMaxSampleLines = 65536;  // ... and fewer in huge models
-constexpr int64_t kPagesPerMillion = 60;    // 1.5 % of the weights may be candidates,
+constexpr int64_t kPagesPerMillion = 48;    // 1.2 % of the weights may be candidates,
 constexpr int64_t kMinPages = 320;          // all of them in a small model,
                                             // and each chunk may leave one page half empty
 constexpr uint32_t kDead = 0xffffffffu;     // a sampled slot whose weight is pruned
