@@ -1,0 +1,102 @@
+"""How much memory a selection takes, and that it is exact beyond 2^31 weights."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import impcore
+from impcore import ops
+
+from . import peak, tensors
+
+
+@pytest.mark.parametrize(
+    "sizes", [peak.resnet50(), peak.bert_base()], ids=["resnet50", "bert_base"]
+)
+def test_scratch_and_masks_of_a_large_model_are_within_a_tenth_of_its_weights(sizes):
+    plan = ops.Plan.make(sizes)
+    weights = 4 * plan.total
+    scratch = ops.workspace(plan).numel()
+    assert scratch <= 0.03 * weights
+    assert scratch + 2 * 4 * plan.total_words <= 0.1 * weights
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_peak_memory_of_select_and_commit_is_within_a_tenth_of_the_weights():
+    root = Path(impcore.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.peak"],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0.06 < float(done.stdout) <= 0.1  # the two arenas alone are 0.0625
+
+
+def bits_of(plan, arena, index):
+    """One tensor's mask, 2^24 weights at a time."""
+    words = arena[plan.words[index] :].numpy().view(np.uint8)
+    numel = plan.numels[index]
+    for start in range(0, numel, 2**24):
+        stop = min(start + 2**24, numel)
+        chunk = np.unpackbits(words[start // 8 : -(-stop // 8)], bitorder="little")
+        yield start, chunk[: stop - start].astype(bool)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_more_than_2_to_the_31_weights():
+    """bfloat16, 2^31 + 5 weights: exact counts, the order kept, ties cut at the right offset."""
+    sizes = [2**20 + 1, 2**31 - 2**20 - 3, 7]
+    plan = ops.Plan.make(sizes)
+    assert plan.total == 2**31 + 5
+    weights = [torch.empty(n, dtype=torch.bfloat16) for n in sizes]
+    pattern = torch.randn(2**24 + 3).to(torch.bfloat16)  # heavy ties, no period of a power of 2
+    for weight in weights:
+        for start in range(0, weight.numel(), pattern.numel()):
+            part = weight[start : start + pattern.numel()]
+            part.copy_(pattern[: part.numel()])
+    arena = torch.full((plan.total_words,), -1, dtype=torch.int32)
+    for word, numel in zip(plan.words, sizes, strict=True):
+        if numel % 32:
+            arena[word + numel // 32] = (1 << numel % 32) - 1
+    mask_out, workspace = tensors.poisoned(plan)
+    alive = plan.total
+    for share in (0.9, 0.5):
+        k = round(share * alive)
+        selection = ops.topk_mask(plan, weights, arena, mask_out, k, workspace)
+        assert int(selection.status) == 0
+        assert selection.sums_before[1].sum() == alive
+        check_order(plan, weights, arena, mask_out)
+        alive -= k
+        assert int(ops.bits.count(mask_out)) == selection.sums_after[1].sum() == alive
+        ops.commit(plan, weights, arena, mask_out, selection.status)
+        assert sum(int(torch.count_nonzero(w)) for w in weights) <= alive
+
+
+def check_order(plan, weights, before, after):
+    """Nested; pruned below kept in (key, tensor, offset)."""
+    highest_pruned, lowest_kept = (-1, -1, -1), (2**15, 0, 0)
+    for i, weight in enumerate(weights):
+        keys = weight.view(torch.int16)
+        pairs = zip(bits_of(plan, before, i), bits_of(plan, after, i), strict=True)
+        for (start, old), (_, new) in pairs:
+            assert not (new & ~old).any()
+            part = keys[start : start + old.size].numpy() & 0x7FFF
+            pruned, kept = np.flatnonzero(old & ~new), np.flatnonzero(new)
+            if pruned.size:
+                top = part[pruned].max()
+                at = pruned[part[pruned] == top][-1]
+                highest_pruned = max(highest_pruned, (int(top), i, start + int(at)))
+            if kept.size:
+                low = part[kept].min()
+                at = kept[part[kept] == low][0]
+                lowest_kept = min(lowest_kept, (int(low), i, start + int(at)))
+    assert highest_pruned < lowest_kept
