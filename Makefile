@@ -1,0 +1,58 @@
+# make demo    a pruning run on real images and its report, from a bare clone
+# make test    lint and the suite;  make soak: the long versions
+# make bench   the benchmarks
+PYTHON ?= python3
+VENV   ?= .venv
+
+# CUDA kernels and a CUDA build of PyTorch only where there is a driver to run them.
+DRIVER := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo yes)
+TORCH  := $(if $(DRIVER),torch,torch==2.13.0)
+ifndef DRIVER
+export IMPCORE_CUDA ?= 0
+endif
+
+BIN     := $(VENV)/bin
+NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc')
+CXXCODE := $(NATIVE) $(wildcard tests/csrc/*.cpp)
+
+.PHONY: demo test lint suite soak bench install dev clean
+
+demo: install
+	$(BIN)/impcore-run digits.toml
+
+test: lint suite
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXXCODE)
+	$(BIN)/mypy
+
+suite: dev
+	$(BIN)/python -m pytest -q
+
+soak: dev
+	$(BIN)/python -m pytest -q -m soak --timeout 7200
+
+bench: dev
+	$(BIN)/python benchmarks/bench_mask.py
+
+install: $(VENV)/installed
+dev: $(VENV)/installed-dev
+
+$(VENV)/torch:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"impcore needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml setup.py $(NATIVE)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build impcore/*.so *.egg-info

@@ -1,0 +1,64 @@
+// The memory floors: bare loops over the same memory as the ops, on the same threads and chunks.
+// What an op takes beyond these is its own. Compiled by floors.py for the machine it runs on.
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+// Consecutive 256 KB pieces of one tensor, as the ops' chunks are.
+constexpr int64_t kPiece = 65536;
+
+// body(tensor, from, to) for every piece of every tensor.
+template <class Body>
+void for_pieces(const int64_t* sizes, int64_t tensors, int threads, const Body& body) {
+#pragma omp parallel num_threads(threads)
+  for (int64_t t = 0; t < tensors; ++t) {
+    const int64_t pieces = (sizes[t] + kPiece - 1) / kPiece;
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t p = 0; p < pieces; ++p) {
+      const int64_t end = (p + 1) * kPiece;
+      body(t, p * kPiece, end < sizes[t] ? end : sizes[t]);
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Reads every 32-bit word.
+uint32_t read_words(const uint32_t* const* data, const int64_t* sizes, int64_t tensors,
+                    int threads) {
+  uint32_t total = 0;
+  for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
+    uint32_t bits = 0;
+    for (int64_t i = from; i < to; ++i) bits |= data[t][i];
+    __atomic_fetch_or(&total, bits, __ATOMIC_RELAXED);
+  });
+  return total;
+}
+
+// Reads every word and writes one bit a word, packed: a mask and nothing else.
+void read_words_write_bits(const uint32_t* const* data, const int64_t* sizes, int64_t tensors,
+                           uint8_t* const* bits, int threads) {
+  for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
+    const uint32_t* in = data[t];
+    uint8_t* out = bits[t];
+    int64_t i = from;
+    for (; i + 8 <= to; i += 8) {
+      uint32_t any = 0;
+      for (int64_t j = 0; j < 8; ++j) any |= in[i + j];
+      out[i / 8] = uint8_t(any);
+    }
+    for (; i < to; ++i) out[i / 8] = uint8_t(in[i]);
+  });
+}
+
+// Reads every word and writes it back changed.
+void update_words(uint32_t* const* data, const int64_t* sizes, int64_t tensors, int threads) {
+  for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) data[t][i] ^= 0x80000000u;
+  });
+}
+
+}  // extern "C"
