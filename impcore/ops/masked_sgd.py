@@ -9,8 +9,10 @@ replay it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from impcore import _C
 from impcore.ops import backend, checks, library, native
@@ -52,8 +54,9 @@ def masked_sgd(
         found_inf: float32, one element; unless it is 0, nothing is touched.
 
     Raises:
-        TypeError: a dtype is not one of these. LayoutError: gaps or overlaps in memory.
+        TypeError: a dtype is not one of these, or differs. LayoutError: gaps or overlaps in memory.
         ValueError: numbers, sizes, devices, storage orders or mask words that do not fit.
+        NotImplementedError: sparse params, or subclasses such as DTensor.
     """
     _check_lists(params, grads, momenta, momentum)
     if not params:
@@ -65,7 +68,7 @@ def masked_sgd(
     _check_scalar(first, (torch.bool, torch.uint8), device, "first")
     _check_scalar(grad_scale, (torch.float32,), device, "grad_scale")
     _check_scalar(found_inf, (torch.float32,), device, "found_inf")
-    registered(
+    unchecked(
         list(params),
         list(grads),
         list(momenta),
@@ -92,30 +95,44 @@ def _check_lists(
     wanted = len(params) if momentum != 0 else 0
     if len(grads) != len(params) or len(momenta) != wanted:
         raise ValueError(
-            f"{len(params)} params with momentum {momentum} need as many grads and {wanted} momenta, "
-            f"not {len(grads)} and {len(momenta)}"
+            f"{len(params)} params with momentum {momentum} need as many grads and {wanted} "
+            f"momenta, not {len(grads)} and {len(momenta)}"
         )
     for i, param in enumerate(params):
-        checks.check_dense(param, f"params[{i}]")
-        if param.dtype not in DTYPES:
-            raise TypeError(f"params[{i}] has dtype {param.dtype}; supported are {DTYPES}")
-        for name, like in (("params", params[0]), ("grads", grads[i]), ("momenta", param)):
-            other = momenta[i] if name == "momenta" and momenta else like
-            if other.dtype != param.dtype or other.device != param.device:
-                raise ValueError(
-                    f"{name} hold {other.dtype} on {other.device}, params[{i}] is {param.dtype} on "
-                    f"{param.device}: one call takes one dtype and one device"
-                )
-            if name != "params" and not same_layout(other, param):
-                raise ValueError(
-                    f"{name}[{i}] has shape {tuple(other.shape)} and strides {other.stride()}, "
-                    f"params[{i}] {tuple(param.shape)} and {param.stride()}"
-                )
+        check_param(param, f"params[{i}]")
+        _check_same_kind(param, f"params[{i}]", params[0], "params[0]")
+        for name, others in (("grads", grads), ("momenta", momenta)):
+            if others:
+                _check_same_kind(others[i], f"{name}[{i}]", param, f"params[{i}]")
+                _check_same_order(others[i], f"{name}[{i}]", param, f"params[{i}]")
 
 
-def same_layout(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Whether two dense tensors keep the same elements in the same storage order."""
-    return a.shape == b.shape and a.stride() == b.stride()
+def check_param(param: torch.Tensor, what: str) -> None:
+    """Raises unless the optimisers' kernels can step the tensor (as `masked_sgd` does)."""
+    if is_traceable_wrapper_subclass(param):
+        raise NotImplementedError(f"{what} is a {type(param).__name__}, not a plain tensor")
+    if param.layout != torch.strided:
+        raise NotImplementedError(f"{what} has layout {param.layout}; it must be dense")
+    if param.dtype not in DTYPES:
+        raise TypeError(f"{what} has dtype {param.dtype}; it must be one of {DTYPES}")
+    checks.check_dense(param, what)
+
+
+def _check_same_kind(a: torch.Tensor, name: str, b: torch.Tensor, other: str) -> None:
+    if a.layout != torch.strided:
+        raise NotImplementedError(f"{name} has layout {a.layout}; it must be dense")
+    if a.dtype != b.dtype:
+        raise TypeError(f"{name} is {a.dtype}, {other} is {b.dtype}: one call takes one dtype")
+    if a.device != b.device:
+        raise ValueError(f"{name} is on {a.device}, {other} is on {b.device}")
+
+
+def _check_same_order(a: torch.Tensor, name: str, b: torch.Tensor, other: str) -> None:
+    if a.shape != b.shape or a.stride() != b.stride():
+        raise ValueError(
+            f"{name} has shape {tuple(a.shape)} and strides {a.stride()}, {other} has "
+            f"{tuple(b.shape)} and {b.stride()}"
+        )
 
 
 def _check_words(
@@ -129,8 +146,8 @@ def _check_words(
     for i, (param, word) in enumerate(zip(params, words, strict=True)):
         if word < -1 or (word >= 0 and word + words_of(param.numel()) > arena_words):
             raise ValueError(
-                f"words[{i}] is {word}, but params[{i}] needs {words_of(param.numel())} of the mask's "
-                f"{arena_words} words; -1 means no mask"
+                f"words[{i}] is {word}, but params[{i}] needs {words_of(param.numel())} of the "
+                f"mask's {arena_words} words; -1 means no mask"
             )
         if word >= 0 and param.dtype not in checks.MASKED_DTYPES:
             raise TypeError(
@@ -193,49 +210,35 @@ def _cpu(
         first.zero_()
 
 
-def launch(
+def _any(
     params: list[torch.Tensor],
     grads: list[torch.Tensor],
     momenta: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
-    lr: torch.Tensor,
-    momentum: float,
-    dampening: float,
-    weight_decay: torch.Tensor,
-    nesterov: bool,
-    maximize: bool,
-    first: torch.Tensor | None,
-    grad_scale: torch.Tensor | None,
-    found_inf: torch.Tensor | None,
+    *rest: Any,
 ) -> None:
-    """The registered op's body, for callers that have checked their arguments and run eagerly."""
     if not params:
         return
-    run = backend.select({"cpu": _cpu, "reference": reference.masked_sgd}, params[0].device)
-    run(
-        params,
-        grads,
-        momenta,
-        mask,
-        words,
-        lr,
-        momentum,
-        dampening,
-        weight_decay,
-        nesterov,
-        maximize,
-        first,
-        grad_scale,
-        found_inf,
+    backend.select({"cpu": _cpu, "reference": reference.masked_sgd}, params[0].device)(
+        params, grads, momenta, *rest
     )
     library.written(params + momenta)
 
 
-registered = library.register(
-    "masked_sgd(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] momenta, Tensor? mask, int[] words,"
-    " Tensor lr, float momentum, float dampening, Tensor weight_decay, bool nesterov, bool maximize,"
-    " Tensor(c!)? first, Tensor? grad_scale, Tensor? found_inf) -> ()",
-    launch,
+_masked_sgd = library.register(
+    "masked_sgd(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] momenta, Tensor? mask,"
+    " int[] words, Tensor lr, float momentum, float dampening, Tensor weight_decay, bool nesterov,"
+    " bool maximize, Tensor(c!)? first, Tensor? grad_scale, Tensor? found_inf) -> ()",
+    _any,
     lambda *args: None,
 )
+
+
+def unchecked(*args: Any) -> None:
+    """The registered op, for callers whose own checks are stronger; eagerly without the dispatcher.
+
+    The arguments of `masked_sgd`, all positional, lists as lists.
+    """
+    if torch.compiler.is_compiling():
+        _masked_sgd(*args)
+    else:
+        _any(*args)
