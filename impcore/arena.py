@@ -1,4 +1,4 @@
-"""The packed bits of a list of parameters.
+"""The packed bits of a model's masked parameters.
 
 Invariants: bits lie in the parameters' storage order and on their device, checked at each use and
 permuted or moved after a `.to(...)`; padding bits are 0.
@@ -6,36 +6,34 @@ permuted or moved after a `.to(...)`; padding bits are 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from impcore import ops
+from impcore.binding import Binding
 from impcore.ops import checks
 from impcore.ops.plan import WORD_BITS, words_of
 
 
 class Arena:
-    """All-ones masks over named parameters.
+    """Masks of bound parameters, at first all ones.
 
     Attributes:
-        names, parameters: what is masked, in order; parameters may be replaced by `rebind`.
-        shapes: the parameters' shapes, fixed.
         plan: the ops' chunk table, one block a parameter.
     """
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        self.names = list(parameters)
-        self.parameters = list(parameters.values())
-        self.shapes = [tuple(p.shape) for p in self.parameters]
-        self.plan = ops.Plan.make([p.numel() for p in self.parameters])
-        self._strides = [p.stride() for p in self.parameters]
-        self._words = self._all_ones().to(self.parameters[0].device)
+    def __init__(self, binding: Binding) -> None:
+        parameters = binding.parameters
+        self._binding = binding
+        self.plan = ops.Plan.make([p.numel() for p in parameters])
+        self._strides = [p.stride() for p in parameters]
+        self._words = self._all_ones().to(parameters[0].device)
         self._spare: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def _all_ones(self) -> torch.Tensor:
-        words = torch.full((self.plan.total_words,), -1, dtype=torch.int32)
+        words = torch.full((self.plan.total_words,), -1, dtype=torch.int32, device="cpu")
         for start, numel in zip(self.plan.words, self.plan.numels, strict=True):
             if numel % WORD_BITS:
                 words[start + numel // WORD_BITS] = (1 << numel % WORD_BITS) - 1
@@ -44,34 +42,35 @@ class Arena:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_spare": None}  # scratch is not worth copying
 
-    def rebind(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
-        """Follows a model whose Parameter objects were replaced; shapes must be the same."""
-        self.parameters = [parameters[name] for name in self.names]
-
     @property
     def words(self) -> torch.Tensor:
-        """The bits: int32 [plan.total_words], in the parameters' current layout and device."""
+        """The bits: int32 [plan.total_words], in the parameters' current layout and device.
+
+        Raises:
+            LayoutError, ValueError: that layout has gaps, or the devices are several.
+        """
         device = self._words.device
-        for parameter, strides in zip(self.parameters, self._strides, strict=True):
+        parameters = self._binding.parameters
+        for parameter, strides in zip(parameters, self._strides, strict=True):
             if parameter.stride() != strides or parameter.device != device:
-                self._follow()
+                self._follow(parameters)
                 break
         return self._words
 
-    def _follow(self) -> None:
-        devices = {p.device for p in self.parameters}
+    def _follow(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        devices = {p.device for p in parameters}
         if len(devices) > 1:
             raise ValueError(
                 f"masked parameters are on several devices: {sorted(map(str, devices))}; move the "
                 "model to one device"
             )
-        strides = [p.stride() for p in self.parameters]
+        strides = [p.stride() for p in parameters]
         words = self._words.clone()
         for i, (old, new) in enumerate(zip(self._strides, strides, strict=True)):
             if old != new:
-                checks.check_dense(self.parameters[i], self.names[i])
+                checks.check_dense(parameters[i], self._binding.names[i])
                 span = self._span(i)
-                words[span] = ops.bits.permute(words[span], self.shapes[i], old, new)
+                words[span] = ops.bits.permute(words[span], self._shape(i), old, new)
         self._words, self._strides = words.to(devices.pop()), strides
 
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,20 +83,20 @@ class Arena:
     def read(self, i: int) -> torch.Tensor:
         """The i-th mask as a bool tensor of the parameter's shape and strides (a copy)."""
         flat = ops.bits.unpack(self.words[self._span(i)], self.plan.numels[i])
-        return flat.as_strided(self.shapes[i], self._strides[i])
+        return flat.as_strided(self._shape(i), self._strides[i])
 
     def write(self, i: int, mask: torch.Tensor) -> None:
         """Replaces the i-th mask by a bool tensor of the parameter's shape."""
         words = self.words
         ordered = torch.empty_strided(
-            self.shapes[i], self._strides[i], dtype=torch.bool, device=words.device
+            self._shape(i), self._strides[i], dtype=torch.bool, device=words.device
         ).copy_(mask)
         words[self._span(i)] = ops.bits.pack(ordered.as_strided((ordered.numel(),), (1,)))
 
     def packed(self, i: int) -> torch.Tensor:
         """The i-th mask as uint8 [ceil(numel / 8)] on the CPU, in logical (contiguous) order."""
         words = ops.bits.permute(
-            self.words[self._span(i)], self.shapes[i], self._strides[i], self._logical(i)
+            self.words[self._span(i)], self._shape(i), self._strides[i], self._logical(i)
         )
         return words.cpu().view(torch.uint8)[: -(-self.plan.numels[i] // 8)].clone()
 
@@ -107,23 +106,16 @@ class Arena:
         Raises:
             ValueError: a name, size, dtype or padding bit does not fit; nothing has been changed.
         """
-        missing, extra = set(self.names) - set(packed), set(packed) - set(self.names)
+        names = self._binding.names
+        missing, extra = set(names) - set(packed), set(packed) - set(names)
         if missing or extra:
             raise ValueError(f"masks missing: {sorted(missing)}, unexpected: {sorted(extra)}")
         words = torch.zeros_like(self.words)
-        for i, name in enumerate(self.names):
+        for i, name in enumerate(names):
             logical = _words_of_bytes(name, packed[name], self.plan.numels[i])
-            ordered = ops.bits.permute(logical, self.shapes[i], self._logical(i), self._strides[i])
+            ordered = ops.bits.permute(logical, self._shape(i), self._logical(i), self._strides[i])
             words[self._span(i)] = ordered.to(words.device)
         self._words.copy_(words)
-
-    def changes(self, present: Mapping[str, torch.Tensor]) -> list[str]:
-        """What a model's parameters lack or have in another shape, a phrase each."""
-        found = [f"{name} is gone" for name in self.names if name not in present]
-        for name, shape in zip(self.names, self.shapes, strict=True):
-            if name in present and tuple(present[name].shape) != shape:
-                found.append(f"{name} was {shape}, is {tuple(present[name].shape)}")
-        return found
 
     def aligned(self, source: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """The source of each parameter, in its layout and on its device.
@@ -131,11 +123,14 @@ class Arena:
         Raises:
             KeyError, ValueError, TypeError: a name is missing, a shape or dtype differs.
         """
-        named = zip(self.names, self.parameters, strict=True)
+        named = zip(self._binding.names, self._binding.parameters, strict=True)
         return [_aligned(name, parameter, source) for name, parameter in named]
 
+    def _shape(self, i: int) -> tuple[int, ...]:
+        return self._binding.shapes[i]
+
     def _logical(self, i: int) -> tuple[int, ...]:
-        return torch.empty(self.shapes[i], device="meta").stride()
+        return torch.empty(self._shape(i), device="meta").stride()
 
     def _span(self, i: int) -> slice:
         start = self.plan.words[i]
@@ -144,12 +139,14 @@ class Arena:
 
 def _words_of_bytes(name: str, packed: torch.Tensor, numel: int) -> torch.Tensor:
     size = -(-numel // 8)
+    if not isinstance(packed, torch.Tensor):
+        raise ValueError(f"the packed mask of {name} must be a tensor, not {packed!r}")
     if packed.dtype != torch.uint8 or tuple(packed.shape) != (size,):
         raise ValueError(
             f"the packed mask of {name} must be uint8 of shape ({size},), not {packed.dtype} of "
             f"shape {tuple(packed.shape)}"
         )
-    padded = torch.zeros(words_of(numel) * 4, dtype=torch.uint8)
+    padded = torch.zeros(words_of(numel) * 4, dtype=torch.uint8, device="cpu")
     padded[:size] = packed.cpu()
     if numel % 8 and int(padded[size - 1]) >> numel % 8:
         raise ValueError(f"the packed mask of {name} has padding bits set beyond {numel} weights")
@@ -162,7 +159,11 @@ def _aligned(
     """The source of one parameter, in its layout and on its device."""
     if name not in source:
         raise KeyError(f"the rewind source lacks {name!r}")
-    value = source[name].detach()
+    value = source[name]
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
+        kind = value.layout if isinstance(value, torch.Tensor) else type(value).__name__
+        raise TypeError(f"the rewind source of {name} must be a dense tensor with data, not {kind}")
+    value = value.detach()
     if value.shape != parameter.shape:
         raise ValueError(
             f"the rewind source of {name} has shape {tuple(value.shape)}, the parameter "

@@ -17,7 +17,7 @@ import torch
 from impcore import ops
 from impcore.errors import NonFiniteError
 from impcore.masks import Masks
-from impcore.scope import matches
+from impcore.scope import matches, patterns_of
 
 REST = "rest"
 
@@ -37,13 +37,15 @@ class Flow:
 
     Raises:
         ValueError: a block covers no masked parameter, or two blocks cover the same one.
+        TypeError: a block's patterns are not a list of strings.
     """
 
     def __init__(self, masks: Masks, blocks: Mapping[str, Sequence[str]] | None = None) -> None:
-        if blocks is None:
-            blocks = {name: [name] for name in masks.names}
         self.masks = masks
-        self.names, columns = _columns(masks.names, blocks)
+        if blocks is None:
+            self.names, columns = masks.names, list(range(len(masks)))
+        else:
+            self.names, columns = _columns(masks.names, blocks)
         self.plan = masks.plan.with_blocks(columns)
         self._rows: list[torch.Tensor] = []
         self._pending: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -122,9 +124,10 @@ def _columns(
 ) -> tuple[list[str], list[int]]:
     """The column names, and each parameter's column."""
     names = list(blocks)
+    patterns = [patterns_of(blocks[name], f"block {name!r}") or () for name in names]
     columns = []
     for parameter in parameters:
-        found = [i for i, name in enumerate(names) if matches(parameter, blocks[name])]
+        found = [i for i, some in enumerate(patterns) if matches(parameter, some)]
         if len(found) > 1:
             raise ValueError(
                 f"{parameter} is in two blocks: {names[found[0]]!r} and {names[found[1]]!r}"
@@ -133,7 +136,7 @@ def _columns(
     for i, name in enumerate(names):
         if i not in columns:
             raise ValueError(
-                f"block {name!r} covers no masked parameter: its patterns are {list(blocks[name])}"
+                f"block {name!r} covers no masked parameter: its patterns are {list(patterns[i])}"
             )
     if len(names) in columns:
         if REST in names:

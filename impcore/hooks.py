@@ -2,8 +2,9 @@
 
 One global post-step hook of PyTorch, installed by the first live `Masks` and removed with the
 last: after a step of any optimiser over masked parameters, one fused kernel writes +0 where the
-mask is 0.
-Optimisers that mask inside their own pass (attribute `masks`) are not followed.
+mask is 0. Optimisers that mask inside their own pass (attribute `masks`) are not followed.
+
+Invariant: a step that torch.compile traced is followed too, and traced anew after new masks.
 """
 
 from __future__ import annotations
@@ -18,28 +19,51 @@ if TYPE_CHECKING:
 
     from impcore.masks import Masks
 
-_live: weakref.WeakSet[Masks] = weakref.WeakSet()
+_live: dict[int, weakref.ref[Masks]] = {}
 _handle: RemovableHandle | None = None
+# Changes with each new Masks, so that a compiled step is traced anew. Not an int, which
+# torch.compile would make a variable of.
+_generation = "0"
 
 
 def watch(masks: Masks) -> None:
     """Keeps the pruned weights of `masks` at zero from now on."""
-    global _handle
-    _live.add(masks)
+    global _handle, _generation
+    key = id(masks)
+    _live[key] = weakref.ref(masks, lambda _: _forget(key))
+    _generation = str(int(_generation) + 1)
     if _handle is None:
         _handle = register_optimizer_step_post_hook(_after_step)
 
 
 def unwatch(masks: Masks) -> None:
     """Stops watching; the hook goes with the last masks."""
+    _forget(id(masks))
+
+
+def _forget(key: int) -> None:
     global _handle
-    _live.discard(masks)
+    _live.pop(key, None)
     if not _live and _handle is not None:
         _handle.remove()
         _handle = None
 
 
 def _after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for masks in list(_live):
-        if getattr(optimizer, "masks", None) is not masks and masks.covers(optimizer):
+    stepped = tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
+    for key in _covering(stepped, _generation):
+        masks = _live[key]()
+        if masks is not None and getattr(optimizer, "masks", None) is not masks:
             masks.apply()
+
+
+def _covering(stepped: tuple[int, ...], generation: str) -> tuple[int, ...]:
+    """The keys of the live masks over any of the parameters with these ids."""
+    alive = [(key, reference()) for key, reference in list(_live.items())]
+    return tuple(key for key, masks in alive if masks is not None and masks.covers(stepped))
+
+
+# While a step is traced this runs as it is, once: tracing through every live Masks would fail when
+# the garbage collector takes one meanwhile. torch.compiler.assume_constant_result does just this,
+# but takes a second to import the compiler.
+_covering._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +17,12 @@ from torch import nn
 from impcore import hooks, ops
 from impcore import scope as scopes
 from impcore.arena import Arena
-from impcore.errors import ModelChangedError, NonFiniteError
+from impcore.binding import Binding
+from impcore.errors import NonFiniteError
 from impcore.unwrap import unwrap
 
 _ATTRIBUTE = "_impcore_masks"
+_COMPUTED = "layers whose weight is computed from other parameters"
 
 
 def masks_of(model: nn.Module) -> Masks | None:
@@ -40,10 +41,10 @@ class Masks(Mapping[str, torch.Tensor]):
         model: any nn.Module; wrappers of DDP and torch.compile are looked through.
         include: fnmatch patterns on parameter names; only these, within the default scope (weights
             of Linear and convolution layers that require gradients).
-        exclude: patterns to leave out.
+        exclude: patterns to leave out; a tied parameter is left out under any of its names.
 
-    Attributes:
-        frozen: names left out because they do not require gradients (also reported as a warning).
+    Frozen parameters (requires_grad=False) and layers whose weight is computed from other
+    parameters are left out with a warning. What is masked stays so until there are new masks.
 
     Raises:
         ValueError: nothing to prune, or a pattern that matches nothing.
@@ -60,92 +61,80 @@ class Masks(Mapping[str, torch.Tensor]):
         self.include = scopes.patterns_of(include, "include")
         self.exclude = scopes.patterns_of(exclude, "exclude")
         scope = scopes.find_scope(model, self.include, self.exclude)
-        self.frozen = scope.frozen
-        self._aliases = scope.aliases
-        self._arena = Arena(scope.parameters)
+        self._binding = Binding(model, scope)
+        self._arena = Arena(self._binding)
         self._remaining: int | None = self.total
         self._pending: list[torch.Tensor] = []
-        if self.frozen:
-            warnings.warn(
-                f"frozen parameters are left out of pruning: {', '.join(self.frozen)}", stacklevel=2
-            )
-        self._attach(model)
-
-    def _attach(self, model: nn.Module) -> None:
+        for kind, names in (("frozen parameters", scope.frozen), (_COMPUTED, scope.computed)):
+            if names:
+                warnings.warn(f"{kind} are left out of pruning: {', '.join(names)}", stacklevel=2)
         older = masks_of(model)
         if older is not None:
             older.release()
-        self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
-        self._index_parameters()
         object.__setattr__(model, _ATTRIBUTE, self)
         hooks.watch(self)
 
-    def _index_parameters(self) -> None:
-        self._index = {id(p): i for i, p in enumerate(self.parameters)}
-        for first, parameter in self._aliases.values():
-            self._index[id(parameter)] = self.names.index(first)
-
     def release(self) -> None:
         """Detaches the masks from the model: weights may grow back from the next step on."""
-        model = self._model() if self._model is not None else None
+        model = self._binding.model
         if model is not None and model.__dict__.get(_ATTRIBUTE) is self:
             object.__delattr__(model, _ATTRIBUTE)
-        self._model = None
+        self._binding.release()
         hooks.unwatch(self)
 
-    # A copied or unpickled model takes its masks along: both find the same copies in one memo.
     def __getstate__(self) -> dict[str, Any]:
         self.settle()
-        model = self._model() if self._model is not None else None
-        return {**self.__dict__, "_model": model, "_index": None}
+        return self.__dict__
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        model = state["_model"]
-        self._model = None if model is None else weakref.ref(model)
-        self._index_parameters()
-        if model is not None:
+        if self._binding.model is not None:
             hooks.watch(self)
 
     @property
     def names(self) -> list[str]:
         """The masked parameters' names, in the order of `named_parameters()`."""
-        return self._arena.names
+        return list(self._binding.names)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """The masked parameters, in the order of `names`."""
-        return self._arena.parameters
+        """The masked parameters, in the order of `names`, as the model holds them now.
 
-    def _position(self, name: str) -> int:
-        first = self._aliases[name][0] if name in self._aliases else name
-        try:
-            return self.names.index(first)
-        except ValueError:
-            raise KeyError(f"{name!r} is not a masked parameter") from None
+        Raises:
+            ModelChangedError: the model no longer has one of them in the same shape.
+        """
+        return self._binding.parameters
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names that were left out because they did not require gradients."""
+        return self._binding.frozen
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._arena.read(self._position(name))
+        return self._arena.read(self._binding.position(name))
 
     def __setitem__(self, name: str, value: torch.Tensor) -> None:
-        i = self._position(name)
+        i = self._binding.position(name)
         if not isinstance(value, torch.Tensor) or value.dtype != torch.bool:
             kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
             raise TypeError(f"masks[{name!r}] takes a bool tensor, not {kind}")
-        if tuple(value.shape) != self._arena.shapes[i]:
-            raise ValueError(
-                f"masks[{name!r}] has shape {self._arena.shapes[i]}, not {tuple(value.shape)}"
-            )
+        shape = self._binding.shapes[i]
+        if tuple(value.shape) != shape:
+            raise ValueError(f"masks[{name!r}] has shape {shape}, not {tuple(value.shape)}")
+        self._binding.check_maskable()
         self.settle()
-        self._arena.write(i, value)
         self._remaining = None
+        self._arena.write(i, value)
         self.apply()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self._binding.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._binding.names or name in self._binding.aliases
 
     def __repr__(self) -> str:
         frozen = f", frozen: {', '.join(self.frozen)}" if self.frozen else ""
@@ -188,7 +177,7 @@ class Masks(Mapping[str, torch.Tensor]):
         """
         digest = hashlib.sha256()
         packed = self.state_dict()
-        for name, shape in zip(self.names, self._arena.shapes, strict=True):
+        for name, shape in zip(self.names, self._binding.shapes, strict=True):
             digest.update(f"{name}\0{shape}\0".encode())
             digest.update(packed[name].numpy().tobytes())
         return digest.hexdigest()
@@ -206,9 +195,11 @@ class Masks(Mapping[str, torch.Tensor]):
 
         Raises:
             ValueError: names, sizes, dtypes or padding bits do not fit; nothing has been changed.
+            TypeError: the weights cannot be masked as they are now; nothing has been changed.
         """
-        self._arena.load_packed(state)
+        self._binding.check_maskable()
         self._remaining = None
+        self._arena.load_packed(state)
         self._pending.clear()
         self.apply()
 
@@ -223,6 +214,7 @@ class Masks(Mapping[str, torch.Tensor]):
             KeyError, ValueError, TypeError: a name is missing, a shape or dtype differs; nothing
                 has been changed.
         """
+        self._binding.check_maskable()
         aligned = self._arena.aligned(source)
         ops.rewind(self.plan, self.weights, self.words, aligned)
 
@@ -253,52 +245,41 @@ class Masks(Mapping[str, torch.Tensor]):
 
     def words_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
         """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
-        if self._model is None:
+        if self._binding.model is None:
             return [-1] * len(parameters)
-        found = (self._index.get(id(p)) for p in parameters)
+        index = self._binding.index()
+        found = (index.get(id(p)) for p in parameters)
         return [-1 if i is None else self.plan.words[i] for i in found]
 
-    def covers(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether an optimiser steps any of the masked parameters."""
-        return any(
-            id(p) in self._index for group in optimizer.param_groups for p in group["params"]
-        )
+    def covers(self, ids: Iterable[int]) -> bool:
+        """Whether any of these is the id of a masked Parameter, as the model holds them now."""
+        return not self._binding.index().keys().isdisjoint(ids)
 
-    def check_model(self, model: nn.Module) -> None:
-        """Follows replaced Parameter objects of the model that these masks are for.
+    def check_model(self) -> None:
+        """Raises unless the model is what these masks were made for, and can be masked as it is.
 
         Raises:
-            ModelChangedError: parameters were renamed, removed, added or reshaped since; the
-                message lists the difference.
+            ModelChangedError: parameters were renamed, removed, added, reshaped or tied in another
+                way; the message lists the difference.
+            TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
         """
-        present = dict(model.named_parameters(remove_duplicate=False))
-        known = {*self.names, *self._aliases, *self.frozen}
-        in_scope = scopes.narrow(scopes.candidates(model), self.include, self.exclude)
-        changes = self._arena.changes(present)
-        changes += [f"{name} is new" for name in in_scope if name not in known]
-        if changes:
-            raise ModelChangedError(
-                f"the model is not the one its masks were made for: {'; '.join(changes)}. Make new "
-                "masks with impcore.Masks(model)"
-            )
-        self._arena.rebind(present)
-        self._aliases = {
-            alias: (first, present[alias])
-            for alias, (first, _) in self._aliases.items()
-            if alias in present
-        }
-        self._index_parameters()
+        self._binding.check_model(self.include, self.exclude)
 
     def expected_remaining(self) -> int:
         """`remaining`, taking asynchronous prunes for clean: no host read if the count is known."""
         return self.remaining if self._remaining is None else self._remaining
 
-    def pruned(self, count: int, status: torch.Tensor | None) -> None:
-        """Notes that `count` weights were pruned; with a status, if that turns out to be clean."""
-        if self._remaining is not None:
-            self._remaining -= count
-        if status is not None:
-            self._pending.append(status)
+    def commit(self, plan: ops.Plan, selection: ops.Selection, count: int, sync: bool) -> None:
+        """Takes over the scratch arena of a selection of `count` weights, if its status is clean.
+
+        With `sync` the status has been read and is clean; otherwise `settle` reads it later.
+        """
+        # Until it is over, an interrupt must not leave a number behind that may be wrong.
+        remaining, self._remaining = self._remaining, None
+        if not sync:
+            self._pending.append(selection.status)
+        ops.commit(plan, self.weights, self.words, self.spare()[0], selection.status)
+        self._remaining = None if remaining is None else remaining - count
 
     def settle(self) -> None:
         """Reads the statuses of asynchronous prunes (raises like `remaining`)."""
@@ -308,9 +289,9 @@ class Masks(Mapping[str, torch.Tensor]):
         self._pending.clear()
         if any(statuses):
             self._remaining = None
-            raise self.non_finite()
+            raise self.non_finite("an earlier prune_global(sync=False) did nothing")
 
-    def non_finite(self) -> NonFiniteError:
+    def non_finite(self, consequence: str) -> NonFiniteError:
         """The error that names the parameters whose alive weights hold NaN or infinity."""
         counts = {
             name: int((~torch.isfinite(weight) & self[name]).sum())
@@ -318,7 +299,5 @@ class Masks(Mapping[str, torch.Tensor]):
         }
         listed = ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
         return NonFiniteError(
-            f"alive weights hold NaN or infinity: {listed}; nothing was pruned"
-            if listed
-            else "a prune met NaN or infinity among alive weights and did nothing"
+            f"NaN or infinity among the alive weights of {listed or 'the model'}: {consequence}"
         )

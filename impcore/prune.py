@@ -58,23 +58,30 @@ def prune_global(
     check_amount(rate, count)
     inner = unwrap(model)
     masks = masks_of(inner)
-    if flow is not None and flow.masks is not masks:
+    if flow is not None and (masks is None or flow.masks is not masks):
         raise ValueError("flow= was made for other masks than the model's; make a new impcore.Flow")
-    if masks is None:
-        masks = Masks(inner, include, exclude)
-    else:
+    if masks is not None:
         _check_patterns(masks, include=include, exclude=exclude)
-        masks.check_model(inner)
-    amount = _amount(masks, rate, count)
+        masks.check_model()
+        return _prune(masks, rate, count, flow, sync)
+    masks = Masks(inner, include, exclude)
+    try:
+        return _prune(masks, rate, count, flow, sync)
+    except BaseException:
+        masks.release()  # the model had none before, and nothing was pruned
+        raise
 
+
+def _prune(
+    masks: Masks, rate: float | None, count: int | None, flow: Flow | None, sync: bool
+) -> Masks:
+    amount = _amount(masks.remaining if sync else masks.expected_remaining(), rate, count)
     plan = masks.plan if flow is None else flow.plan
-    weights, words = masks.weights, masks.words
     scratch, workspace = masks.spare()
-    selection = ops.topk_mask(plan, weights, words, scratch, amount, workspace)
+    selection = ops.topk_mask(plan, masks.weights, masks.words, scratch, amount, workspace)
     if sync and int(selection.status) != 0:
-        raise masks.non_finite()
-    ops.commit(plan, weights, words, scratch, selection.status)
-    masks.pruned(amount, None if sync else selection.status)
+        raise masks.non_finite("nothing was pruned")
+    masks.commit(plan, selection, amount, sync)
     if flow is not None:
         flow.append(selection.sums_before, None if sync else selection.status)
     return masks
@@ -92,8 +99,7 @@ def check_amount(rate: float | None, count: int | None) -> None:
         raise ValueError(f"count must be an integer >= 0, got {count!r}")
 
 
-def _amount(masks: Masks, rate: float | None, count: int | None) -> int:
-    remaining = masks.expected_remaining()
+def _amount(remaining: int, rate: float | None, count: int | None) -> int:
     if count is None:
         return round(float(rate or 0) * remaining)
     if count > remaining:
@@ -104,7 +110,7 @@ def _amount(masks: Masks, rate: float | None, count: int | None) -> int:
 def _is_real(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -7,7 +7,7 @@ names. Invariant: a parameter that layers share is found once, under its first n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -29,26 +29,31 @@ class Scope:
 
     Attributes:
         parameters: name to parameter; the first name of each distinct piece of memory.
-        aliases: every further (name, parameter) over the same memory, to its first name.
+        aliases: every further name of the same memory, to its first name.
         frozen: names left out because they do not require gradients.
+        computed: names of layers left out because their weight is no parameter of theirs but
+            computed from others (torch.nn.utils.prune, weight_norm and other parametrisations).
     """
 
     parameters: dict[str, nn.Parameter]
-    aliases: dict[str, tuple[str, nn.Parameter]]
+    aliases: dict[str, str]
     frozen: tuple[str, ...]
+    computed: tuple[str, ...]
 
 
 def patterns_of(value: Sequence[str] | None, name: str) -> Patterns:
-    """Checks an include= or exclude= argument.
+    """Checks an include= or exclude= argument, or the patterns of a block.
 
     Raises:
         TypeError: not a sequence of strings.
     """
     if value is None:
         return None
-    if isinstance(value, str) or not all(isinstance(pattern, str) for pattern in value):
+    # A lone string is a sequence of strings too: "fc*" would be "f", "c" and an all-matching "*".
+    patterns = (value,) if isinstance(value, (str, bytes)) else tuple(value)
+    if patterns == (value,) or not all(isinstance(pattern, str) for pattern in patterns):
         raise TypeError(f"{name} must be a list of patterns such as ['layer1.*'], got {value!r}")
-    return tuple(value)
+    return patterns
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -58,22 +63,25 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def candidates(model: nn.Module) -> dict[str, nn.Parameter]:
     """Every parameter of the default scope, frozen ones and second names of tied ones included."""
-    in_layers = _parameters_in(model, PRUNABLE_LAYERS, "weight")
-    embedded = _parameters_in(model, EMBEDDINGS, "weight")
+    in_layers = {id(p) for p in _weights_of(model, PRUNABLE_LAYERS)}
+    embedded = {_address(p) for p in _weights_of(model, EMBEDDINGS)}
     return {
         name: parameter
         for name, parameter in model.named_parameters(remove_duplicate=False)
-        if id(parameter) in in_layers and id(parameter) not in embedded
+        if id(parameter) in in_layers and _address(parameter) not in embedded
     }
 
 
-def narrow(names: Iterable[str], include: Patterns, exclude: Patterns) -> list[str]:
-    """The names that `include` admits and `exclude` does not take away."""
-    return [
-        name
-        for name in names
-        if (include is None or matches(name, include)) and not matches(name, exclude or ())
-    ]
+def narrow(
+    found: Mapping[str, nn.Parameter], include: Patterns, exclude: Patterns
+) -> dict[str, nn.Parameter]:
+    """What `include` admits and `exclude` does not take away under any of its names."""
+    excluded = {_address(p) for name, p in found.items() if matches(name, exclude or ())}
+    return {
+        name: p
+        for name, p in found.items()
+        if (include is None or matches(name, include)) and _address(p) not in excluded
+    }
 
 
 def find_scope(model: nn.Module, include: Patterns, exclude: Patterns) -> Scope:
@@ -87,57 +95,58 @@ def find_scope(model: nn.Module, include: Patterns, exclude: Patterns) -> Scope:
     found = candidates(model)
     _check_patterns(found, include, "include")
     _check_patterns(found, exclude, "exclude")
-    chosen = {name: found[name] for name in narrow(found, include, exclude)}
+    chosen = narrow(found, include, exclude)
     frozen = tuple(name for name, parameter in chosen.items() if not parameter.requires_grad)
     trainable = {name: p for name, p in chosen.items() if p.requires_grad}
+    computed = tuple(
+        name or type(model).__name__
+        for name, module in model.named_modules()
+        if isinstance(module, PRUNABLE_LAYERS) and "weight" not in module._parameters
+    )
     if not trainable:
-        raise ValueError(_nothing_left(model, found, frozen))
-    for name, parameter in trainable.items():
-        checks.check_maskable(parameter, name)
-    parameters, aliases = _merge_tied(trainable)
-    _check_uniform(parameters)
-    return Scope(parameters, aliases, frozen)
+        raise ValueError(_nothing_left(model, found, frozen, computed))
+    check_maskable(trainable)
+    parameters, aliases = merge_tied(trainable)
+    return Scope(parameters, aliases, frozen, computed)
 
 
-def _parameters_in(model: nn.Module, layers: tuple[type, ...], field: str) -> set[int]:
-    return {
-        id(module._parameters[field])
-        for module in model.modules()
-        if isinstance(module, layers) and module._parameters.get(field) is not None
-    }
+def check_maskable(named: Mapping[str, nn.Parameter]) -> None:
+    """Raises unless each parameter can be masked, and all have one dtype and device.
 
-
-def _check_patterns(found: dict[str, nn.Parameter], patterns: Patterns, argument: str) -> None:
-    for pattern in patterns or ():
-        if not any(fnmatchcase(name, pattern) for name in found):
-            some = [*list(found)[:8], *(["…"] if len(found) > 8 else [])]
+    Raises:
+        TypeError, NotImplementedError, LayoutError, ValueError: the message names the parameter.
+    """
+    for name, p in named.items():
+        checks.check_maskable(p, name)
+    first_name, first = next(iter(named.items()))
+    for name, p in named.items():
+        if p.dtype != first.dtype:
+            raise TypeError(
+                f"prunable weights mix dtypes: {first_name} is {first.dtype}, {name} is {p.dtype}; "
+                "convert the model to one dtype, or leave some out with exclude="
+            )
+        if p.device != first.device:
             raise ValueError(
-                f"{argument} pattern {pattern!r} matches no prunable parameter; there are: "
-                f"{', '.join(some)}"
+                f"prunable weights are on several devices: {first_name} on {first.device}, {name} "
+                f"on {p.device}; move the model to one device"
             )
 
 
-def _nothing_left(model: nn.Module, candidates: dict[str, nn.Parameter], frozen: object) -> str:
-    kind = type(model).__name__
-    if not candidates:
-        return f"{kind} has no Linear or convolution weights to prune"
-    if frozen:
-        return f"every prunable parameter of {kind} is frozen (requires_grad=False): {frozen}"
-    return f"include and exclude leave no prunable parameter of {kind}"
+def merge_tied(
+    found: Mapping[str, nn.Parameter],
+) -> tuple[dict[str, nn.Parameter], dict[str, str]]:
+    """One entry for each piece of memory, and its further names.
 
-
-def _merge_tied(
-    found: dict[str, nn.Parameter],
-) -> tuple[dict[str, nn.Parameter], dict[str, tuple[str, nn.Parameter]]]:
-    """One entry for each piece of memory; pieces that partly overlap are refused."""
+    Raises:
+        LayoutError: pieces overlap in part.
+    """
     parameters: dict[str, nn.Parameter] = {}
-    aliases: dict[str, tuple[str, nn.Parameter]] = {}
+    aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
     for name, p in found.items():
-        memory = (str(p.device), p.data_ptr(), p.dtype, tuple(p.shape), p.stride())
-        key = memory if p.numel() else (id(p),)
+        key = (*_address(p), p.dtype, tuple(p.shape), p.stride())
         if key in first:
-            aliases[name] = (first[key], p)
+            aliases[name] = first[key]
         else:
             first[key] = name
             parameters[name] = p
@@ -155,16 +164,42 @@ def _merge_tied(
     return parameters, aliases
 
 
-def _check_uniform(parameters: dict[str, nn.Parameter]) -> None:
-    first_name, first = next(iter(parameters.items()))
-    for name, p in parameters.items():
-        if p.dtype != first.dtype:
-            raise TypeError(
-                f"prunable weights mix dtypes: {first_name} is {first.dtype}, {name} is {p.dtype}; "
-                "convert the model to one dtype, or leave some out with exclude="
-            )
-        if p.device != first.device:
+def _weights_of(model: nn.Module, layers: tuple[type, ...]) -> list[nn.Parameter]:
+    weights = (m._parameters.get("weight") for m in model.modules() if isinstance(m, layers))
+    return [weight for weight in weights if weight is not None]
+
+
+def _address(parameter: nn.Parameter) -> tuple[str, int]:
+    """What Parameter objects over the same memory have in common."""
+    try:
+        pointer = parameter.data_ptr()
+    except (RuntimeError, ValueError, NotImplementedError):  # sparse, lazy: no single block
+        pointer = 0
+    return ("object", id(parameter)) if pointer == 0 else (str(parameter.device), pointer)
+
+
+def _check_patterns(found: Mapping[str, nn.Parameter], patterns: Patterns, argument: str) -> None:
+    for pattern in patterns or ():
+        if not any(fnmatchcase(name, pattern) for name in found):
+            some = [*list(found)[:8], *(["…"] if len(found) > 8 else [])]
             raise ValueError(
-                f"prunable weights are on several devices: {first_name} on {first.device}, {name} "
-                f"on {p.device}; move the model to one device"
+                f"{argument} pattern {pattern!r} matches no prunable parameter; there are: "
+                f"{', '.join(some)}"
             )
+
+
+def _nothing_left(
+    model: nn.Module, found: object, frozen: tuple[str, ...], computed: tuple[str, ...]
+) -> str:
+    kind = type(model).__name__
+    if not found:
+        hint = (
+            f": the weights of {', '.join(computed)} are computed from others" if computed else ""
+        )
+        return f"{kind} has no Linear or convolution weights to prune{hint}"
+    if frozen:
+        return (
+            f"every prunable parameter of {kind} is frozen (requires_grad=False): "
+            f"{', '.join(frozen)}"
+        )
+    return f"include and exclude leave no prunable parameter of {kind}"

@@ -1,0 +1,163 @@
+"""Where the masked parameters of a model are, found anew at each use.
+
+Invariant: `parameters` are the Parameter objects that the model holds now, also after
+`load_state_dict(assign=True)` or a conversion that replaced them; if the model no longer has them,
+that is an error and never a mask that guards nothing.
+"""
+
+from __future__ import annotations
+
+import weakref
+from operator import is_
+from typing import Any
+
+from torch import nn
+from torch._compile import _disable_dynamo
+
+from impcore import scope as scopes
+from impcore.errors import ModelChangedError
+
+
+class Binding:
+    """Masked parameters by name.
+
+    Attributes:
+        names, shapes: of the masked parameters, in order.
+        aliases: further names of the same memory, to the first.
+        frozen: names that were left out because they did not require gradients.
+    """
+
+    def __init__(self, model: nn.Module, scope: scopes.Scope) -> None:
+        self.names = list(scope.parameters)
+        self.shapes = [tuple(p.shape) for p in scope.parameters.values()]
+        self.aliases = scope.aliases
+        self.frozen = scope.frozen
+        self._paths = [name.split(".") for name in (*self.names, *self.aliases)]
+        self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
+        self._bind(self._walk(model))
+
+    # A copied or unpickled model takes its masks along: both find the same copies in one memo.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": self.model, "_index": None, "_pairs": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        model = state["_model"]
+        self._model = None if model is None else weakref.ref(model)
+        self._bind(self._found)  # the model itself may be half unpickled
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model, unless the masks were released or it is gone."""
+        return None if self._model is None else self._model()
+
+    def release(self) -> None:
+        """Lets go of the model and keeps the parameters of the last use."""
+        self._model = None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The model's masked parameters, in the order of `names`.
+
+        Raises:
+            ModelChangedError: the model no longer has one of them in the same shape.
+        """
+        self._follow()
+        return self._found[: len(self.names)]
+
+    def index(self) -> dict[int, int]:
+        """From the id of each masked Parameter, further names' included, to its position."""
+        self._follow()
+        return self._index
+
+    def position(self, name: str) -> int:
+        """The position of a name or alias.
+
+        Raises:
+            KeyError: it is not masked.
+        """
+        try:
+            return self.names.index(self.aliases.get(name, name))
+        except ValueError:
+            raise KeyError(f"{name!r} is not a masked parameter") from None
+
+    def check_model(self, include: scopes.Patterns, exclude: scopes.Patterns) -> None:
+        """Raises unless the model has these prunable parameters, no others, and they can be masked.
+
+        Raises:
+            ModelChangedError: parameters were renamed, removed, added or reshaped; all are listed.
+            TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
+        """
+        model = self.model
+        if model is not None:
+            known = {*self.names, *self.aliases, *self.frozen}
+            in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
+            self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
+        self.check_maskable()
+
+    def check_maskable(self) -> None:
+        """Raises unless the parameters can be masked as they are now; messages give names."""
+        scopes.check_maskable(dict(zip(self.names, self.parameters, strict=True)))
+
+    def _walk(self, model: nn.Module) -> list[nn.Parameter]:
+        found = []
+        for path in self._paths:
+            module = model
+            for part in path[:-1]:
+                module = module._modules[part]  # type: ignore[assignment]
+            found.append(module._parameters[path[-1]])
+        return found  # type: ignore[return-value]
+
+    def _follow(self) -> None:
+        model = self.model
+        if model is None:
+            return
+        try:
+            found = self._walk(model)
+        except (KeyError, AttributeError):
+            found = []
+        same = len(found) == len(self._found) and all(map(is_, found, self._found))
+        if not same or self._untied():
+            self._rebind(model, found)
+
+    # Not traceable. torch.compiler.disable would import the compiler, which takes a second; this is
+    # how torch's own modules put that off.
+    @_disable_dynamo
+    def _rebind(self, model: nn.Module, found: list[nn.Parameter]) -> None:
+        self._refuse(self._lost(model))
+        self._bind(found)
+
+    def _untied(self) -> bool:
+        """Whether Parameter objects that shared memory no longer do, as after `.half()`."""
+        return any(p.data_ptr() != first.data_ptr() for p, first in self._pairs)
+
+    def _bind(self, found: list[nn.Parameter]) -> None:
+        self._found = found
+        positions = [*range(len(self.names)), *map(self.position, self.aliases)]
+        self._index = {id(p): i for p, i in zip(found, positions, strict=True)}
+        pairs = [(p, found[i]) for p, i in zip(found, positions, strict=True)]
+        self._pairs = [(p, first) for p, first in pairs if p is not first]
+
+    def _lost(self, model: nn.Module) -> list[str]:
+        """What the model lacks, or has in another shape or tied in another way, a phrase each."""
+        present = dict(model.named_parameters(remove_duplicate=False))
+        lost = [f"{name} is gone" for name in (*self.names, *self.aliases) if name not in present]
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            if name in present and tuple(present[name].shape) != shape:
+                lost.append(f"{name} was {shape}, is {tuple(present[name].shape)}")
+        if not lost:
+            known = {name: present[name] for name in present if name in self.names}
+            known |= {name: present[name] for name in self.aliases}
+            _, aliases = scopes.merge_tied(known)
+            for name in sorted({*self.aliases, *aliases}):
+                was, now = self.aliases.get(name), aliases.get(name)
+                if was != now:
+                    lost.append(f"{name} was tied to {was}, is tied to {now}")
+        return lost
+
+    def _refuse(self, changes: list[str]) -> None:
+        if changes:
+            raise ModelChangedError(
+                f"the model is not the one its masks were made for: {'; '.join(changes)}. Make new "
+                "masks with impcore.Masks(model)"
+            )
