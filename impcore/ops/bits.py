@@ -93,7 +93,7 @@ def _unpack_cpu(words: torch.Tensor, numel: int) -> torch.Tensor:
 
 def _count_cpu(words: torch.Tensor) -> torch.Tensor:
     ones = _C.count(words.data_ptr(), words.numel(), native.threads())
-    return torch.tensor(ones, dtype=torch.int64)
+    return torch.tensor(ones, dtype=torch.int64, device="cpu")
 
 
 def _permute_cpu(

@@ -58,7 +58,7 @@ class Plan:
                 f"blocks must name a block >= 0 for each of {len(sizes)} tensors, got {ids}"
             )
         starts = list(accumulate((words_of(n) for n in sizes), initial=0))
-        chunks = torch.empty((_C.count_chunks(sizes), 5), dtype=torch.int64)
+        chunks = torch.empty((_C.count_chunks(sizes), 5), dtype=torch.int64, device="cpu")
         _C.fill_chunks(sizes, ids, chunks.data_ptr())
         return Plan(
             numels=tuple(sizes),
