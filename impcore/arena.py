@@ -24,6 +24,8 @@ class Arena:
         plan: the ops' chunk table, one block a parameter.
     """
 
+    # Words made in inference mode could not be written outside of it.
+    @torch.inference_mode(False)
     def __init__(self, binding: Binding) -> None:
         parameters = binding.parameters
         self._binding = binding
@@ -57,6 +59,7 @@ class Arena:
                 break
         return self._words
 
+    @torch.inference_mode(False)
     def _follow(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         devices = {p.device for p in parameters}
         if len(devices) > 1:
@@ -73,6 +76,7 @@ class Arena:
                 words[span] = ops.bits.permute(words[span], self._shape(i), old, new)
         self._words, self._strides = words.to(devices.pop()), strides
 
+    @torch.inference_mode(False)
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scratch bits and the selection's workspace, allocated once and kept."""
         device = self.words.device
