@@ -1,13 +1,57 @@
 """The renormalisation-group analysis of a pruning run: reads files and arrays, never a model.
 
-Invariant: PyTorch is not imported, matplotlib only when a report is drawn; importing this package
-costs little more than importing NumPy.
+Invariant: PyTorch is not imported, matplotlib only when a report is drawn, SciPy only when a
+probability, a tree or a fit is asked for; importing this package costs little more than NumPy.
+
+    run = rg.load("runs/digits")                    what a run measured
+    rg.analyse(run)["M"]                            λ, σ, intervals, relevance of its blocks
+    rg.eigen(M, remaining)                          the same from bare arrays
+    rg.over_seeds([a, b, c])                        σ over seeds
+    rg.distance(a, b), rg.cluster({...})            how alike runs are
+    rg.uniformity(a), rg.fixed_point(a)             within stages; how static
+    rg.exponents.fit(density, error)                the scaling law of the error, eq. 15
+    rg.published.table(2)                           the paper's tables
+    rg.coverage("mean_log", "walk", remaining=...)  what an interval is worth
 """
 
 from __future__ import annotations
 
+from impcore.rg import exponents, published
 from impcore.rg.analysis import Analysis, analyse
-from impcore.rg.eigen import Eigen, eigen
+from impcore.rg.clusters import Clusters, cluster
+from impcore.rg.coverage import Coverage, coverage
+from impcore.rg.eigen import ESTIMATORS, Eigen, eigen
 from impcore.rg.run import Run, load
+from impcore.rg.seeds import Seeds, over_seeds
+from impcore.rg.similarity import (
+    Distance,
+    FixedPoint,
+    Uniformity,
+    distance,
+    fixed_point,
+    uniformity,
+)
 
-__all__ = ["Analysis", "Eigen", "Run", "analyse", "eigen", "load"]
+__all__ = [
+    "ESTIMATORS",
+    "Analysis",
+    "Clusters",
+    "Coverage",
+    "Distance",
+    "Eigen",
+    "FixedPoint",
+    "Run",
+    "Seeds",
+    "Uniformity",
+    "analyse",
+    "cluster",
+    "coverage",
+    "distance",
+    "eigen",
+    "exponents",
+    "fixed_point",
+    "load",
+    "over_seeds",
+    "published",
+    "uniformity",
+]

@@ -1,25 +1,30 @@
 """The eigenvalue analysis of one run, for each of its observables.
 
-Invariant: a block enters the averages only if its observable is positive at every state. A block
-that collapsed keeps its λ and σ of the steps that define them, and is named, never dropped
+Invariant: a block enters the averages only if its observable is positive at every state in use. A
+block that collapsed keeps its λ and σ of the steps that define them, and is named, never dropped
 silently; what cannot be analysed at all says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from impcore.rg.eigen import Eigen, Floats, eigen
+from impcore.rg import checks
+from impcore.rg.checks import Floats
+from impcore.rg.eigen import ESTIMATORS, Eigen, eigen
 from impcore.rg.run import Run
+from impcore.rg.table import Shown, Table
+
+SHARES = ("M", "P")  # observables whose columns partition a whole
 
 
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """One observable (M or P) of a run.
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis(Shown):
+    """One observable of a run.
 
     `lam` and `sigma` have a column for every block. At the step in which a block collapses λ is 0
     and σ is -inf; after it both are NaN.
@@ -27,8 +32,9 @@ class Analysis:
 
     observable: str
     names: tuple[str, ...]
-    values: Floats  # [states, columns]
-    lam: Floats  # [states - 1, columns]
+    states: tuple[int, ...]  # the rounds in use
+    values: Floats  # [states in use, columns]
+    lam: Floats  # [states in use - 1, columns]
     sigma: Floats
     eigen: Eigen | None  # of the blocks that never collapse
     reason: str  # why eigen is None, else ""
@@ -45,57 +51,110 @@ class Analysis:
             return None
         return self.eigen.names.index(name)
 
+    def table(self) -> Table:
+        """The eigenvalues, or the reason why there are none."""
+        if self.eigen is None:
+            return Table.of(f"{self.observable}: no σ. {self.reason}", (), ())
+        made = self.eigen.table()
+        return Table(f"{self.observable}: {made.title}", made.headers, made.rows)
 
-def analyse(run: Run, *, level: float = 0.95) -> dict[str, Analysis]:
-    """Analyse the observables M and P of `run`; keys "M" and "P" in this order."""
+
+def analyse(
+    run: Run,
+    *,
+    observables: Mapping[str, npt.ArrayLike] | None = None,
+    estimator: str = "mean_log",
+    rounds: slice | Sequence[int] | None = None,
+    level: float = 0.95,
+) -> dict[str, Analysis]:
+    """Analyse the observables of `run`: M, P, and those that its flow.npz or the caller adds.
+
+    Args:
+        observables: name → [states, columns], finite and not negative; need not sum to 1.
+        estimator, rounds, level: as for `eigen`. Without enough states for `rounds`, or with counts
+            that do not fall, the analysis holds the reason instead of eigenvalues.
+
+    Raises:
+        ValueError: an observable of the caller does not fit the run, or an option is wrong.
+    """
+    checks.confidence(level)
+    checks.choice("estimator", estimator, ESTIMATORS)
+    everything = dict(run.observables)
+    for name, given in (observables or {}).items():
+        values = np.asarray(checks.real(name, given), dtype=np.float64)
+        if values.shape != (len(run.remaining), len(run.names)):
+            raise ValueError(
+                f"{name} must have shape {[len(run.remaining), len(run.names)]} [states, columns], "
+                f"not {list(values.shape)}"
+            )
+        if not (np.isfinite(values).all() and (values >= 0).all()):
+            raise ValueError(f"{name} must be finite and not negative")
+        everything[name] = values
+    states = tuple(range(len(run.remaining)))
+    if rounds is not None:
+        states = checks.chosen_states(rounds, len(states))
     return {
-        observable: _analyse(observable, values, run, level)
-        for observable, values in (("M", run.M), ("P", run.P))
+        name: _analyse(name, values, run, states, estimator, level)
+        for name, values in everything.items()
     }
 
 
-def _analyse(observable: str, values: Floats, run: Run, level: float) -> Analysis:
+def _analyse(
+    observable: str,
+    everything: Floats,
+    run: Run,
+    states: tuple[int, ...],
+    estimator: str,
+    level: float,
+) -> Analysis:
+    values, remaining = everything[list(states)], run.remaining[list(states)]
     whole = (values > 0).all(axis=0)
     collapsed = {
-        run.names[i]: int(np.argmax(values[:, i] == 0)) for i in np.flatnonzero(~whole).tolist()
+        run.names[i]: states[int(np.argmax(values[:, i] == 0))]
+        for i in np.flatnonzero(~whole).tolist()
     }
-    steps = max(len(values) - 1, 0)
-    shape = (steps, len(run.names))
     kept = np.flatnonzero(whole)
-    reason, result = _obstacle(run.remaining, len(kept)), None
+    reason, result = _obstacle(remaining, len(kept), states), None
     if not reason:
         try:
             names = [run.names[i] for i in kept.tolist()]
-            result = eigen(values[:, kept], run.remaining, level=level, names=names)
+            result = eigen(
+                everything[:, kept],
+                run.remaining,
+                estimator=estimator,
+                rounds=states,
+                level=level,
+                names=names,
+            )
         except ValueError as error:
             reason = f"{error}."
-    if result is None:
-        blank = np.full(shape, np.nan)
-        return Analysis(observable, run.names, values, blank, blank, None, reason, collapsed)
-    lam, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
-    lam[:, kept], sigma[:, kept] = result.lam, result.sigma
-    for i in np.flatnonzero(~whole).tolist():
-        alive = values[:-1, i] > 0
-        lam[alive, i] = values[1:, i][alive] / values[:-1, i][alive]
-        with np.errstate(divide="ignore"):
-            sigma[alive, i] = np.log(lam[alive, i]) / np.log(result.c[alive])
-    return Analysis(observable, run.names, values, lam, sigma, result, "", collapsed)
+    lam = np.full((max(len(values) - 1, 0), len(run.names)), np.nan)
+    sigma = lam.copy()
+    if result is not None:
+        lam[:, kept], sigma[:, kept] = result.lam, result.sigma
+        for i in np.flatnonzero(~whole).tolist():
+            alive = values[:-1, i] > 0
+            lam[alive, i] = values[1:, i][alive] / values[:-1, i][alive]
+            with np.errstate(divide="ignore"):
+                sigma[alive, i] = np.log(lam[alive, i]) / np.log(result.c[alive])
+    return Analysis(observable, run.names, states, values, lam, sigma, result, reason, collapsed)
 
 
-def _obstacle(remaining: npt.NDArray[np.int64], whole_blocks: int) -> str:
+def _obstacle(remaining: npt.NDArray[np.int64], whole_blocks: int, states: tuple[int, ...]) -> str:
     """What stands in the way of eigenvalues, or ""."""
-    states = len(remaining)
-    if states < 2:
+    count = len(remaining)
+    if count < 2:
         return (
-            f"The run has {states} trained state{'' if states == 1 else 's'}; "
+            f"The run has {count} trained state{'' if count == 1 else 's'}; "
             "λ and σ compare successive states and need at least 2."
         )
     level = np.flatnonzero(~(remaining[1:] < remaining[:-1]))
     if len(level):
         n = int(level[0])
         return (
-            f"Round {n} and round {n + 1} have {remaining[n]} and {remaining[n + 1]} remaining "
-            "weights; σ = log_c λ needs a count that falls at every step."
+            f"Round {states[n]} and round {states[n + 1]} have {remaining[n]} and "
+            f"{remaining[n + 1]} remaining weights; σ = log_c λ needs a count that falls at every "
+            "step."
         )
     if remaining[-1] <= 0:
         return "No weight remains at the last state, so c has no value."

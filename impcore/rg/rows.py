@@ -24,10 +24,10 @@ class Row:
     density: float
     remaining: int
     total: int
-    accuracy: float  # on the test set, 0 to 1
-    loss: float  # NaN where it was not finite
-    seconds: float
-    mask_hash: str
+    accuracy: float  # on the test set, 0 to 1; NaN where it was not recorded
+    loss: float  # NaN where it was not finite, or not recorded
+    seconds: float  # NaN where it was not recorded
+    mask_hash: str  # "" where it was not recorded
     extra: Mapping[str, Any]  # every other key of the line
 
 
@@ -85,7 +85,8 @@ def _row(where: str, line: str) -> Row:
         raise RunDirectoryError(f"{where}: lacks {', '.join(missing)}")
     counts = {key: _integer(where, key, data[key]) for key in _INTEGERS}
     numbers = {key: _number(where, key, data[key]) for key in _NUMBERS}
-    if not isinstance(data["mask_hash"], str):
+    mask_hash = data["mask_hash"] if data["mask_hash"] is not None else ""
+    if not isinstance(mask_hash, str):
         raise RunDirectoryError(f"{where}: mask_hash must be text, not {data['mask_hash']!r}")
     if not 0 <= counts["remaining"] <= counts["total"] or counts["total"] == 0:
         raise RunDirectoryError(
@@ -101,7 +102,7 @@ def _row(where: str, line: str) -> Row:
         accuracy=numbers["accuracy"],
         loss=numbers["loss"],
         seconds=numbers["seconds"],
-        mask_hash=data["mask_hash"],
+        mask_hash=mask_hash,
         extra=extra,
     )
 
@@ -120,8 +121,9 @@ def _integer(where: str, key: str, value: object) -> int:
 
 
 def _number(where: str, key: str, value: object) -> float:
-    """A finite number; a loss may also be null or not finite, since a run may diverge."""
-    if key == "loss" and value is None:
+    """A finite number; a loss may be not finite, since a run may diverge, and what an imported run
+    did not record is null."""
+    if value is None and key != "density":
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RunDirectoryError(f"{where}: {key} must be a number, not {value!r}")

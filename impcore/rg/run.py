@@ -1,7 +1,9 @@
-"""Read a run directory: config.toml, rounds.jsonl and flow.npz, checked against each other.
+"""Read a run directory: flow.npz, and where they exist rounds.jsonl and config.toml.
 
 Invariant: a `Run` is whole and consistent, or it is a RunDirectoryError that names the file and
 what is wrong with it. Nothing is unpickled, nothing is written, nothing of the run's code is used.
+A directory that was imported has import.toml in place of config.toml, and rounds.jsonl only if the
+code that made the run recorded accuracies.
 """
 
 from __future__ import annotations
@@ -17,76 +19,143 @@ import numpy as np
 import numpy.typing as npt
 
 from impcore.errors import RunDirectoryError
+from impcore.rg.checks import Floats
+from impcore.rg.formats import percent
 from impcore.rg.rows import Row, read_rows
+from impcore.rg.table import Shown, Table
 
-CONFIG, ROUNDS, FLOW = "config.toml", "rounds.jsonl", "flow.npz"
+CONFIG, IMPORT, ROUNDS, FLOW = "config.toml", "import.toml", "rounds.jsonl", "flow.npz"
 THETAS = ("trained", "rewound")
-_DTYPES = {"M": "float64", "P": "float64", "remaining": "int64"}
+PREFIX = "observable_"  # of the keys under which flow.npz holds user-defined observables
+_DTYPES = {"M": "float64", "P": "float64", "remaining": "int64", "total": "int64"}
+_OPTIONAL = ("M", "total")
 # Shares are quotients of float64 sums over at most a few hundred blocks.
 _SUM_TOLERANCE = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Shown):
     """What a run measured at each of its trained states n = 0, 1, …"""
 
     path: Path
-    config: Mapping[str, Any]
+    config: Mapping[str, Any]  # empty where the directory has none
     config_text: str
-    rows: tuple[Row, ...]
-    M: npt.NDArray[np.float64]  # [states, columns], share of the remaining magnitude
-    P: npt.NDArray[np.float64]  # [states, columns], share of the remaining weights
+    rows: tuple[Row, ...]  # one a state, or none where no accuracies were recorded
+    observables: Mapping[str, Floats]  # [states, columns] each: M (if recorded), P, then the user's
     names: tuple[str, ...]  # of the columns; the last is "rest" where blocks do not cover
     remaining: npt.NDArray[np.int64]  # [states]
+    total: int  # prunable weights
     theta: str  # "trained" or "rewound": which weights M was measured on
+
+    @property
+    def M(self) -> Floats:
+        """Share of the remaining magnitude, [states, columns] ([R] eq. 13)."""
+        if "M" not in self.observables:
+            raise RunDirectoryError(f"{self.path / FLOW}: has no M: it was made from masks alone")
+        return self.observables["M"]
+
+    @property
+    def P(self) -> Floats:
+        """Share of the remaining weights, [states, columns] ([R] Sec. 4)."""
+        return self.observables["P"]
 
     @property
     def name(self) -> str:
         """The name in the config's [run] table, else the directory's."""
-        table = self.config.get("run")
-        name = table.get("name") if isinstance(table, dict) else None
-        return name if isinstance(name, str) and name else self.path.resolve().name
+        name = self.setting("run", "name")
+        return name if name else self.path.resolve().name
 
     @property
-    def density(self) -> npt.NDArray[np.float64]:
+    def density(self) -> Floats:
         """Remaining over total, [states]."""
-        total = self.rows[0].total if self.rows else 1
-        return self.remaining / np.float64(total)
+        return np.asarray(self.remaining / np.float64(self.total))
+
+    @property
+    def accuracy(self) -> Floats:
+        """Test accuracy, [states]; NaN where none was recorded."""
+        if not self.rows:
+            return np.full(len(self.remaining), np.nan)
+        return np.array([row.accuracy for row in self.rows], dtype=np.float64)
+
+    def setting(self, table: str, key: str) -> str:
+        """A text value of the config, or ""."""
+        values = self.config.get(table)
+        value = values.get(key) if isinstance(values, dict) else None
+        return value if isinstance(value, str) else ""
+
+    def table(self) -> Table:
+        """One row a state: density, accuracy, and the shares."""
+        shown = next(iter(self.observables))
+        rows = [
+            (
+                str(n),
+                percent(float(density)),
+                f"{int(remaining):,}",
+                percent(float(accuracy)),
+                *(percent(float(share)) for share in shares),
+            )
+            for n, (density, remaining, accuracy, shares) in enumerate(
+                zip(
+                    self.density,
+                    self.remaining,
+                    self.accuracy,
+                    self.observables[shown],
+                    strict=True,
+                )
+            )
+        ]
+        columns = (f"{shown} {name}" for name in self.names)
+        headers = ("round", "density", "remaining", "accuracy", *columns)
+        return Table.of(self.name, headers, rows)
 
 
 def load(path: Path | str) -> Run:
     """Read the run directory `path`.
 
     Raises:
-        RunDirectoryError: a file is missing, damaged, or contradicts another one.
+        RunDirectoryError: flow.npz is missing, or a file is damaged or contradicts another one.
     """
     directory = Path(path)
     if not directory.is_dir():
         raise RunDirectoryError(f"{directory}: not a directory")
-    text, config = _read_config(directory / CONFIG)
-    rows = read_rows(directory / ROUNDS)
     flow = _read_flow(directory / FLOW)
+    configs = [directory / name for name in (CONFIG, IMPORT)]
+    text, config = next((_read_config(path) for path in configs if path.exists()), ("", {}))
+    rows = read_rows(directory / ROUNDS) if (directory / ROUNDS).exists() else ()
     run = Run(
         path=directory,
         config=config,
         config_text=text,
         rows=rows,
-        M=flow["M"],
-        P=flow["P"],
+        observables={key.removeprefix(PREFIX): flow[key] for key in _shares(flow)},
         names=tuple(str(name) for name in flow["names"]),
         remaining=flow["remaining"],
+        total=_total(rows, flow),
         theta=str(flow["theta"]),
     )
     _check_agreement(run)
     return run
 
 
+def _shares(flow: Mapping[str, Any]) -> list[str]:
+    """Keys of the observables, in the order in which they are shown."""
+    user = sorted(key for key in flow if key.startswith(PREFIX))
+    return [key for key in ("M", "P", *user) if key in flow]
+
+
+def _total(rows: tuple[Row, ...], flow: Mapping[str, npt.NDArray[Any]]) -> int:
+    """Prunable weights: as the rounds or the flow say, else those that remain at state 0."""
+    if rows:
+        return rows[0].total
+    if "total" in flow:
+        return int(flow["total"])
+    return int(flow["remaining"][0]) if len(flow["remaining"]) else 1
+
+
 def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         return text, tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise RunDirectoryError(f"{path}: missing") from error
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -101,10 +170,11 @@ def _read_flow(path: Path) -> dict[str, npt.NDArray[Any]]:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is not a zip archive")
         with np.load(path, allow_pickle=False) as archive:
-            flow = {key: archive[key] for key in wanted if key in archive}
+            known = [key for key in archive if key in wanted or key.startswith(PREFIX)]
+            flow = {key: archive[key] for key in known}
     except Exception as error:  # damaged bytes raise a dozen unrelated types in zipfile and NumPy
         raise RunDirectoryError(f"{path}: not a readable flow file: {error}") from error
-    missing = [key for key in wanted if key not in flow]
+    missing = [key for key in wanted if key not in flow and key not in _OPTIONAL]
     if missing:
         raise RunDirectoryError(f"{path}: lacks {', '.join(missing)}")
     _check_flow(path, flow)
@@ -112,8 +182,9 @@ def _read_flow(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_flow(path: Path, flow: Mapping[str, npt.NDArray[Any]]) -> None:
-    for key, dtype in _DTYPES.items():
-        if flow[key].dtype != np.dtype(dtype):
+    for key in flow:
+        dtype = "float64" if key.startswith(PREFIX) else _DTYPES.get(key)
+        if dtype is not None and flow[key].dtype != np.dtype(dtype):
             raise RunDirectoryError(f"{path}: {key} must be {dtype}, not {flow[key].dtype}")
     names, theta = flow["names"], flow["theta"]
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
@@ -122,31 +193,40 @@ def _check_flow(path: Path, flow: Mapping[str, npt.NDArray[Any]]) -> None:
         raise RunDirectoryError(f"{path}: names must differ and not be empty: {names.tolist()}")
     if theta.shape != () or str(theta) not in THETAS:
         raise RunDirectoryError(f"{path}: theta must be one of {THETAS}, not {theta.tolist()!r}")
-    if flow["remaining"].ndim != 1:
+    remaining = flow["remaining"]
+    if remaining.ndim != 1:
         raise RunDirectoryError(f"{path}: remaining must have one axis")
-    shape = (len(flow["remaining"]), len(names))
-    for key in ("M", "P"):
+    if "total" in flow and (flow["total"].shape != () or flow["total"] < remaining.max(initial=1)):
+        raise RunDirectoryError(
+            f"{path}: total must be one number, at least {remaining.max(initial=1)}, not "
+            f"{flow['total'].tolist()}"
+        )
+    _check_observables(path, flow, (len(remaining), len(names)))
+
+
+def _check_observables(
+    path: Path, flow: Mapping[str, npt.NDArray[Any]], shape: tuple[int, int]
+) -> None:
+    """Shapes and values; M and P are shares, [R] eq. 13, and every state of theirs sums to 1."""
+    for key in _shares(flow):
         if flow[key].shape != shape:
             raise RunDirectoryError(
                 f"{path}: {key} must have shape {list(shape)} [states, columns], "
                 f"not {list(flow[key].shape)}"
             )
-        _check_shares(path, key, flow[key])
-
-
-def _check_shares(path: Path, key: str, shares: npt.NDArray[np.float64]) -> None:
-    """[R] eq. 13: the blocks, with "rest", share the whole; each state sums to 1."""
-    for state, row in enumerate(shares):
-        if not (np.isfinite(row).all() and (row >= 0).all()):
-            raise RunDirectoryError(f"{path}: {key} of state {state} is negative or not finite")
-        if abs(row.sum() - 1) > _SUM_TOLERANCE:
-            raise RunDirectoryError(
-                f"{path}: {key} of state {state} sums to {float(row.sum())!r}, not 1"
-            )
+        for state, row in enumerate(flow[key]):
+            if not (np.isfinite(row).all() and (row >= 0).all()):
+                raise RunDirectoryError(f"{path}: {key} of state {state} is negative or not finite")
+            if not key.startswith(PREFIX) and abs(row.sum() - 1) > _SUM_TOLERANCE:
+                raise RunDirectoryError(
+                    f"{path}: {key} of state {state} sums to {float(row.sum())!r}, not 1"
+                )
 
 
 def _check_agreement(run: Run) -> None:
     rounds, flow = run.path / ROUNDS, run.path / FLOW
+    if not rounds.exists():
+        return
     if len(run.rows) != len(run.remaining):
         raise RunDirectoryError(
             f"{flow}: has {len(run.remaining)} states where {rounds} has {len(run.rows)}"

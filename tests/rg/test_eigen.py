@@ -161,10 +161,12 @@ def test_results_cannot_be_changed_and_inputs_are_not_touched():
 def test_prints_a_table_of_its_blocks():
     result = rg.eigen(GEOMETRIC[:, None] ** [-0.25, 0.5], GEOMETRIC, names=["early", "late"])
     lines = str(result).splitlines()
-    assert [line.split()[0] for line in lines] == ["block", "early", "late"]
-    assert "+0.2500" in lines[1]
-    assert "-0.5000" in lines[2]
-    assert repr(result).startswith("Eigen(11 steps, 2 blocks)")
+    assert [line.split()[0] for line in lines] == ["σ", "block", "early", "late"]
+    assert "+0.250" in lines[2]
+    assert "-0.500" in lines[3]
+    assert lines[0] == "σ by mean_log over 11 steps"
+    assert repr(result) == str(result)
+    assert "<td>relevant</td>" in result._repr_html_()
 
 
 GOOD = [[0.5, 0.5], [0.4, 0.6], [0.3, 0.7]]

@@ -20,7 +20,7 @@ def test_reports_every_run_and_names_the_bad_one(make_run, capsys, tmp_path):
     assert main(["report", str(good), str(bad), str(other)]) == 2
     captured = capsys.readouterr()
     assert captured.out == f"{good / 'report.html'}\n{other / 'report.html'}\n"
-    assert captured.err == f"error: {bad / 'config.toml'}: missing\n"
+    assert captured.err == f"error: {bad / 'flow.npz'}: missing\n"
     assert list(bad.iterdir()) == []
     assert main(["report", str(good)]) == 0
 

@@ -51,6 +51,15 @@ def test_a_diverged_loss_is_kept_as_such(tmp_path, loss):
     assert not math.isfinite(row.loss)
 
 
+def test_what_was_not_recorded_is_null(tmp_path):
+    (row,) = read_rows(
+        write(tmp_path, line(accuracy=None, loss=None, seconds=None, mask_hash=None))
+    )
+    assert math.isnan(row.accuracy)
+    assert math.isnan(row.seconds)
+    assert row.mask_hash == ""
+
+
 def test_every_cut_through_the_last_line_is_named(tmp_path):
     second = line(round=1)
     for length in range(1, len(second) - 1):

@@ -44,12 +44,46 @@ def test_the_directory_names_a_run_without_a_name(make_run):
     assert rg.load(path).name == "run"
 
 
-@pytest.mark.parametrize("file", ["config.toml", "rounds.jsonl", "flow.npz"])
-def test_a_missing_file_is_named(make_run, file):
+def test_a_missing_flow_is_named(make_run):
     path = make_run(3)
-    (path / file).unlink()
-    with pytest.raises(RunDirectoryError, match=f"{file}: missing"):
+    (path / "flow.npz").unlink()
+    with pytest.raises(RunDirectoryError, match=r"flow\.npz: missing"):
         rg.load(path)
+
+
+def test_config_and_rounds_are_optional(make_run):
+    path = make_run(3)
+    (path / "config.toml").unlink()
+    (path / "import.toml").write_text('[run]\nname = "theirs"\n', encoding="utf-8")
+    (path / "rounds.jsonl").unlink()
+    run = rg.load(path)
+    assert run.name == "theirs"
+    assert run.rows == ()
+    assert np.isnan(run.accuracy).all()
+    assert run.total == TOTAL  # what remains at state 0
+    rewrite(path, total=np.array(2 * TOTAL))
+    (path / "import.toml").unlink()
+    run = rg.load(path)
+    assert run.name == "run"
+    np.testing.assert_array_equal(run.density, geometric_counts(3) / (2 * TOTAL))
+
+
+def test_masks_alone_give_p_and_no_m(make_run):
+    path = make_run(3)
+    rewrite(path, M=None)
+    run = rg.load(path)
+    assert list(run.observables) == ["P"]
+    with pytest.raises(RunDirectoryError, match="has no M: it was made from masks alone"):
+        _ = run.M
+
+
+def test_user_defined_observables_are_read_and_need_not_be_shares(make_run):
+    path = make_run(3)
+    squares = np.arange(1.0, 13).reshape(3, 4)
+    rewrite(path, observable_L2=squares, something_else=np.arange(5))
+    run = rg.load(path)
+    assert list(run.observables) == ["M", "P", "L2"]
+    np.testing.assert_array_equal(run.observables["L2"], squares)
 
 
 def test_a_path_that_is_no_directory_is_refused(make_run):
@@ -70,7 +104,13 @@ def test_a_broken_config_is_named(make_run, text):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"M": None}, "lacks M"),
+        ({"P": None}, "lacks P"),
+        ({"total": np.array(5)}, "total must be one number, at least 270896, not 5"),
+        ({"total": np.array([300_000])}, "total must be one number"),
+        ({"total": np.array(3e5)}, "total must be int64, not float64"),
+        ({"observable_x": np.ones((3, 4), int)}, "observable_x must be float64"),
+        ({"observable_x": np.ones((3, 3))}, "observable_x must have shape"),
+        ({"observable_x": -np.ones((3, 4))}, "observable_x of state 0 is negative"),
         ({"theta": None, "names": None}, "lacks names, theta"),
         ({"M": np.ones((3, 4), np.float32) / 4}, "M must be float64, not float32"),
         ({"remaining": geometric_counts(3).astype(np.int32)}, "remaining must be int64"),

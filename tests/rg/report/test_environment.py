@@ -7,7 +7,7 @@ import platform
 import numpy as np
 
 import impcore
-from impcore.rg.environment import environment, recorded
+from impcore.rg.report.environment import environment, recorded
 from impcore.rg.rows import Row
 
 

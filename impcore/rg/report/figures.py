@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from impcore.rg.analysis import Analysis
-from impcore.rg.drawing import (
+from impcore.rg.report.drawing import (
     DISTINCT,
     FIRST_TO_LAST,
     REST,

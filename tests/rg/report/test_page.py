@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impcore.rg import page
+from impcore.rg.report import page
 
 
 class Reader(HTMLParser):

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impcore.rg import sections
+from impcore.rg import formats
 
 
 @given(st.floats(1e-7, 10))
 def test_decimals_show_two_digits_of_the_sem(sem):
-    places = sections.decimals(sem)
+    places = formats.decimals(sem)
     assert 3 <= places <= 6
     if sem >= 1e-5:
         assert sem >= 9.4 * 10.0**-places
@@ -21,7 +21,7 @@ def test_decimals_show_two_digits_of_the_sem(sem):
 
 @given(st.floats(-5, 5), st.integers(0, 6))
 def test_signed_numbers_read_back_and_zero_has_no_sign(value, places):
-    shown = sections.signed(value, places)
+    shown = formats.signed(value, places)
     assert float(shown.replace("−", "-")) == round(value, places)
     assert (shown[0] in "+−") == (round(value, places) != 0)
 
@@ -30,7 +30,7 @@ def test_signed_numbers_read_back_and_zero_has_no_sign(value, places):
 def test_an_interval_beside_zero_is_not_shown_as_touching_it(low, width):
     high = low + width
     first, last = (
-        float(part.replace("−", "-")) for part in sections.interval(low, high, 3).split(" … ")
+        float(part.replace("−", "-")) for part in formats.interval(low, high, 3).split(" … ")
     )
     for shown, value in ((first, low), (last, high)):
         assert shown == pytest.approx(value, abs=5.1e-4)
@@ -38,8 +38,8 @@ def test_an_interval_beside_zero_is_not_shown_as_touching_it(low, width):
 
 
 def test_undefined_numbers_are_dashes():
-    assert sections.interval(math.nan, math.nan, 3) == "–"
-    assert sections.plus_minus(math.nan, 3) == ""
+    assert formats.interval(math.nan, math.nan, 3) == "–"
+    assert formats.plus_minus(math.nan, 3) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_undefined_numbers_are_dashes():
     [(1, "100.00 %"), (0.16777, "16.78 %"), (0.00123, "0.12 %"), (0, "0.00 %")],
 )
 def test_percent(fraction, shown):
-    assert sections.percent(fraction) == shown
+    assert formats.percent(fraction) == shown
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_percent(fraction, shown):
     ],
 )
 def test_duration(seconds, shown):
-    assert sections.duration(seconds) == shown
+    assert formats.duration(seconds) == shown

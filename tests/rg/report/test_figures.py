@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from impcore import rg
-from impcore.rg import figures
-from impcore.rg.drawing import svg
+from impcore.rg.report import figures
+from impcore.rg.report.drawing import svg
 
 
 @pytest.fixture

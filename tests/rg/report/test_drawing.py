@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impcore.rg import drawing
+from impcore.rg.report import drawing
 
 
 @given(st.floats(1e-4, 90), st.floats(1.0001, 1e4))

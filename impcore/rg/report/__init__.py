@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from impcore.rg import notes, page, sections, sigma_csv
 from impcore.rg.analysis import Analysis, analyse
 from impcore.rg.atomic import write_bytes
-from impcore.rg.page import Html
+from impcore.rg.formats import percent
+from impcore.rg.report import notes, page, sections, sigma_csv
+from impcore.rg.report.page import Html
 from impcore.rg.run import Run, load
 
 CSV, HTML = "sigma.csv", "report.html"
@@ -50,8 +51,8 @@ def render(run: Run, analyses: Mapping[str, Analysis]) -> str:
 
 
 def _figures(run: Run, analyses: Mapping[str, Analysis]) -> list[Html]:
-    from impcore.rg import figures  # matplotlib takes half a second to import
-    from impcore.rg.drawing import svg
+    from impcore.rg.report import figures  # matplotlib takes half a second to import
+    from impcore.rg.report.drawing import svg
 
     first, last = run.rows[0].accuracy, run.rows[-1].accuracy
     made = [
@@ -59,8 +60,8 @@ def _figures(run: Run, analyses: Mapping[str, Analysis]) -> list[Html]:
             svg(figures.accuracy(run), "accuracy"),
             "Test accuracy against density",
             "Test accuracy against density, pruning from left to right, blue (first round) to red "
-            f"(last): {sections.percent(first)} at first (dashed), {sections.percent(last)} at "
-            f"density {sections.percent(float(run.density[-1]))}.",
+            f"(last): {percent(first)} at first (dashed), {percent(last)} at "
+            f"density {percent(float(run.density[-1]))}.",
         )
     ]
     magnitude = analyses["M"]
@@ -93,7 +94,7 @@ def _flow_figure(drawing: str, analysis: Analysis, complete: bool) -> Html:
     )
     if not complete:
         share = analysis.values[:, analysis.names.index("rest")]
-        first, last = sections.percent(float(share[0])), sections.percent(float(share[-1]))
+        first, last = percent(float(share[0])), percent(float(share[-1]))
         caption += f" Not drawn, because far off: “rest”, {first} at first and {last} at last."
     return page.figure(drawing, f"Flow of {analysis.observable} per block", caption)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from impcore import rg
-from impcore.rg import sigma_csv
+from impcore.rg.report import sigma_csv
 
 
 def table(path):

@@ -9,10 +9,11 @@ import math
 
 import numpy as np
 
-from impcore.rg import notes, page
 from impcore.rg.analysis import Analysis
-from impcore.rg.environment import environment, recorded
-from impcore.rg.page import Html
+from impcore.rg.formats import decimals, duration, interval, percent, plus_minus, signed
+from impcore.rg.report import notes, page
+from impcore.rg.report.environment import environment, recorded
+from impcore.rg.report.page import Html
 from impcore.rg.run import Run
 
 _WHAT = {"M": "share of the remaining magnitude", "P": "share of the remaining weights"}
@@ -132,50 +133,3 @@ def setup(run: Run) -> Html:
         page.section("Configuration", page.preformatted(run.config_text.strip("\n"))),
         page.section("Environment", *parts),
     )
-
-
-def percent(fraction: float) -> str:
-    """0.168 → "16.80 %", with more digits below 1 %."""
-    value = 100 * fraction
-    return f"{value:.2f} %" if value >= 1 or value == 0 else f"{value:.2g} %"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
-
-
-def decimals(sem: float) -> int:
-    """Enough decimals for two digits of the SEM; three where there is none."""
-    if not math.isfinite(sem) or sem <= 0:
-        return 3
-    return min(max(1 - math.floor(math.log10(sem)), 3), 6)
-
-
-def signed(value: float, places: int) -> str:
-    """With an explicit sign, a true minus, and no "−0.000"."""
-    shown = f"{value:+.{places}f}"
-    if float(shown) == 0:
-        shown = f"{0:.{places}f}"
-    return shown.replace("-", "−")
-
-
-def interval(low: float, high: float, places: int) -> str:
-    """Both bounds, with enough decimals that none but 0 is shown as 0."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "–"
-    while places < 6 and any(value and not round(value, places) for value in (low, high)):
-        places += 1
-    return f"{signed(low, places)} … {signed(high, places)}"
-
-
-def plus_minus(sem: float, places: int) -> str:
-    """The SEM behind its sign, or nothing where a single step gives no SEM."""
-    return f" ± {sem:.{places}f}" if math.isfinite(sem) else ""

@@ -1,0 +1,267 @@
+"""Critical exponents: [R] eq. 15 fitted to error against density, and what the fit cannot say.
+
+Invariant: the fit is scipy.optimize.curve_fit on the logarithms of the four parameters, from
+several starts; the best is kept and the number of starts that agree with it is reported. The branch
+is γ < 0 (see `scaling`); |γ| is what the data determine. [R] App. D leaves bounds, starts and
+weights open; the defaults here are: ε_np free within ±10 % of the error at the densest state,
+relative deviation as Rosenfeld et al. (2020) minimise, ε† between the least error measured and 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from impcore.rg import checks
+from impcore.rg.checks import Floats
+from impcore.rg.formats import figures, percent, span
+from impcore.rg.least_squares import Problem, profile_interval, solve
+from impcore.rg.scaling import Parameters, curve
+from impcore.rg.stats import freeze, t_quantile
+from impcore.rg.table import Shown, Table
+
+NAMES = ("ε_np", "ε†", "|γ|", "p")
+DEVIATIONS = ("relative", "absolute")
+_GAMMA = 2
+_GAMMA_BOUNDS = (1e-3, 50.0)
+_MARGIN = 5.0  # p may lie e^5 beyond the densities measured
+_AGREE = 1e-6  # relative excess of the squared deviation within which two starts agree
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Shown):
+    """A fitted curve: parameters (γ < 0), their intervals, and how good the fit is."""
+
+    parameters: Parameters
+    level: float
+    intervals: dict[str, tuple[float, float]]  # by NAMES; 0 or ∞ where the data give no bound
+    free: tuple[str, ...]  # of NAMES; a measured or given ε_np is not
+    at_bound: tuple[str, ...]  # parameters that the bounds hold, not the data
+    deviation: str
+    density: Floats
+    error: Floats
+    residuals: Floats  # (ε̂ - ε) / ε
+    dof: int
+    agreeing: tuple[int, int]  # starts that reached the best fit, starts made
+
+    @property
+    def gamma(self) -> float:
+        """|γ|: the data determine it, not the sign."""
+        return abs(self.parameters.gamma)
+
+    @property
+    def mirror(self) -> Parameters:
+        """The identical curve with γ > 0."""
+        return self.parameters.mirror
+
+    @property
+    def scatter(self) -> float:
+        """Root of the summed squared relative deviation per degree of freedom."""
+        return math.sqrt(float(np.sum(self.residuals**2)) / self.dof)
+
+    @property
+    def r_squared(self) -> float:
+        """1 - (squared deviation of the fit) / (that of a constant), on log ε."""
+        logs = np.log(self.error)
+        total = float(np.sum((logs - logs.mean()) ** 2))
+        left = float(np.sum((np.log1p(self.residuals)) ** 2))
+        return 1 - left / total if total > 0 else math.nan
+
+    def predict(self, d: npt.ArrayLike) -> Floats:
+        """ε̂ at densities `d`."""
+        one = self.parameters
+        return curve(d, one.eps_np, one.eps_dagger, one.gamma, one.p)
+
+    def table(self) -> Table:
+        """One row a parameter, of this branch and the mirrored one."""
+        here, there = self.parameters, self.mirror
+        both = zip(_values(here), _values(there), strict=True)
+        rows = []
+        for name, (value, mirrored) in zip(("ε_np", "ε†", "γ", "p"), both, strict=True):
+            key = "|γ|" if name == "γ" else name
+            low, high = self.intervals[key]
+            shown = span(low, high) if key in self.free else "fixed"
+            note = "at its bound" if key in self.at_bound else ""
+            rows.append((name, figures(value, 4), shown, figures(mirrored, 4), note))
+        title = (
+            f"Eq. 15, {self.deviation} deviation: scatter {percent(self.scatter)}, "
+            f"{self.agreeing[0]} of {self.agreeing[1]} starts agree"
+        )
+        headers = ("", "γ < 0", f"{100 * self.level:g} % interval", "γ > 0 (same curve)", "note")
+        return Table.of(title, headers, rows)
+
+
+def fit(
+    density: npt.ArrayLike,
+    error: npt.ArrayLike,
+    *,
+    eps_np: float | Literal["free", "measured"] = "free",
+    within: float = 0.1,
+    deviation: str = "relative",
+    level: float = 0.95,
+) -> Fit:
+    """Fit [R] eq. 15 to the error at several densities.
+
+    An interval is where the profile of the squared deviation (all other parameters refitted) stays
+    below its F-threshold: it follows the curve's bend, where curve_fit's covariance would not. An
+    end that the data do not bound is 0 or ∞, or, for the errors, the bound that was set. It assumes
+    independent normal deviations of one size (relative or absolute, as fitted).
+
+    Args:
+        density: [N], different and positive: fractions of weights remaining.
+        error: [N], in (0, 1]: 1 - accuracy.
+        eps_np: "free" within ±`within` (relative) of the error at the largest density, "measured":
+            fixed to it, or fixed to this number.
+        deviation: "relative": minimise Σ((ε̂-ε)/ε)²; "absolute": Σ(ε̂-ε)².
+
+    Raises:
+        ValueError: an argument is not as above, there are too few states for the free parameters,
+            or no start converged.
+    """
+    d, eps = _data(density, error)
+    confidence = checks.confidence(level)
+    checks.choice("deviation", deviation, DEVIATIONS)
+    problem = _problem(d, eps, eps_np, within, deviation)
+    if len(d) <= sum(problem.free):
+        raise ValueError(
+            f"a fit of {sum(problem.free)} parameters needs more states than that, not {len(d)}"
+        )
+    solutions = [one for start in _starts(d, eps, problem) if (one := solve(problem, start))]
+    if not solutions:
+        raise ValueError("eq. 15 could not be fitted: curve_fit converged from no start")
+    best = min(solutions, key=lambda one: one.cost)
+    floor = 1e-24 * len(d)
+    agreeing = sum(one.cost <= best.cost * (1 + _AGREE) + floor for one in solutions)
+    return _fit(problem, best.logs, confidence, (agreeing, len(solutions)))
+
+
+def _fit(problem: Problem, logs: Floats, level: float, agreeing: tuple[int, int]) -> Fit:
+    dof = len(problem.error) - sum(problem.free)
+    intervals = {}
+    for i, name in enumerate(NAMES):
+        beyond = (
+            (0.0, math.inf) if i >= _GAMMA else tuple(np.exp([problem.low[i], problem.high[i]]))
+        )
+        low, high = profile_interval(problem, logs, i, dof, level)
+        intervals[name] = (
+            float(beyond[0]) if low is None else low,
+            float(beyond[1]) if high is None else high,
+        )
+    eps_np, eps_dagger, gamma, p = (float(value) for value in np.exp(logs))
+    residuals = problem.predict(logs) / problem.error - 1
+    freeze(residuals)
+    return Fit(
+        parameters=Parameters(eps_np, eps_dagger, -gamma, p),
+        level=level,
+        intervals=intervals,
+        free=tuple(name for name, free in zip(NAMES, problem.free, strict=True) if free),
+        at_bound=tuple(NAMES[i] for i in problem.at_bound(logs)),
+        deviation=problem.deviation,
+        density=problem.density,
+        error=problem.error,
+        residuals=residuals,
+        dof=dof,
+        agreeing=agreeing,
+    )
+
+
+def _values(one: Parameters) -> tuple[float, float, float, float]:
+    return one.eps_np, one.eps_dagger, one.gamma, one.p
+
+
+def _data(density: npt.ArrayLike, error: npt.ArrayLike) -> tuple[Floats, Floats]:
+    d = checks.real("density", density).astype(np.float64)
+    eps = checks.real("error", error).astype(np.float64)
+    if d.ndim != 1 or eps.shape != d.shape:
+        raise ValueError(
+            f"density and error must be lists of one length, not {d.shape} {eps.shape}"
+        )
+    if not (np.isfinite(d).all() and (d > 0).all()) or len(set(d.tolist())) != len(d):
+        raise ValueError(f"density must be positive, finite and different, not {d.tolist()}")
+    wrong = np.flatnonzero(~((eps > 0) & (eps <= 1)))
+    if len(wrong):
+        n = int(wrong[0])
+        raise ValueError(
+            f"error must be a fraction in (0, 1], as eq. 15 is, not {eps[n]} at density {d[n]:g}"
+        )
+    order = np.argsort(-d)
+    freeze(d, eps)
+    return d[order], eps[order]
+
+
+def _problem(d: Floats, eps: Floats, eps_np: float | str, within: float, deviation: str) -> Problem:
+    measured = math.log(eps[0])
+    if eps_np == "free":
+        if not 0 < within < 1:
+            raise ValueError(f"within must be a number between 0 and 1, not {within!r}")
+        np_bounds = (measured + math.log1p(-within), measured + math.log1p(within))
+    elif eps_np == "measured":
+        np_bounds = (measured, measured)
+    elif isinstance(eps_np, (int, float)) and not isinstance(eps_np, bool) and 0 < eps_np <= 1:
+        np_bounds = (math.log(eps_np), math.log(eps_np))
+    else:
+        raise ValueError(f'eps_np must be "free", "measured" or a number in (0, 1], not {eps_np!r}')
+    bounds = (
+        np_bounds,
+        (float(np.log(eps.min())) - 1e-9, 1e-9),
+        (math.log(_GAMMA_BOUNDS[0]), math.log(_GAMMA_BOUNDS[1])),
+        (float(np.log(d.min())) - _MARGIN, float(np.log(d.max())) + _MARGIN),
+    )
+    low, high = np.array(bounds).T
+    return Problem(d, eps, deviation, low, high)
+
+
+def _starts(d: Floats, eps: Floats, problem: Problem) -> Sequence[Floats]:
+    """Exponents from weak to strong, transitions over the densities measured."""
+    first, largest = math.log(eps[0]), min(math.log(float(eps.max()) * 1.2), 0.0)
+    low, high = float(np.log(d.min())), float(np.log(d.max()))
+    return [
+        np.array([first, largest, math.log(gamma), low + place * (high - low)])
+        for gamma in (0.15, 0.5, 1.5)
+        for place in (0.2, 0.5, 0.8)
+    ]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SeedFits(Shown):
+    """The exponents of several seeds of one experiment: geometric means with t-intervals."""
+
+    fits: tuple[Fit, ...]
+    level: float
+    means: dict[str, float]  # by NAMES
+    intervals: dict[str, tuple[float, float]]  # over the seeds; NaN for a single one
+
+    def table(self) -> Table:
+        """One row a parameter."""
+        rows = [(name, figures(self.means[name], 4), span(*self.intervals[name])) for name in NAMES]
+        headers = ("", "mean (geometric)", f"{100 * self.level:g} % interval")
+        return Table.of(f"Eq. 15 over {len(self.fits)} seeds", headers, rows)
+
+
+def over_seeds(fits: Sequence[Fit], *, level: float | None = None) -> SeedFits:
+    """Combine the fits of several seeds: t-intervals of the logarithms, S-1 degrees of freedom.
+
+    A seed is one draw; the noise within a seed's curve enters only through the seeds' spread.
+
+    Raises:
+        ValueError: no fit.
+    """
+    if not fits:
+        raise ValueError("fits must hold at least one seed, not none")
+    confidence = fits[0].level if level is None else checks.confidence(level)
+    logs = np.log(np.abs([_values(one.parameters) for one in fits]))
+    mean, count = logs.mean(axis=0), len(fits)
+    sem = logs.std(axis=0, ddof=1) / math.sqrt(count) if count > 1 else np.full(4, math.nan)
+    half = t_quantile(confidence, count - 1) * sem
+    low, high = np.exp(mean - half), np.exp(mean + half)
+    return SeedFits(
+        fits=tuple(fits),
+        level=confidence,
+        means=dict(zip(NAMES, np.exp(mean).tolist(), strict=True)),
+        intervals={name: (float(low[i]), float(high[i])) for i, name in enumerate(NAMES)},
+    )

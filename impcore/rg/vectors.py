@@ -1,0 +1,89 @@
+"""σ vectors: what runs, groups of seeds and published rows have in common when they are compared.
+
+Invariant: a vector holds the blocks alone, in their order, without "rest" and without collapsed
+blocks. An uncertainty that nobody published is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from impcore.rg.checks import Floats
+from impcore.rg.stats import Relevance, freeze
+
+REST = "rest"
+
+
+@runtime_checkable
+class HasSigma(Protocol):
+    """`Eigen`, `Seeds` and `Vector` alike."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the blocks."""
+
+    @property
+    def sigma_mean(self) -> Floats:
+        """[blocks]."""
+
+    @property
+    def sigma_sem(self) -> Floats:
+        """[blocks]; NaN where unknown."""
+
+    @property
+    def relevance(self) -> list[Relevance]:
+        """Of each block."""
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom behind `sigma_sem`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """σ of the blocks of one run, group or published row."""
+
+    names: tuple[str, ...]
+    sigma_mean: Floats  # [blocks]
+    sigma_sem: Floats  # [blocks], NaN where unknown
+    dof: float = math.nan
+    relevance: list[Relevance] = field(default_factory=list)
+
+
+def vector(source: HasSigma | Sequence[float]) -> Vector:
+    """The σ vector of `source`, without "rest"; a bare sequence of σ has no uncertainty."""
+    if not isinstance(source, HasSigma):
+        sigma = np.asarray(source, dtype=np.float64)
+        if sigma.ndim != 1 or len(sigma) == 0 or not np.isfinite(sigma).all():
+            raise ValueError(f"sigma must be one or more finite numbers, not {source!r}")
+        names = tuple(f"σ{i}" for i in range(1, len(sigma) + 1))
+        return Vector(names, sigma, np.full(len(sigma), math.nan))
+    keep = [i for i, name in enumerate(source.names) if name != REST]
+    if not keep:
+        raise ValueError('no block to compare: the only column is "rest"')
+    sigma, sem = source.sigma_mean[keep], source.sigma_sem[keep]
+    freeze(sigma, sem)
+    names = tuple(source.names[i] for i in keep)
+    return Vector(names, sigma, sem, source.dof, [source.relevance[i] for i in keep])
+
+
+def vectors(sources: Mapping[str, HasSigma | Sequence[float]]) -> dict[str, Vector]:
+    """The vectors of several sources, which must have equally many blocks.
+
+    Raises:
+        ValueError: they do not; names two that differ.
+    """
+    made = {label: vector(source) for label, source in sources.items()}
+    first = next(iter(made), None)
+    for label, one in made.items():
+        if first is not None and len(one.names) != len(made[first].names):
+            raise ValueError(
+                f"{first!r} has {len(made[first].names)} blocks and {label!r} has "
+                f"{len(one.names)}: only σ of the same blocks can be compared"
+            )
+    return made
