@@ -42,11 +42,10 @@ void unpack(const uint32_t* words, int64_t numel, uint8_t* bools, int threads) {
 }
 
 int64_t count(const uint32_t* words, int64_t num_words, int threads) {
+  const ChunkKernels& kernels = chunk_kernels(DType::kFloat32);
   std::vector<int64_t> partial(size_t(ceil_div(num_words, kWordsPerPiece)), 0);
   for_pieces(num_words, threads, [&](int64_t begin, int64_t end) {
-    int64_t ones = 0;
-    for (int64_t w = begin; w < end; ++w) ones += __builtin_popcount(words[w]);
-    partial[size_t(begin / kWordsPerPiece)] = ones;
+    partial[size_t(begin / kWordsPerPiece)] = kernels.count(words + begin, end - begin);
   });
   return std::accumulate(partial.begin(), partial.end(), int64_t(0));
 }

@@ -4,6 +4,7 @@
 // mask and the sums depend on nothing but the weights. csrc/README.md explains the stages.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "ops.h"
 
@@ -13,12 +14,11 @@ namespace {
 
 constexpr int kBinBits = 11;
 constexpr int kBins = 1 << kBinBits;
-constexpr int64_t kSampleStride = 1024;     // one line sampled per this many weights ...
-constexpr int64_t kMaxSampleLines = 65536;  // ... and fewer in huge models
-constexpr int64_t kPagesPerMillion = 48;    // 1.2 % of the weights may be candidates,
-constexpr int64_t kMinPages = 320;          // all of them in a small model,
-                                            // and each chunk may leave one page half empty
-constexpr uint32_t kDead = 0xffffffffu;     // a sampled slot whose weight is pruned
+constexpr int64_t kSampleStride = 2048;      // 32 weights sampled per this many ...
+constexpr int64_t kMaxSampledWords = 32768;  // ... and fewer in huge models
+constexpr int64_t kPagesPerMillion = 48;     // 1.2 % of the weights may be candidates,
+constexpr int64_t kMinPages = 320;           // all of them in a small model,
+                                             // and each chunk may leave one page half empty
 
 int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
   int64_t total = 0;
@@ -27,28 +27,30 @@ int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
 }
 
 int64_t sample_stride(int64_t total) {
-  return kSampleStride * std::max<int64_t>(1, ceil_div(total, kMaxSampleLines * kSampleStride));
+  return kSampleStride * std::max<int64_t>(1, ceil_div(total, kMaxSampledWords * kSampleStride));
 }
 
-int64_t sample_lines(const Chunk& chunk, int64_t stride) { return ceil_div(chunk.length, stride); }
+int64_t sampled_words(const Chunk& chunk, int64_t stride) { return ceil_div(chunk.length, stride); }
 
 // The scratch memory, cut up. Sampled keys and candidates share their bytes: the first are done
 // with before the second appear.
 struct Workspace {
-  ChunkScan* scans;     // [chunks]
-  int64_t* ties;        // [chunks]
-  int64_t* first_line;  // [chunks + 1]
-  int64_t* bins;        // [kBins]
-  int32_t* pages_used;  // [1]
-  uint32_t* samples;    // [lines * kLine]
+  ChunkScan* scans;       // [chunks]
+  int64_t* alive;         // [chunks] before
+  int64_t* kept;          // [chunks] after
+  int64_t* ties;          // [chunks]
+  int64_t* first_sample;  // [chunks + 1]
+  int64_t* bins;          // [kBins]
+  int32_t* pages_used;    // [1]
+  uint32_t* samples;      // [sampled words * kWordBits]
   CandidatePool pool;
   int64_t bytes;
 
   Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
     const int64_t total = total_length(chunks, num_chunks);
     const int64_t stride = sample_stride(total);
-    int64_t lines = 0;
-    for (int64_t c = 0; c < num_chunks; ++c) lines += sample_lines(chunks[c], stride);
+    int64_t sampled = 0;
+    for (int64_t c = 0; c < num_chunks; ++c) sampled += sampled_words(chunks[c], stride);
     const int64_t pages = kMinPages + total / 1000000 * kPagesPerMillion + num_chunks;
 
     char* at = static_cast<char*>(base);
@@ -58,12 +60,14 @@ struct Workspace {
       return piece;
     };
     scans = reinterpret_cast<ChunkScan*>(take(num_chunks * int64_t(sizeof(ChunkScan))));
+    alive = reinterpret_cast<int64_t*>(take(num_chunks * 8));
+    kept = reinterpret_cast<int64_t*>(take(num_chunks * 8));
     ties = reinterpret_cast<int64_t*>(take(num_chunks * 8));
-    first_line = reinterpret_cast<int64_t*>(take((num_chunks + 1) * 8));
+    first_sample = reinterpret_cast<int64_t*>(take((num_chunks + 1) * 8));
     bins = reinterpret_cast<int64_t*>(take(kBins * 8));
     pages_used = reinterpret_cast<int32_t*>(take(4));
     char* shared = at;
-    samples = reinterpret_cast<uint32_t*>(take(lines * Float32::kLine * 4));
+    samples = reinterpret_cast<uint32_t*>(take(sampled * kWordBits * 4));
     char* samples_end = at;
     at = shared;
     pool.keys = reinterpret_cast<uint32_t*>(take(pages * CandidatePool::kPage * 4));
@@ -81,6 +85,12 @@ uint32_t hash(uint32_t x) {
   x ^= x >> 15;
   x *= 0x846ca68bu;
   return x ^ x >> 16;
+}
+
+// One comparison does for both ends: below range.lo the difference wraps around.
+inline void count_key(uint32_t key, Bracket range, int shift, int64_t* bins) {
+  const uint32_t above_lo = key - range.lo;
+  if (above_lo <= range.hi - range.lo) ++bins[above_lo >> shift];
 }
 
 // Sum over the chunks of what count(chunk, bins) counts, on all threads.
@@ -137,57 +147,63 @@ class Selection {
 
   void count_alive() {
     parallel_for(num_chunks_, threads_, [&](int64_t c) {
-      const uint32_t* mask = mask_in_ + chunks_[c].word;
-      int64_t alive = 0;
-      for (int64_t w = 0; w < words_of(chunks_[c].length); ++w)
-        alive += __builtin_popcount(mask[w]);
-      work_.ties[c] = alive;
+      const Chunk& chunk = chunks_[c];
+      work_.alive[c] = kernels_.count(mask_in_ + chunk.word, words_of(chunk.length));
     });
-    for (int64_t c = 0; c < num_chunks_; ++c) alive_ += work_.ties[c];
+    for (int64_t c = 0; c < num_chunks_; ++c) alive_ += work_.alive[c];
   }
 
-  // Stage 0: one line of 64 bytes per stride, at a place chosen by a hash of its position. The
-  // lines are fetched first and read after: one by one, each would wait for memory.
+  // Stage 0: the keys of one whole mask word of weights per stride, at a place chosen by a hash of
+  // its position. The lines are fetched first and read after: one by one, each would wait.
   void sample_chunk(int64_t c, int64_t stride) {
     const Chunk& chunk = chunks_[c];
     const Bits* from = data(chunk);
     for (int64_t start = 0; start < chunk.length; start += stride) {
-      __builtin_prefetch(from + sample_place(chunk, start, stride));
+      const Bits* place = from + sample_place(chunk, start, stride);
+      __builtin_prefetch(place);
+      __builtin_prefetch(place + kWordBits - 1);
     }
-    uint32_t* out = work_.samples + work_.first_line[c] * Float32::kLine;
-    for (int64_t start = 0; start < chunk.length; start += stride) {
+    uint32_t* out = samples(c);
+    for (int64_t start = 0; start < chunk.length; start += stride, out += kWordBits) {
       const int64_t place = sample_place(chunk, start, stride);
-      const uint32_t alive = mask_in_[chunk.word + place / kWordBits] >> (place % kWordBits);
-      for (int64_t i = 0; i < Float32::kLine; ++i) {
+      const uint32_t alive = mask_in_[chunk.word + place / kWordBits];
+      if (place + kWordBits <= chunk.length) {
+        kernels_.word_keys(from + place, alive, out);
+        continue;
+      }
+      for (int64_t i = 0; i < kWordBits; ++i) {
         const bool sampled = place + i < chunk.length && (alive >> i & 1);
-        *out++ = sampled ? T::key(from[place + i]) : kDead;
+        out[i] = sampled ? T::key(from[place + i]) : kDeadKey;
       }
     }
   }
 
-  // A multiple of the line's 16 elements, so that a line's mask bits lie in one word.
   static int64_t sample_place(const Chunk& chunk, int64_t start, int64_t stride) {
-    const int64_t lines = std::min(stride, chunk.length - start) / Float32::kLine;
+    const int64_t words = std::min(stride, chunk.length - start) / kWordBits;
     const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
-    return start + (lines > 0 ? int64_t(at % uint32_t(lines)) * Float32::kLine : 0);
+    return start + (words > 0 ? int64_t(at % uint32_t(words)) * kWordBits : 0);
   }
+
+  uint32_t* samples(int64_t c) { return work_.samples + work_.first_sample[c] * kWordBits; }
 
   Bracket sampled_bracket() {
     const int64_t stride = sample_stride(total_length(chunks_, num_chunks_));
-    work_.first_line[0] = 0;
+    work_.first_sample[0] = 0;
     for (int64_t c = 0; c < num_chunks_; ++c) {
-      work_.first_line[c + 1] = work_.first_line[c] + sample_lines(chunks_[c], stride);
+      work_.first_sample[c + 1] = work_.first_sample[c] + sampled_words(chunks_[c], stride);
     }
-    parallel_for(num_chunks_, threads_, [&](int64_t c) { sample_chunk(c, stride); });
-
     const Bracket all{0, kMaxKey};
     const int shift = bin_shift(all, kBinBits);
-    const int64_t samples = count_samples(all, shift);
-    if (samples == 0) return all;
-    const Ranks ranks = sample_ranks(k_, alive_, samples);
+    histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+      sample_chunk(c, stride);
+      count_samples(c, all, shift, bins);
+    });
+    const int64_t sampled = std::accumulate(work_.bins, work_.bins + kBins, int64_t(0));
+    if (sampled == 0) return all;
+    const Ranks ranks = sample_ranks(k_, alive_, sampled);
     Bracket lo = all, hi = all;
     int64_t lo_rank = ranks.lo + 1, hi_rank = ranks.hi + 1;
-    const bool has_lo = ranks.lo >= 0, has_hi = ranks.hi < samples;
+    const bool has_lo = ranks.lo >= 0, has_hi = ranks.hi < sampled;
     if (has_lo) narrow(work_.bins, shift, &lo, &lo_rank);
     if (has_hi) narrow(work_.bins, shift, &hi, &hi_rank);
     if (has_lo) narrow_samples(&lo, &lo_rank);
@@ -198,20 +214,16 @@ class Selection {
   // Two digits of three are enough: the bracket is rounded outwards by 2^-13 of its keys.
   void narrow_samples(Bracket* range, int64_t* rank) {
     const int shift = bin_shift(*range, kBinBits);
-    count_samples(*range, shift);
+    histogram(num_chunks_, threads_, work_.bins,
+              [&](int64_t c, int64_t* bins) { count_samples(c, *range, shift, bins); });
     narrow(work_.bins, shift, range, rank);
   }
 
-  int64_t count_samples(Bracket range, int shift) {
-    histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-      const uint32_t* end = work_.samples + work_.first_line[c + 1] * Float32::kLine;
-      for (const uint32_t* s = work_.samples + work_.first_line[c] * Float32::kLine; s < end; ++s) {
-        if (*s >= range.lo && *s <= range.hi) ++bins[(*s - range.lo) >> shift];
-      }
-    });
-    int64_t total = 0;
-    for (int b = 0; b < kBins; ++b) total += work_.bins[b];
-    return total;
+  void count_samples(int64_t c, Bracket range, int shift, int64_t* bins) {
+    const uint32_t* end = samples(c + 1);
+    for (const uint32_t* key = samples(c); key < end; ++key) {
+      count_key(*key, range, shift, bins);
+    }
   }
 
   // Stage 1: the full read.
@@ -247,9 +259,8 @@ class Selection {
     while (range.lo < range.hi) {
       const int shift = bin_shift(range, kBinBits);
       histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-        for_each_alive(chunks_[c], [&](int64_t, uint32_t key) {
-          if (key >= range.lo && key <= range.hi) ++bins[(key - range.lo) >> shift];
-        });
+        for_each_alive(chunks_[c],
+                       [&](int64_t, uint32_t key) { count_key(key, range, shift, bins); });
       });
       narrow(work_.bins, shift, &range, &rank);
     }
@@ -294,9 +305,7 @@ class Selection {
     while (range.lo < range.hi) {
       const int shift = bin_shift(range, kBinBits);
       histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-        for_each_candidate(c, [&](int64_t, uint32_t key) {
-          if (key >= range.lo && key <= range.hi) ++bins[(key - range.lo) >> shift];
-        });
+        for_each_candidate(c, [&](int64_t, uint32_t key) { count_key(key, range, shift, bins); });
       });
       narrow(work_.bins, shift, &range, &quota);
     }
@@ -319,17 +328,22 @@ class Selection {
   }
 
   void keep_candidates(int64_t c, uint32_t threshold) {
+    const ChunkScan& scanned = work_.scans[c];
     int64_t pruned_ties = work_.ties[c];
-    // Nothing to keep where every candidate is a tie within the quota.
-    if (!stores_candidates() && pruned_ties == work_.scans[c].inside) return;
-    uint32_t* mask = mask_out_ + chunks_[c].word;
-    double kept = 0;
-    for_each_candidate(c, [&](int64_t i, uint32_t key) {
-      if (key < threshold || (key == threshold && pruned_ties-- > 0)) return;
-      mask[i / kWordBits] |= 1u << (i % kWordBits);
-      kept += double(T::magnitude(key));
-    });
-    work_.scans[c].sum_after += kept;
+    int64_t kept = 0;
+    double sum = 0;
+    // Nothing is kept where every candidate is a tie within the quota.
+    if (stores_candidates() || pruned_ties < scanned.inside) {
+      uint32_t* mask = mask_out_ + chunks_[c].word;
+      for_each_candidate(c, [&](int64_t i, uint32_t key) {
+        if (key < threshold || (key == threshold && pruned_ties-- > 0)) return;
+        mask[i / kWordBits] |= 1u << (i % kWordBits);
+        sum += double(T::magnitude(key));
+        ++kept;
+      });
+    }
+    work_.scans[c].sum_after += sum;
+    work_.kept[c] = work_.alive[c] - scanned.below - scanned.inside + kept;
   }
 
   const Weights& weights_;
@@ -355,18 +369,14 @@ int64_t select_as(const Weights& weights, int64_t num_blocks, const uint32_t* ma
   std::fill(sums_after, sums_after + 2 * num_blocks, 0.0);
   if (status != 0) return status;
   // Folded in the order of the chunks: the same bits at any number of threads.
+  const Workspace& work = selection.work();
   for (int64_t c = 0; c < weights.num_chunks; ++c) {
-    const ChunkScan& scanned = selection.work().scans[c];
+    const ChunkScan& scanned = work.scans[c];
     const int64_t block = weights.chunks[c].block;
-    const uint32_t* mask = mask_out + weights.chunks[c].word;
-    int64_t kept = 0;
-    for (int64_t w = 0; w < words_of(weights.chunks[c].length); ++w) {
-      kept += __builtin_popcount(mask[w]);
-    }
     sums_before[block] += scanned.sum_before;
-    sums_before[num_blocks + block] += double(scanned.alive);
+    sums_before[num_blocks + block] += double(work.alive[c]);
     sums_after[block] += scanned.sum_after;
-    sums_after[num_blocks + block] += double(kept);
+    sums_after[num_blocks + block] += double(work.kept[c]);
   }
   return status;
 }

@@ -21,12 +21,27 @@ inline __m256i load_keys(const uint16_t* data) {
                           _mm256_set1_epi32(int(kMaxKey)));
 }
 
+// All ones in the lanes whose mask bit is set.
+inline __m256 lane_mask(uint32_t mask) {
+  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i set = _mm256_and_si256(_mm256_set1_epi32(int(mask)), bit);
+  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bit));
+}
+
 struct Keys {
   __m256i lane[4];
 
   template <class T>
   static Keys load(const typename T::Bits* data) {
     return Keys{{load_keys(data), load_keys(data + 8), load_keys(data + 16), load_keys(data + 24)}};
+  }
+  void store(uint32_t* out, uint32_t mask) const {
+    for (int i = 0; i < 4; ++i) {
+      const __m256i alive = _mm256_castps_si256(lane_mask(mask >> (8 * i)));
+      const __m256i dead = _mm256_andnot_si256(alive, _mm256_set1_epi32(int(kDeadKey)));
+      const __m256i keys = _mm256_or_si256(_mm256_and_si256(lane[i], alive), dead);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8 * i), keys);
+    }
   }
   // Keys have 31 bits, so a signed comparison does.
   uint32_t below(uint32_t bound) const {
@@ -46,6 +61,24 @@ struct Keys {
   }
 };
 
+struct Peak {
+  __m256i key;
+
+  Peak() { key = _mm256_setzero_si256(); }
+  void add(const Keys& keys, uint32_t mask) {
+    for (int i = 0; i < 4; ++i) {
+      const __m256i alive = _mm256_castps_si256(lane_mask(mask >> (8 * i)));
+      key = _mm256_max_epu32(key, _mm256_and_si256(keys.lane[i], alive));
+    }
+  }
+  uint32_t highest() const {
+    uint32_t lanes[8], highest = 0;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), key);
+    for (uint32_t lane : lanes) highest = lane > highest ? lane : highest;
+    return highest;
+  }
+};
+
 inline __m256 magnitude(Float32, __m256i keys) { return _mm256_castsi256_ps(keys); }
 inline __m256 magnitude(BFloat16, __m256i keys) { return _mm256_castsi256_ps(keys); }
 inline __m256 magnitude(Float16, __m256i keys) {
@@ -54,13 +87,6 @@ inline __m256 magnitude(Float16, __m256i keys) {
   const __m256i above = _mm256_cmpgt_epi32(keys, _mm256_set1_epi32(int(Float16::kInfinity - 1)));
   const __m256i top = _mm256_and_si256(above, _mm256_set1_epi32(0x7f800000));
   return _mm256_or_ps(finite, _mm256_castsi256_ps(top));
-}
-
-// All ones in the lanes whose mask bit is set.
-inline __m256 lane_mask(uint32_t mask) {
-  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  const __m256i set = _mm256_and_si256(_mm256_set1_epi32(int(mask)), bit);
-  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bit));
 }
 
 struct Sums {

@@ -27,6 +27,11 @@ struct Keys {
   static Keys load(const typename T::Bits* data) {
     return Keys{load_keys(data), load_keys(data + 16)};
   }
+  void store(uint32_t* out, uint32_t mask) const {
+    const __m512i dead = _mm512_set1_epi32(int(kDeadKey));
+    _mm512_storeu_si512(out, _mm512_mask_mov_epi32(dead, __mmask16(mask), lo));
+    _mm512_storeu_si512(out + 16, _mm512_mask_mov_epi32(dead, __mmask16(mask >> 16), hi));
+  }
   uint32_t below(uint32_t bound) const {
     const __m512i b = _mm512_set1_epi32(int(bound));
     return uint32_t(_mm512_cmplt_epu32_mask(lo, b)) | uint32_t(_mm512_cmplt_epu32_mask(hi, b))
@@ -37,6 +42,17 @@ struct Keys {
     return uint32_t(_mm512_cmple_epu32_mask(lo, b)) | uint32_t(_mm512_cmple_epu32_mask(hi, b))
                                                           << 16;
   }
+};
+
+struct Peak {
+  __m512i key;
+
+  Peak() { key = _mm512_setzero_si512(); }
+  void add(const Keys& keys, uint32_t mask) {
+    key = _mm512_mask_max_epu32(key, __mmask16(mask), key, keys.lo);
+    key = _mm512_mask_max_epu32(key, __mmask16(mask >> 16), key, keys.hi);
+  }
+  uint32_t highest() const { return _mm512_reduce_max_epu32(key); }
 };
 
 inline __m512 magnitude(Float32, __m512i keys) { return _mm512_castsi512_ps(keys); }

@@ -28,9 +28,10 @@ struct CandidatePool {
   int32_t* used;  // pages handed out; may pass `pages`, which is the overflow flag
 };
 
+constexpr uint32_t kDeadKey = 0xffffffffu;  // above every order key
+
 // What one scan of a chunk found.
 struct ChunkScan {
-  int64_t alive;
   int64_t below;   // alive keys under the bracket: pruned for certain
   int64_t inside;  // alive keys in the bracket: the candidates
   int64_t non_finite;
@@ -46,6 +47,10 @@ struct SgdScalars {
 };
 
 struct ChunkKernels {
+  // How many bits are set in some words.
+  int64_t (*count)(const uint32_t* words, int64_t num_words);
+  // The order keys of the 32 weights of a whole word; kDeadKey where the mask is 0.
+  void (*word_keys)(const void* weights, uint32_t mask, uint32_t* keys);
   // Reads a chunk once: mask_out gets the keys above the bracket, the pool those inside it (unless
   // it is null: then they are only counted).
   void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,

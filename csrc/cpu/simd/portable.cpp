@@ -14,6 +14,9 @@ struct Keys {
     for (int i = 0; i < 32; ++i) keys.lane[i] = T::key(data[i]);
     return keys;
   }
+  void store(uint32_t* out, uint32_t mask) const {
+    for (int i = 0; i < 32; ++i) out[i] = (mask & (1u << i)) ? lane[i] : kDeadKey;
+  }
   uint32_t below(uint32_t bound) const {
     uint32_t bits = 0;
     for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] < bound) << i;
@@ -24,6 +27,18 @@ struct Keys {
     for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] <= bound) << i;
     return bits;
   }
+};
+
+struct Peak {
+  uint32_t key = 0;
+
+  void add(const Keys& keys, uint32_t mask) {
+    for (int i = 0; i < 32; ++i) {
+      const uint32_t alive = (mask & (1u << i)) ? keys.lane[i] : 0;
+      key = alive > key ? alive : key;
+    }
+  }
+  uint32_t highest() const { return key; }
 };
 
 struct Sums {
