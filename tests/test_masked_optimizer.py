@@ -60,6 +60,17 @@ def test_skipped_steps_are_as_with_torch(overflows, unscale, options):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
+def test_gradients_are_unscaled_inside_the_pass():
+    param = nn.Parameter(torch.zeros(3))
+    optimizer = MaskedSGD([param], lr=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    scaler.scale(torch.ones(()))
+    param.grad = torch.full((3,), 16.0)
+    scaler.step(optimizer)
+    assert param.tolist() == [-2.0] * 3
+    assert param.grad.tolist() == [16.0] * 3
+
+
 def test_the_device_decides_and_the_host_is_not_asked(monkeypatch):
     """With a scaler, steps read nothing back outside of the kernel's call."""
     model = net()
@@ -165,11 +176,12 @@ def test_gradients_in_another_storage_order():
     assert ours.weight.grad.stride() == (1, 4)  # left as it was
 
 
-def test_several_dtypes_in_one_group():
-    """Masked float32 weights beside float64 and bfloat16 parameters, one launch each."""
+@pytest.mark.parametrize("options", [HEAVY, {"lr": 0.1}])
+def test_several_dtypes_in_one_group(options):
+    """float32 parameters beside float64 and bfloat16 ones, one launch each."""
     params = [torch.ones(5, 7), torch.ones(3).double(), torch.ones(4).bfloat16()]
     ours, theirs = ([nn.Parameter(p.clone()) for p in params] for _ in range(2))
-    optimizers = [MaskedSGD(ours, **HEAVY), torch.optim.SGD(theirs, foreach=False, **HEAVY)]
+    optimizers = [MaskedSGD(ours, **options), torch.optim.SGD(theirs, foreach=False, **options)]
     for step in range(5):
         for a, b in zip(ours, theirs, strict=True):
             a.grad, b.grad = (torch.full_like(a, 0.1 * step - 0.15) for _ in range(2))
@@ -315,6 +327,23 @@ def test_a_copied_model_and_optimiser_go_on_alone(copied):
     set_gradients([model], 1)
     optimizer.step()
     assert bytes_of(model) == bytes_of(twin)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_a_file])
+def test_a_copy_knows_that_the_first_step_is_still_to_come(copied):
+    """After a skipped step, with dampening."""
+    model = net()
+    optimizer = MaskedSGD(model.parameters(), **HEAVY)
+    set_gradients([model], 0)
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    twin, twin_optimizer = copied((model, optimizer))
+    fresh = torch.optim.SGD(model.parameters(), **HEAVY)
+    set_gradients([model, twin], 1)
+    fresh.step()
+    twin_optimizer.step()
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
 def test_hooks_run_and_gradients_are_cleared():

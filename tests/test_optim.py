@@ -264,8 +264,8 @@ def test_differentiable_is_refused():
         MaskedSGD([nn.Parameter(torch.ones(3))], differentiable=True)
 
 
-def step_of(optimizer):
-    return torch.compile(lambda: optimizer.step(), fullgraph=True, backend="aot_eager")
+def step_of(optimizer, backend="aot_eager"):
+    return torch.compile(lambda: optimizer.step(), fullgraph=True, backend=backend)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -308,6 +308,23 @@ def test_a_compiled_step_follows_a_tensor_lr_and_a_prune_without_a_new_graph():
             mask["3.weight"] = torch.arange(60).view(5, 12) % (5 - i) != 0
     assert all(map(torch.equal, ours.parameters(), eager.parameters()))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiled_step_follows_options_that_change(backend):
+    """As a scheduler changes them; a number that changes may cost a few new graphs."""
+    ours, eager, _ = triple()
+    optimizers = [MaskedSGD(m.parameters(), masks=pruned(m), **HEAVY) for m in (ours, eager)]
+    torch.compiler.reset()
+    step = step_of(optimizers[0], backend)
+    for i in range(4):
+        set_gradients([ours, eager], i)
+        step()
+        optimizers[1].step()
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] *= 0.7
+            optimizer.param_groups[0]["momentum"] *= 0.9
+    assert all(map(torch.equal, ours.parameters(), eager.parameters()))
 
 
 def test_a_step_between_forward_and_backward_is_noticed():
