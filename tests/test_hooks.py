@@ -34,7 +34,9 @@ def variants() -> list[tuple[str, dict[str, object]]]:
     found = []
     for name in torch.optim.__all__:
         cls = getattr(torch.optim, name)
-        if name in ELSEWHERE or not (inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)):
+        if name in ELSEWHERE or not (
+            inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)
+        ):
             continue
         options = OPTIONS.get(name, {"lr": 0.1, "weight_decay": 0.01})
         accepted = inspect.signature(cls).parameters
@@ -67,9 +69,7 @@ def test_stock_optimisers_leave_pruned_weights_at_zero(
     twin.load_state_dict(model.state_dict())
     # The twin has no masks: after each step its pruned weights are zeroed by hand, so that both
     # start each step from the same weights and state.
-    optimizers = [
-        getattr(torch.optim, name)(stepped(name, m), **options) for m in (model, twin)
-    ]
+    optimizers = [getattr(torch.optim, name)(stepped(name, m), **options) for m in (model, twin)]
     grew = 0
     for step in range(4):
         for m, optimizer in zip((model, twin), optimizers, strict=True):

@@ -1,0 +1,91 @@
+"""Parameters are the model's own at each use, or there is an error that says what changed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from library_cases import PRUNABLE, net
+from torch import nn
+
+from impcore.binding import Binding
+from impcore.errors import ModelChangedError
+from impcore.scope import find_scope
+
+
+def bound(model: nn.Module) -> Binding:
+    return Binding(model, find_scope(model, None, None))
+
+
+def test_parameters_follow_every_replacement() -> None:
+    model = net()
+    binding = bound(model)
+    for replace in (
+        lambda: setattr(model.fc, "weight", nn.Parameter(torch.ones(7, 5))),
+        lambda: setattr(model, "conv2", nn.Conv2d(6, 5, 1, bias=False)),
+        lambda: model.load_state_dict(net(1).state_dict(), assign=True),
+    ):
+        replace()
+        assert [id(p) for p in binding.parameters] == [id(model.get_parameter(n)) for n in PRUNABLE]
+        assert binding.index() == {id(model.get_parameter(n)): i for i, n in enumerate(PRUNABLE)}
+
+
+@pytest.mark.parametrize(
+    ("change", "phrases"),
+    [
+        (lambda m: delattr(m, "conv1"), ["conv1.weight is gone"]),
+        (lambda m: delattr(m.fc, "weight"), ["fc.weight is gone"]),
+        (lambda m: m.fc.register_parameter("weight", None), ["fc.weight is gone"]),
+        (lambda m: setattr(m, "fc", None), ["fc.weight is gone"]),
+        (lambda m: setattr(m, "fc", nn.Linear(4, 7)), ["fc.weight was (7, 5), is (7, 4)"]),
+        (
+            lambda m: (delattr(m, "conv1"), setattr(m, "fc", nn.Linear(4, 7))),
+            ["conv1.weight is gone; fc.weight was (7, 5), is (7, 4)"],
+        ),
+    ],
+)
+def test_what_is_lost_is_listed_at_each_use(change: object, phrases: list[str]) -> None:
+    model = net()
+    binding = bound(model)
+    change(model)
+    for use in (lambda: binding.parameters, binding.index, lambda: binding.check_model(None, None)):
+        with pytest.raises(ModelChangedError) as error:
+            use()
+        assert all(phrase in str(error.value) for phrase in phrases)
+        assert "impcore.Masks(model)" in str(error.value)
+
+
+def test_only_a_prune_cares_about_new_layers() -> None:
+    model = net()
+    binding = bound(model)
+    model.extra = nn.Linear(2, 2)
+    assert len(binding.parameters) == 3
+    with pytest.raises(ModelChangedError, match=r"extra\.weight is new"):
+        binding.check_model(None, None)
+    binding.check_model(None, ("extra.*",))
+
+
+def test_freezing_or_thawing_does_not_change_what_is_masked() -> None:
+    model = net()
+    model.conv1.weight.requires_grad_(False)
+    binding = bound(model)
+    assert binding.names == PRUNABLE[1:]
+    model.conv1.weight.requires_grad_(True)
+    model.fc.weight.requires_grad_(False)
+    binding.check_model(None, None)
+    assert len(binding.parameters) == 2
+
+
+def test_a_released_or_dead_model_leaves_the_last_parameters() -> None:
+    model = net()
+    binding, orphan = bound(model), bound(model)
+    binding.release()
+    old = model.fc.weight
+    model.fc = nn.Linear(9, 9)
+    assert binding.model is None
+    assert binding.parameters[2] is old
+    assert copy.deepcopy(binding).parameters[2].equal(old)
+    del model
+    assert orphan.model is None
+    assert orphan.parameters[2] is old
