@@ -66,19 +66,22 @@ inline Ranks sample_ranks(int64_t k, int64_t alive, int64_t samples) {
   return Ranks{int64_t(std::floor(target - margin)), int64_t(std::ceil(target + margin))};
 }
 
-// A bracket holds the k-th smallest key iff no more than k keys lie below it and at least k do not
-// lie above it.
-inline bool bracket_holds(int64_t k, int64_t below, int64_t inside) {
-  return below <= k && k <= below + inside;
+// Where the k-th smallest key lies, by the counts of a scan: `up_to_lo` keys at or under the
+// bracket's lower end, `inside` strictly inside it. The ends may be common to many weights, which
+// is why they are kept apart: only keys strictly inside ever need storing.
+enum class Place { kUpToLo, kInside, kFromHi };
+
+inline Place place_of(int64_t k, int64_t up_to_lo, int64_t inside) {
+  if (k < up_to_lo) return Place::kUpToLo;
+  return k <= up_to_lo + inside ? Place::kInside : Place::kFromHi;
 }
 
 // Spreads the tie quota over chunks: the lowest (tensor, offset) goes first. In: ties per chunk.
-// Out, in place: how many of each chunk's ties are pruned.
-inline void spread_quota(int64_t quota, int64_t* ties, int64_t chunks) {
+// Out: how many of each chunk's ties are pruned.
+inline void spread_quota(int64_t quota, const int64_t* ties, int64_t* pruned, int64_t chunks) {
   for (int64_t c = 0; c < chunks; ++c) {
-    const int64_t take = ties[c] < quota ? ties[c] : quota;
-    ties[c] = take;
-    quota -= take;
+    pruned[c] = ties[c] < quota ? ties[c] : quota;
+    quota -= pruned[c];
   }
 }
 

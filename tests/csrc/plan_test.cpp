@@ -98,14 +98,19 @@ void test_brackets_and_narrowing() {
 
     const uint32_t a = uint32_t(start + below(spread)), b = uint32_t(start + below(spread));
     const Bracket some{std::min(a, b), std::max(a, b)};
-    int64_t under = 0, inside = 0;
+    int64_t up_to_lo = 0, inside = 0;
     for (uint32_t key : keys) {
-      under += key < some.lo;
-      inside += key >= some.lo && key <= some.hi;
+      up_to_lo += key <= some.lo;
+      inside += key > some.lo && key < some.hi;
     }
-    const bool contains = threshold >= some.lo && threshold <= some.hi;
-    // k == under needs no candidate at all, so it also counts as held.
-    CHECK(bracket_holds(k, under, inside) == (contains || k == under));
+    const Place place = place_of(k, up_to_lo, inside);
+    if (k == up_to_lo) {  // every key up to lo goes and no candidate: no need to look at either
+      CHECK(place == Place::kInside);
+    } else {
+      CHECK((place == Place::kUpToLo) == (threshold <= some.lo));
+      CHECK((place == Place::kInside) == (threshold > some.lo && threshold < some.hi));
+      CHECK((place == Place::kFromHi) == (threshold > some.lo && threshold >= some.hi));
+    }
 
     Bracket range{0, kMaxKey};
     int64_t rank = k, passes = 0;
@@ -139,8 +144,8 @@ void test_quota() {
     int64_t total = 0;
     for (int64_t& t : ties) total += t = below(4);
     const int64_t quota = below(total + 1);
-    std::vector<int64_t> spread = ties;
-    spread_quota(quota, spread.data(), int64_t(spread.size()));
+    std::vector<int64_t> spread(ties.size());
+    spread_quota(quota, ties.data(), spread.data(), int64_t(spread.size()));
     int64_t left = quota;  // one tie after the other, from the front
     for (size_t c = 0; c < ties.size(); ++c) {
       int64_t taken = 0;
@@ -203,9 +208,10 @@ int main(int argc, char** argv) {
   test_half<Float16>(10, 15);
   test_float32();
   if (argc > 1 && std::strcmp(argv[1], "control") == 0) {
-    int64_t ties[] = {2, 2};
-    spread_quota(3, ties, 2);
-    CHECK(ties[0] == 1 && ties[1] == 2);  // the later chunk first: wrong
+    const int64_t ties[] = {2, 2};
+    int64_t pruned[2];
+    spread_quota(3, ties, pruned, 2);
+    CHECK(pruned[0] == 1 && pruned[1] == 2);  // the later chunk first: wrong
   }
   std::puts("ok");
 }

@@ -50,6 +50,12 @@ struct Keys {
     for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpgt_epi32(b, lane[i])) << (8 * i);
     return bits;
   }
+  uint32_t equal(uint32_t key) const {
+    const __m256i k = _mm256_set1_epi32(int(key));
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpeq_epi32(lane[i], k)) << (8 * i);
+    return bits;
+  }
   uint32_t below_or_equal(uint32_t bound) const {
     const __m256i b = _mm256_set1_epi32(int(bound));
     uint32_t bits = 0;

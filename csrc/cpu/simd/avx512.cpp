@@ -37,6 +37,11 @@ struct Keys {
     return uint32_t(_mm512_cmplt_epu32_mask(lo, b)) | uint32_t(_mm512_cmplt_epu32_mask(hi, b))
                                                           << 16;
   }
+  uint32_t equal(uint32_t key) const {
+    const __m512i k = _mm512_set1_epi32(int(key));
+    return uint32_t(_mm512_cmpeq_epi32_mask(lo, k)) | uint32_t(_mm512_cmpeq_epi32_mask(hi, k))
+                                                          << 16;
+  }
   uint32_t below_or_equal(uint32_t bound) const {
     const __m512i b = _mm512_set1_epi32(int(bound));
     return uint32_t(_mm512_cmple_epu32_mask(lo, b)) | uint32_t(_mm512_cmple_epu32_mask(hi, b))

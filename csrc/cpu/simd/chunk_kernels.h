@@ -17,8 +17,8 @@
 
 namespace impcore::cpu {
 
-// Where a chunk's candidates (keys inside the bracket) go: fixed-size pages from a common pool,
-// linked per chunk. Overflow depends on the counts alone, never on the order of threads.
+// Where a chunk's candidates (keys strictly inside the bracket) go: fixed-size pages from a common
+// pool, linked per chunk. Overflow depends on the counts alone, never on the order of threads.
 struct CandidatePool {
   static constexpr int32_t kPage = 256;
   uint32_t* keys;     // [pages * kPage]
@@ -32,12 +32,12 @@ constexpr uint32_t kDeadKey = 0xffffffffu;  // above every order key
 
 // What one scan of a chunk found.
 struct ChunkScan {
-  int64_t below;   // alive keys under the bracket: pruned for certain
-  int64_t inside;  // alive keys in the bracket: the candidates
+  int64_t up_to_lo;  // alive keys at or under the bracket's lower end
+  int64_t inside;    // alive keys strictly inside it: the candidates
   int64_t non_finite;
   double sum_before;   // sum of |theta| over the alive
-  double sum_after;    // over those kept for certain
-  int32_t first_page;  // -1: none
+  double sum_after;    // over those at or above the upper end (and above the lower one)
+  int32_t first_page;  // of the candidates, in order; -1: none
 };
 
 struct SgdScalars {
@@ -51,10 +51,16 @@ struct ChunkKernels {
   int64_t (*count)(const uint32_t* words, int64_t num_words);
   // The order keys of the 32 weights of a whole word; kDeadKey where the mask is 0.
   void (*word_keys)(const void* weights, uint32_t mask, uint32_t* keys);
-  // Reads a chunk once: mask_out gets the keys above the bracket, the pool those inside it (unless
-  // it is null: then they are only counted).
+  // Reads a chunk once. mask_out gets the keys at or above the bracket's upper end (but above its
+  // lower one), the pool those strictly inside.
   void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,
                Bracket bracket, CandidatePool* pool, ChunkScan* result);
+  // How many alive keys equal `key`.
+  int64_t (*ties)(const void* weights, const uint32_t* mask, int64_t length, uint32_t key);
+  // Of the alive keys that equal `key`, clears the first `pruned` bits in mask_out, sets the
+  // others.
+  void (*split_ties)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out,
+                     int64_t length, uint32_t key, int64_t pruned);
   // Sum of |theta| and count over the alive.
   void (*block_l1)(const void* weights, const uint32_t* mask, int64_t length, double* sum,
                    int64_t* count);

@@ -22,6 +22,11 @@ struct Keys {
     for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] < bound) << i;
     return bits;
   }
+  uint32_t equal(uint32_t key) const {
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] == key) << i;
+    return bits;
+  }
   uint32_t below_or_equal(uint32_t bound) const {
     uint32_t bits = 0;
     for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] <= bound) << i;

@@ -1,0 +1,132 @@
+// Stage 0 of the selection: a bracket that very probably holds the k-th smallest key, from a
+// sample.
+//
+// Invariant: nothing depends on the bracket but speed; the scan checks it.
+#pragma once
+
+#include <numeric>
+
+#include "topk_mask_workspace.h"
+
+namespace impcore::cpu {
+
+template <class T>
+class Sampler {
+ public:
+  Sampler(const Weights& weights, const uint32_t* mask, Workspace& work, int threads)
+      : weights_(weights),
+        mask_(mask),
+        work_(work),
+        threads_(threads),
+        kernels_(chunk_kernels(T::kDType)),
+        grid_(total_length(weights.chunks, weights.num_chunks)) {}
+
+  Bracket bracket(int64_t k, int64_t alive) {
+    work_.first_sample[0] = 0;
+    for (int64_t c = 0; c < weights_.num_chunks; ++c) {
+      work_.first_sample[c + 1] = work_.first_sample[c] + grid_.words(weights_.chunks[c]);
+    }
+    const Bracket all{0, kMaxKey};
+    const int shift = bin_shift(all, kBinBits);
+    histogram(weights_.num_chunks, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+      sample(c);
+      count(c, all, shift, bins);
+    });
+    const int64_t sampled = std::accumulate(work_.bins, work_.bins + kBins, int64_t(0));
+    if (sampled == 0) return all;
+
+    const Ranks ranks = sample_ranks(k, alive, sampled);
+    Quantile lo{all, ranks.lo + 1, ranks.lo < 0 ? 0 : sampled};
+    Quantile hi{all, ranks.hi + 1, ranks.hi >= sampled ? 0 : sampled};
+    for (Quantile* end : {&lo, &hi}) {
+      if (end->samples > 0) take_bin(shift, end);
+    }
+    narrow_further(&lo);
+    narrow_further(&hi);
+    // Two digits of three do unless many weights share them (few distinct values, a narrow range).
+    if (lo.samples + hi.samples > sampled / 512) {
+      narrow_further(&lo);
+      narrow_further(&hi);
+    }
+    return Bracket{lo.range.lo, hi.range.hi};
+  }
+
+ private:
+  // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
+  // samples it stands for an end of the line.
+  struct Quantile {
+    Bracket range;
+    int64_t rank;
+    int64_t samples;  // in the range
+  };
+
+  void take_bin(int shift, Quantile* quantile) const {
+    const uint32_t from = quantile->range.lo;
+    narrow(work_.bins, shift, &quantile->range, &quantile->rank);
+    quantile->samples = work_.bins[(quantile->range.lo - from) >> shift];
+  }
+
+  void narrow_further(Quantile* quantile) {
+    if (quantile->samples == 0 || quantile->range.lo == quantile->range.hi) return;
+    const int shift = bin_shift(quantile->range, kBinBits);
+    histogram(weights_.num_chunks, threads_, work_.bins,
+              [&](int64_t c, int64_t* bins) { count(c, quantile->range, shift, bins); });
+    take_bin(shift, quantile);
+  }
+
+  uint32_t* samples(int64_t c) { return work_.samples + work_.first_sample[c] * kWordBits; }
+
+  void count(int64_t c, Bracket range, int shift, int64_t* bins) {
+    const uint32_t* end = samples(c + 1);
+    for (const uint32_t* key = samples(c); key < end; ++key) count_key(*key, range, shift, bins);
+  }
+
+  // The keys of one whole mask word of weights per stride, at a place chosen by a hash of its
+  // position. The lines are fetched first and read after: one by one, each would wait for memory.
+  void sample(int64_t c) {
+    using Bits = typename T::Bits;
+    const Chunk& chunk = weights_.chunks[c];
+    const Bits* from = reinterpret_cast<const Bits*>(weights_.at(chunk));
+    for (int64_t start = 0; start < chunk.length; start += grid_.stride) {
+      const Bits* place = from + place_of_sample(chunk, start);
+      __builtin_prefetch(place);
+      __builtin_prefetch(place + kWordBits - 1);
+    }
+    uint32_t* out = samples(c);
+    for (int64_t start = 0; start < chunk.length; start += grid_.stride, out += kWordBits) {
+      const int64_t place = place_of_sample(chunk, start);
+      const uint32_t alive = mask_[chunk.word + place / kWordBits];
+      if (place + kWordBits <= chunk.length) {
+        kernels_.word_keys(from + place, alive, out);
+        continue;
+      }
+      for (int64_t i = 0; i < kWordBits; ++i) {
+        const bool sampled = place + i < chunk.length && (alive >> i & 1);
+        out[i] = sampled ? T::key(from[place + i]) : kDeadKey;
+      }
+    }
+  }
+
+  int64_t place_of_sample(const Chunk& chunk, int64_t start) const {
+    const int64_t words = std::min(grid_.stride, chunk.length - start) / kWordBits;
+    const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
+    return start + (words > 0 ? int64_t(at % uint32_t(words)) * kWordBits : 0);
+  }
+
+  static uint32_t hash(uint32_t x) {
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    return x ^ x >> 16;
+  }
+
+  const Weights& weights_;
+  const uint32_t* mask_;
+  Workspace& work_;
+  int threads_;
+  const ChunkKernels& kernels_;
+  SampleGrid grid_;
+};
+
+}  // namespace impcore::cpu

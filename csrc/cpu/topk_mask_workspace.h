@@ -1,0 +1,104 @@
+// The selection's scratch memory, cut up: at most 3 % of float32 weights in a large model.
+#pragma once
+
+#include <algorithm>
+
+#include "common.h"
+
+namespace impcore::cpu {
+
+constexpr int kBinBits = 11;
+constexpr int kBins = 1 << kBinBits;
+
+// How a plan is sampled: the 32 weights of one mask word per `stride`.
+struct SampleGrid {
+  static constexpr int64_t kStride = 2048;
+  static constexpr int64_t kMaxWords = 32768;  // a million samples do for any size
+  int64_t stride;
+
+  explicit SampleGrid(int64_t total)
+      : stride(kStride * std::max<int64_t>(1, ceil_div(total, kMaxWords * kStride))) {}
+  int64_t words(const Chunk& chunk) const { return ceil_div(chunk.length, stride); }
+};
+
+inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
+  int64_t total = 0;
+  for (int64_t c = 0; c < num_chunks; ++c) total += chunks[c].length;
+  return total;
+}
+
+// Sampled keys and candidates share their bytes: the first are done with before the second appear.
+struct Workspace {
+  ChunkScan* scans;       // [chunks]
+  int64_t* alive;         // [chunks] before
+  int64_t* kept;          // [chunks] after
+  int64_t* ties;          // [chunks] at the threshold
+  int64_t* pruned_ties;   // [chunks]
+  int64_t* first_sample;  // [chunks + 1]
+  int64_t* bins;          // [kBins]
+  int32_t* pages_used;    // [1]
+  uint32_t* samples;      // [sampled words * kWordBits]
+  CandidatePool pool;
+  int64_t bytes;
+
+  Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
+    const int64_t total = total_length(chunks, num_chunks);
+    const SampleGrid grid(total);
+    int64_t sampled = 0;
+    for (int64_t c = 0; c < num_chunks; ++c) sampled += grid.words(chunks[c]);
+    // Room for 1.2 % of the weights, for all of them in a small model, and for one page a chunk
+    // that stays half empty.
+    const int64_t pages = 320 + total / 1000000 * 48 + num_chunks;
+
+    at_ = static_cast<char*>(base);
+    take(&scans, num_chunks);
+    take(&alive, num_chunks);
+    take(&kept, num_chunks);
+    take(&ties, num_chunks);
+    take(&pruned_ties, num_chunks);
+    take(&first_sample, num_chunks + 1);
+    take(&bins, kBins);
+    take(&pages_used, 1);
+    char* shared = at_;
+    take(&samples, sampled * kWordBits);
+    char* samples_end = at_;
+    at_ = shared;
+    take(&pool.keys, pages * CandidatePool::kPage);
+    take(&pool.offsets, pages * CandidatePool::kPage);
+    take(&pool.next, pages);
+    pool.pages = int32_t(pages);
+    pool.used = pages_used;
+    bytes = std::max(at_, samples_end) - static_cast<char*>(base);
+  }
+
+ private:
+  char* at_;
+
+  template <class Item>
+  void take(Item** piece, int64_t count) {
+    *piece = reinterpret_cast<Item*>(at_);
+    at_ += ceil_div(count * int64_t(sizeof(Item)), 64) * 64;
+  }
+};
+
+// One comparison does for both ends: below range.lo the difference wraps around.
+inline void count_key(uint32_t key, Bracket range, int shift, int64_t* bins) {
+  const uint32_t above_lo = key - range.lo;
+  if (above_lo <= range.hi - range.lo) ++bins[above_lo >> shift];
+}
+
+// Sum over the chunks of what count(chunk, bins) counts, on all threads.
+template <class Count>
+void histogram(int64_t num_chunks, int threads, int64_t* bins, const Count& count) {
+  std::fill(bins, bins + kBins, 0);
+#pragma omp parallel num_threads(threads) if (threads > 1 && num_chunks > 1)
+  {
+    int64_t mine[kBins] = {};
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t c = 0; c < num_chunks; ++c) count(c, mine);
+#pragma omp critical(impcore_histogram)
+    for (int b = 0; b < kBins; ++b) bins[b] += mine[b];
+  }
+}
+
+}  // namespace impcore::cpu
