@@ -79,23 +79,30 @@ class Flow:
         """Magnitude shares, float64 [rows, columns]; each row sums to 1 (NaN if no weight is left).
 
         Raises:
-            NonFiniteError: a prune recorded with sync=False met NaN or infinity.
+            NonFiniteError: a prune recorded with sync=False met NaN or infinity; or a recorded row
+                holds them, which can only be mended by `load_state_dict`.
         """
-        return _shares(self._sums()[:, 0])
+        sums = self._sums()[:, 0]
+        for row, column in np.argwhere(~np.isfinite(sums)):
+            raise NonFiniteError(
+                f"row {row} of the flow: alive weights of {self.names[column]!r} held NaN or "
+                "infinity when it was recorded"
+            )
+        return _shares(sums)
 
     @property
     def P(self) -> npt.NDArray[np.float64]:
-        """Count shares, float64 [rows, columns]; raises like `M`."""
+        """Count shares, float64 [rows, columns]; raises for asynchronous prunes like `M`."""
         return _shares(self._sums()[:, 1])
 
     @property
     def remaining(self) -> npt.NDArray[np.int64]:
-        """Alive weights at each row, int64 [rows]; raises like `M`."""
+        """Alive weights at each row, int64 [rows]; raises like `P`."""
         counts: npt.NDArray[np.float64] = self._sums()[:, 1].sum(axis=1)
         return counts.astype(np.int64)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The rows: "sums", float64 [rows, 2, columns] on the CPU (raises like `M`)."""
+        """The rows: "sums", float64 [rows, 2, columns] on the CPU (raises like `P`)."""
         return {"sums": torch.from_numpy(self._sums().copy())}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:

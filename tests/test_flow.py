@@ -186,6 +186,35 @@ def test_a_prune_that_fails_leaves_no_row(sync: bool) -> None:
     assert flow.remaining.tolist() == [masks.total, masks.total - round(0.2 * masks.total)]
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_row_of_a_diverged_model_is_refused_and_can_be_replaced(bad: float) -> None:
+    model = net()
+    flow = impcore.Flow(impcore.Masks(model), BLOCKS)
+    flow.record()
+    state = flow.state_dict()
+    with torch.no_grad():
+        model.fc.weight[3, 2] = bad
+    flow.record()
+    with pytest.raises(NonFiniteError, match="row 1 of the flow: alive weights of 'others'"):
+        _ = flow.M
+    assert flow.P.shape == (2, 2)
+    flow.load_state_dict(state)
+    assert flow.M.shape == (1, 2)
+
+
+def test_loaded_rows_have_nothing_pending() -> None:
+    model = net()
+    flow = impcore.Flow(impcore.Masks(model))
+    flow.record()
+    state = flow.state_dict()
+    with torch.no_grad():
+        model.conv1.weight.fill_(math.nan)
+    impcore.prune_global(model, 0.2, flow=flow, sync=False)
+    flow.load_state_dict(state)
+    assert flow.M.shape == (1, 3)
+    assert np.isfinite(flow.M).all()
+
+
 def test_rows_follow_a_change_of_memory_format() -> None:
     model = Net(9)
     fill(model, 1, "normal")

@@ -274,6 +274,8 @@ MAKERS: dict[str, tuple[bool, Callable[[nn.Module], torch.optim.Optimizer]]] = {
 @pytest.mark.parametrize("name", MAKERS)
 def test_compiled_steps_are_followed(name: str) -> None:
     fullgraph, make = MAKERS[name]
+    other = net()
+    another = impcore.Masks(other)  # so the hook is there when the step is first traced
     model: nn.Module = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
     holder = {"optimizer": make(model)}
     torch._dynamo.reset()
@@ -286,7 +288,7 @@ def test_compiled_steps_are_followed(name: str) -> None:
         model(torch.randn(3, 8)).square().sum().backward()
         compiled()
 
-    step()  # traced before there are masks
+    step()  # traced before the model has masks
     masks = impcore.prune_global(model, 0.5)
     step()
     assert regrown(masks) == 0
@@ -305,6 +307,7 @@ def test_compiled_steps_are_followed(name: str) -> None:
     step()
     assert regrown(newer) == 0
     assert bool((bits(model[0].weight) != 0).any())
+    assert another.remaining == another.total
     newer.release()
     step()
     assert regrown(newer) > 0
