@@ -1,4 +1,6 @@
 // One step of SGD over many tensors: theta, gradient, momentum and mask bits are each read once.
+#include <algorithm>
+
 #include "ops.h"
 
 namespace impcore::cpu {
@@ -17,7 +19,11 @@ void masked_sgd(const SgdTensors& t, const SgdScalars& scalars, int threads) {
   const std::vector<int64_t> blocks(t.numels.size(), 0);
   std::vector<Chunk> chunks(size_t(count_chunks(t.numels.data(), int64_t(t.numels.size()))));
   fill_chunks(t.numels.data(), blocks.data(), int64_t(t.numels.size()), chunks.data());
-  parallel_for(int64_t(chunks.size()), threads, [&](int64_t c) {
+  // Waking a thread for less than a chunk's worth of weights does not pay.
+  int64_t total = 0;
+  for (const int64_t numel : t.numels) total += numel;
+  const int useful = int(std::min(int64_t(threads), ceil_div(total, kChunkLength)));
+  parallel_for(int64_t(chunks.size()), useful, [&](int64_t c) {
     const Chunk& chunk = chunks[size_t(c)];
     const size_t i = size_t(chunk.tensor);
     const auto at = [&](const std::vector<int64_t>& tensors) {
