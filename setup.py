@@ -74,14 +74,13 @@ class NinjaBuild(build_ext):
     """Compiles the sources in parallel, and again only what changed."""
 
     def build_extension(self, ext: Extension) -> None:
+        """Writes build.ninja for one extension module and runs ninja."""
         out = Path(self.get_ext_fullpath(ext.name)).resolve()
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(self.build_temp).resolve()
         work.mkdir(parents=True, exist_ok=True)
         includes = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
-        rules = NINJA_RULES.format(
-            cxx=find_compiler(), flags=" ".join([*CXX_FLAGS, *includes])
-        )
+        rules = NINJA_RULES.format(cxx=find_compiler(), flags=" ".join([*CXX_FLAGS, *includes]))
         objects = [f"{source.replace('/', '_')}.o" for source in ext.sources]
         edges = [
             f"build {obj}: cxx {ROOT / source}"

@@ -76,7 +76,7 @@ class Comparison:
 
 
 def measure(cases: Sequence[Case], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each case; they take turns, after one untimed round of the fast ones."""
+    """Median milliseconds of each case; they take turns, after an untimed one of the fast ones."""
     times: dict[str, list[float]] = {case.name: [] for case in cases}
     for turn in range(-1, repeats):
         for case in cases:

@@ -14,7 +14,8 @@ from impcore import errors
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from impcore import models, ops, rg
+    import impcore.rg as rg
+    from impcore import models, ops
     from impcore.flow import Flow
     from impcore.masks import Masks, masks_of
     from impcore.optim import MaskedSGD

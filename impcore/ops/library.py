@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-_LIBRARY = torch.library.Library("impcore", "DEF")
+# torch does not annotate its Library.
+_LIBRARY: Any = torch.library.Library("impcore", "DEF")  # type: ignore[no-untyped-call]
 
 
 def register(

@@ -25,7 +25,8 @@ def keys(tensor: torch.Tensor) -> npt.NDArray[np.uint32]:
 
 def magnitudes(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
     """|theta| in storage order, exactly, in float64."""
-    return np.abs(flat(tensor).double().cpu().numpy())
+    values: npt.NDArray[np.float64] = np.abs(flat(tensor).double().cpu().numpy())
+    return values
 
 
 def mask_of(arena: torch.Tensor, word: int, numel: int) -> BoolArray:
