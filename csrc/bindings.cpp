@@ -47,9 +47,9 @@ void topk_mask(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int6
 }
 
 void commit(PlanArgs plan, const Addresses& weights, const Addresses& sources, int64_t mask,
-            int64_t mask_out, int64_t mask_words, int64_t status, int threads) {
+            int64_t mask_out, int64_t status, int threads) {
   impcore::cpu::commit(weights_of(plan, weights), sources, pointer<uint32_t>(mask),
-                       pointer<uint32_t>(mask_out), mask_words, pointer<int64_t>(status), threads);
+                       pointer<uint32_t>(mask_out), pointer<int64_t>(status), threads);
 }
 
 void rewind(PlanArgs plan, const Addresses& weights, const Addresses& sources, int64_t mask,

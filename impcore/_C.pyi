@@ -27,7 +27,6 @@ def commit(
     sources: list[int],
     mask: int,
     mask_out: int,
-    mask_words: int,
     status: int,
     threads: int,
 ) -> None: ...

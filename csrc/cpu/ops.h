@@ -22,7 +22,7 @@ void topk_mask(const Weights& weights, int64_t num_blocks, const uint32_t* mask_
 
 // Phase 2, commit: if status is clean, mask <- mask_out and weights <- mask ? source : +0.
 void commit(const Weights& weights, const std::vector<int64_t>& sources, uint32_t* mask,
-            const uint32_t* mask_out, int64_t mask_words, const int64_t* status, int threads);
+            const uint32_t* mask_out, const int64_t* status, int threads);
 
 void rewind(const Weights& weights, const std::vector<int64_t>& sources, const uint32_t* mask,
             int threads);

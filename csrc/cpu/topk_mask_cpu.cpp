@@ -29,9 +29,10 @@ class Selection {
         kernels_(chunk_kernels(T::kDType)) {}
 
   int64_t run(const Bracket* forced) {
-    count_alive();
-    if (k_ < 0 || k_ > alive_) return -1;
-    scan(forced ? *forced : Sampler<T>(weights_, mask_in_, work_, threads_).bracket(k_, alive_));
+    Sampler<T> sampler(weights_, mask_in_, work_, threads_);
+    const int64_t alive = sampler.sample();
+    if (k_ < 0 || k_ > alive) return -1;
+    scan(forced ? *forced : sampler.bracket(k_, alive));
     if (non_finite_ > 0) return non_finite_;
     if (!finish()) {
       const uint32_t key = exact_threshold();
@@ -47,13 +48,6 @@ class Selection {
   template <class Body>
   void for_chunks(const Body& body) {
     parallel_for(num_chunks_, threads_, [&](int64_t c) { body(c, chunks_[c]); });
-  }
-
-  void count_alive() {
-    for_chunks([&](int64_t c, const Chunk& chunk) {
-      work_.alive[c] = kernels_.count(mask_in_ + chunk.word, words_of(chunk.length));
-    });
-    for (int64_t c = 0; c < num_chunks_; ++c) alive_ += work_.alive[c];
   }
 
   // Stage 1: the full read.
@@ -78,7 +72,7 @@ class Selection {
     switch (place_of(k_, up_to_lo_, inside_)) {
       case Place::kUpToLo: {
         if (overflowed) return false;
-        keep_candidates(0, 0);
+        keep_candidates(0, 0, 0);
         const int64_t quota = k_ - (up_to_lo_ - count_ties(bracket_.lo));
         if (quota < 0) return false;
         split_ties(bracket_.lo, quota, false);
@@ -113,28 +107,35 @@ class Selection {
   // The threshold is the rank-th smallest candidate (rank 0: below all of them).
   void finish_inside(int64_t rank) {
     Bracket range = bracket_;
+    int64_t ties = 0;
     if (rank == 0) range.hi = range.lo;
     while (range.lo < range.hi) {
       const int shift = bin_shift(range, kBinBits);
       histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
         for_each_candidate(c, [&](int64_t, uint32_t key) { count_key(key, range, shift, bins); });
       });
+      const uint32_t from = range.lo;
       narrow(work_.bins, shift, &range, &rank);
+      ties = work_.bins[(range.lo - from) >> shift];
     }
-    keep_candidates(range.lo, rank);
+    keep_candidates(range.lo, rank, ties);
   }
 
   // Of the candidates, those above the threshold are kept, and those at it beyond the quota.
-  void keep_candidates(uint32_t threshold, int64_t quota) {
-    for_chunks([&](int64_t c, const Chunk&) {
-      int64_t ties = 0;
-      for_each_candidate(c, [&](int64_t, uint32_t key) { ties += key == threshold; });
-      work_.ties[c] = ties;
-    });
-    spread_quota(quota, work_.ties, work_.pruned_ties, num_chunks_);
+  void keep_candidates(uint32_t threshold, int64_t quota, int64_t ties) {
+    const bool shared = 0 < quota && quota < ties;
+    if (shared) {
+      for_chunks([&](int64_t c, const Chunk&) {
+        int64_t here = 0;
+        for_each_candidate(c, [&](int64_t, uint32_t key) { here += key == threshold; });
+        work_.ties[c] = here;
+      });
+      spread_quota(quota, work_.ties, work_.pruned_ties, num_chunks_);
+    }
     for_chunks([&](int64_t c, const Chunk& chunk) {
       uint32_t* mask = mask_out_ + chunk.word;
-      int64_t pruned_ties = work_.pruned_ties[c], kept = 0;
+      int64_t pruned_ties = shared ? work_.pruned_ties[c] : quota;
+      int64_t kept = 0;
       double sum = 0;
       for_each_candidate(c, [&](int64_t i, uint32_t key) {
         if (key < threshold || (key == threshold && pruned_ties-- > 0)) return;
@@ -205,7 +206,7 @@ class Selection {
   Workspace work_;
   const ChunkKernels& kernels_;
   Bracket bracket_{0, 0};
-  int64_t alive_ = 0, up_to_lo_ = 0, inside_ = 0, non_finite_ = 0;
+  int64_t up_to_lo_ = 0, inside_ = 0, non_finite_ = 0;
 };
 
 template <class T>
@@ -246,9 +247,13 @@ void topk_mask(const Weights& weights, int64_t num_blocks, const uint32_t* mask_
 }
 
 void commit(const Weights& weights, const std::vector<int64_t>& sources, uint32_t* mask,
-            const uint32_t* mask_out, int64_t mask_words, const int64_t* status, int threads) {
+            const uint32_t* mask_out, const int64_t* status, int threads) {
   if (*status != 0) return;
-  std::memcpy(mask, mask_out, size_t(mask_words) * sizeof(uint32_t));
+  parallel_for(weights.num_chunks, threads, [&](int64_t c) {
+    const Chunk& chunk = weights.chunks[c];
+    std::memcpy(mask + chunk.word, mask_out + chunk.word,
+                size_t(words_of(chunk.length)) * sizeof(uint32_t));
+  });
   rewind(weights, sources, mask, threads);
 }
 

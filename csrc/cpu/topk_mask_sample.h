@@ -21,25 +21,31 @@ class Sampler {
         kernels_(chunk_kernels(T::kDType)),
         grid_(total_length(weights.chunks, weights.num_chunks)) {}
 
-  Bracket bracket(int64_t k, int64_t alive) {
+  // Takes the sample, and counts the alive weights of every chunk; returns their number.
+  int64_t sample() {
     work_.first_sample[0] = 0;
     for (int64_t c = 0; c < weights_.num_chunks; ++c) {
       work_.first_sample[c + 1] = work_.first_sample[c] + grid_.words(weights_.chunks[c]);
     }
-    const Bracket all{0, kMaxKey};
-    const int shift = bin_shift(all, kBinBits);
     histogram(weights_.num_chunks, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-      sample(c);
-      count(c, all, shift, bins);
+      const Chunk& chunk = weights_.chunks[c];
+      work_.alive[c] = kernels_.count(mask_ + chunk.word, words_of(chunk.length));
+      sample_chunk(c);
+      count(c, kAll, kFirstShift, bins);
     });
+    return std::accumulate(work_.alive, work_.alive + weights_.num_chunks, int64_t(0));
+  }
+
+  // Where the k-th smallest of the alive keys very probably lies.
+  Bracket bracket(int64_t k, int64_t alive) {
     const int64_t sampled = std::accumulate(work_.bins, work_.bins + kBins, int64_t(0));
-    if (sampled == 0) return all;
+    if (sampled == 0) return kAll;
 
     const Ranks ranks = sample_ranks(k, alive, sampled);
-    Quantile lo{all, ranks.lo + 1, ranks.lo < 0 ? 0 : sampled};
-    Quantile hi{all, ranks.hi + 1, ranks.hi >= sampled ? 0 : sampled};
+    Quantile lo{kAll, ranks.lo + 1, ranks.lo < 0 ? 0 : sampled};
+    Quantile hi{kAll, ranks.hi + 1, ranks.hi >= sampled ? 0 : sampled};
     for (Quantile* end : {&lo, &hi}) {
-      if (end->samples > 0) take_bin(shift, end);
+      if (end->samples > 0) take_bin(kFirstShift, end);
     }
     narrow_further(&lo);
     narrow_further(&hi);
@@ -52,6 +58,9 @@ class Sampler {
   }
 
  private:
+  static constexpr Bracket kAll{0, kMaxKey};
+  static constexpr int kFirstShift = 31 - kBinBits;
+
   // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
   // samples it stands for an end of the line.
   struct Quantile {
@@ -83,7 +92,7 @@ class Sampler {
 
   // The keys of one whole mask word of weights per stride, at a place chosen by a hash of its
   // position. The lines are fetched first and read after: one by one, each would wait for memory.
-  void sample(int64_t c) {
+  void sample_chunk(int64_t c) {
     using Bits = typename T::Bits;
     const Chunk& chunk = weights_.chunks[c];
     const Bits* from = reinterpret_cast<const Bits*>(weights_.at(chunk));

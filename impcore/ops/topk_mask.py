@@ -235,7 +235,6 @@ def _commit_cpu(
         native.addresses(source),
         mask.data_ptr(),
         mask_out.data_ptr(),
-        mask.numel(),
         status.data_ptr(),
         native.threads(),
     )
