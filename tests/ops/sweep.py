@@ -116,7 +116,6 @@ class _Calls:
             [] if self.source is None else self.source[case],
             mask.ctypes.data + 4 * word,
             mask_out.ctypes.data + 4 * word,
-            self.first_word[case + 1] - 1 - word,
             status.ctypes.data + 8 * case,
             self.threads,
         )
