@@ -7,13 +7,13 @@ it carries a mark that it is no longer bit-exact for good.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -58,19 +58,19 @@ def identity(config: Config, model: nn.Module, data: str, device: torch.device) 
     set's fingerprint.
     """
     cuda = device.type == "cuda"
+    forced = os.environ.get("IMPCORE_BACKEND", "")
     return {
         "config": config.model_dump(mode="json"),
         "model": model_fingerprint(model),
         "data": data,
         "code": f"impcore {impcore.__version__} {code_fingerprint()}",
         "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
-        "backends": ", ".join(ops.backends()),
+        "cudnn": str(torch.backends.cudnn.version()) if cuda else None,  # type: ignore[no-untyped-call]
+        "backends": ", ".join(ops.backends()) + (f" (forced: {forced})" if forced else ""),
     }
 
 

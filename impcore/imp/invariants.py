@@ -26,7 +26,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise InvariantError(f"after the prune: {what}; the run stops here, nothing was saved")
+        raise InvariantError(f"after the prune: {what}; the last checkpoint is from before it")
 
 
 @torch.no_grad()

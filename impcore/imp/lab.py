@@ -18,8 +18,9 @@ from impcore import Flow, Masks, data, models
 from impcore.config import Config, Schedule
 from impcore.data import Dataset, DeviceBatches
 from impcore.errors import ConfigError
-from impcore.imp import determinism, environment, schedule
+from impcore.imp import determinism, environment, rewinding, schedule
 from impcore.imp.learning_rate import LearningRate
+from impcore.imp.optimizers import OPTIMIZERS
 from impcore.imp.tasks import TASKS, Task
 from impcore.scope import matches
 
@@ -42,6 +43,18 @@ class Lab:
     """Weights alive in each trained state n = 0 ... rounds."""
     identity: dict[str, Any]
     """What the run's bits depend on; see `environment.identity`."""
+
+    def span(self, round_number: int) -> tuple[int, int]:
+        """The first step and the end of the training of a round."""
+        return rewinding.span(self.config.rewind, self.steps, round_number)
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step; beyond the schedule's end (fine-tuning) its last value."""
+        return self.rate.at(min(step, self.steps.total - 1))
+
+    def fresh_optimizer(self) -> torch.optim.Optimizer:
+        """A new optimiser over the model, without state."""
+        return OPTIMIZERS[self.config.train.optimizer](self.model, self.masks, self.config.train)
 
 
 def build(config: Config) -> Lab:

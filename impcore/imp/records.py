@@ -22,9 +22,14 @@ from impcore.imp import atomic
 Row = Mapping[str, Any]
 
 
+def finite(value: float) -> float | None:
+    """A number for a row: None, which JSON writes as null, if it is not finite."""
+    return value if math.isfinite(value) else None
+
+
 def write_rounds(path: Path, rows: Sequence[Row]) -> None:
-    """One JSON object a line; a number that is not finite becomes null, as JSON has none."""
-    lines = (json.dumps({k: _finite(v) for k, v in row.items()}, allow_nan=False) for row in rows)
+    """One JSON object a line. Raises ValueError for a number that is not finite."""
+    lines = [json.dumps(row, allow_nan=False) for row in rows]
     atomic.write(path, "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -51,7 +56,3 @@ def write_flow(
         theta=np.asarray(theta, dtype=np.str_),
     )
     atomic.write(path, buffer.getvalue())
-
-
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,7 @@
 """Iterative magnitude pruning: train, measure, prune, rewind; R prunes, R + 1 trained states.
 
-Invariant: the run is a function of its state (`Rounds.state`): saved at a step boundary and taken
-up again, it goes through the same bits as if it had never stopped. What is between the end of one
+Invariant: the run is a function of its saved state: saved at a step boundary and taken up again, it
+goes through the same bits as if it had never stopped. What is between the end of one
 training and the start of the next (score, ticket, prune, rewind, records) is done again from the
 checkpoint at its beginning if it is cut short, and writes the same bytes.
 
@@ -16,7 +16,7 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from time import monotonic
 from typing import Any
 
@@ -27,26 +27,12 @@ import impcore
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
 from impcore.imp import determinism, invariants, optimizers, records, rewinding, training, tree
 from impcore.imp.checkpoint import Checkpoints, State
-from impcore.imp.evaluation import Score, evaluate
+from impcore.imp.evaluation import evaluate
 from impcore.imp.lab import Lab
+from impcore.imp.progress import Progress, row, ticket
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.signals import Stop
-from impcore.imp.ticket import Ticket
 from impcore.imp.view import View
-
-
-@dataclass
-class Progress:
-    """Where a run is: `step` steps into the training of `round`, with `rows` behind it."""
-
-    round: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    """Wall-clock seconds of this round so far, over all sessions; never part of a result."""
-    bit_exact: bool = True
-    """False for good once the run has been resumed by force under another identity."""
-    done: bool = False
-    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Rounds:
@@ -61,7 +47,7 @@ class Rounds:
         self._trained = lab.config.analysis.theta == "trained"
         self._point: rewinding.Point = {}
         self._loss = torch.zeros((), dtype=torch.float64, device=lab.device)
-        self._optimizer = self._fresh_optimizer()
+        self._optimizer = lab.fresh_optimizer()
         self._since = monotonic()
         self.progress = Progress()
 
@@ -84,6 +70,17 @@ class Rounds:
         self._loss.copy_(state["loss"])
         determinism.restore(state["random"], lab.device)
         self.progress = Progress(**state["progress"])
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        """The schedule must lead on from where the run is; only a forced resume can break that."""
+        done, alive = self.progress.round, self._lab.masks.remaining
+        ahead = self._lab.counts[done : done + 2]
+        if not ahead or (len(ahead) == 2 and ahead[1] >= alive):
+            raise ConfigError(
+                f"prune: the run is in round {done} with {alive} weights alive; the schedule "
+                f"{self._lab.counts} does not lead on from there"
+            )
 
     def run(self) -> None:
         """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
@@ -104,23 +101,9 @@ class Rounds:
             f"{lab.steps.total} steps a training, on {lab.device}"
         )
 
-    def write_records(self) -> None:
-        """Write rounds.jsonl and flow.npz for the rounds that are behind."""
-        rows, flow = self.progress.rows, self._lab.flow
-        records.write_rounds(self._directory.rounds, rows)
-        if rows:
-            records.write_flow(
-                self._directory.flow,
-                flow.M[: len(rows)],
-                flow.P[: len(rows)],
-                flow.names,
-                [row["remaining"] for row in rows],
-                self._lab.config.analysis.theta,
-            )
-
     def _begin(self, round_number: int) -> None:
         """Stand at the start of a round's training, and save that."""
-        start, _ = self._span(round_number)
+        start, _ = self._lab.span(round_number)
         self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
         self._since = monotonic()
         self._loss.zero_()
@@ -130,7 +113,7 @@ class Rounds:
 
     def _train(self) -> None:
         lab, progress = self._lab, self.progress
-        start, end = self._span(progress.round)
+        start, end = lab.span(progress.round)
         self._view.begin(
             progress.round, lab.config.prune.rounds, lab.masks.density, start=start, end=end
         )
@@ -139,7 +122,7 @@ class Rounds:
             self._optimizer,
             lab.train,
             lab.task,
-            self._rate,
+            lab.rate_at,
             start=progress.step,
             end=end,
             amp=lab.config.train.amp,
@@ -148,32 +131,26 @@ class Rounds:
             self._view.step(step, loss)
             self._count_loss(step, end, loss)
             self._take_first_point()
-            if self._stop.signum is not None or step == end or self._checkpoint_due(step):
+            # Read once: a signal after this line is for the next step, whose state is then saved.
+            stopping = self._stop.signum is not None
+            if stopping or step == end or step % lab.steps.checkpoint_every == 0:
                 self._save()
-            self._stop.check()
+            if stopping:
+                self._stop.check()
 
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
         lab, progress = self._lab, self.progress
-        train = lab.config.train
-        score = evaluate(
-            lab.model,
-            lab.test,
-            lab.task,
-            self._stop,
-            batch_size=train.eval_batch_size,
-            amp=train.amp,
-        )
-        row = self._row(score)
-        self._ticket(row).save(self._directory.ticket(progress.round))
+        trained = self._score()
+        ticket(lab, trained, self._point).save(self._directory.ticket(progress.round))
         last = progress.round == lab.config.prune.rounds
         if not last:
             self._prune()
         elif self._trained:
             lab.flow.record()
-        progress.rows.append(row)
-        self.write_records()
-        self._view.row(row, lab.config.prune.rounds)
+        progress.rows.append(trained)
+        self._write_records()
+        self._view.row(trained, lab.config.prune.rounds)
         if last:
             progress.done = True
             self._save()
@@ -185,18 +162,13 @@ class Rounds:
         lab = self._lab
         target = lab.counts[self.progress.round + 1]
         count = lab.masks.remaining - target
-        if count < 1:
-            raise ConfigError(
-                f"prune: {lab.masks.remaining} weights are alive and the schedule now asks for "
-                f"{target} after the next prune; it must ask for fewer"
-            )
         before = lab.masks.state_dict()
         if not self._weights:
             self._point = rewinding.capture(lab.model)
         impcore.prune_global(lab.model, count=count, flow=lab.flow if self._trained else None)
         if self._weights:
             rewinding.rewind_model(lab.model, lab.masks, self._point)
-        self._optimizer = self._fresh_optimizer()
+        self._optimizer = lab.fresh_optimizer()
         invariants.check_prune(
             lab.model, lab.masks, before=before, remaining=target, point=self._point
         )
@@ -226,41 +198,39 @@ class Rounds:
                 f"train.lr = {self._lab.config.train.lr} may be too high"
             )
 
-    def _row(self, score: Score) -> dict[str, Any]:
+    def _score(self) -> dict[str, Any]:
+        """The row of the state that has just been trained."""
         lab, progress = self._lab, self.progress
-        start, end = self._span(progress.round)
-        per_epoch = lab.steps.steps_per_epoch
-        counted = min((end - 1) % per_epoch + 1, end - start)
-        return {
-            "round": progress.round,
-            "density": lab.masks.density,
-            "remaining": lab.masks.remaining,
-            "total": lab.masks.total,
-            "accuracy": score.accuracy,
-            "loss": score.loss,
-            "train_loss": self._loss.item() / counted,
-            "steps": end - start,
-            "epochs": (end - start) / per_epoch,
-            "seconds": round(self._clock(), 3),
-            "mask_hash": lab.masks.hash,
-            "bit_exact": progress.bit_exact,
-        }
+        score = evaluate(
+            lab.model,
+            lab.test,
+            lab.task,
+            self._stop,
+            batch_size=lab.config.train.eval_batch_size,
+            amp=lab.config.train.amp,
+        )
+        start, end = lab.span(progress.round)
+        last_epoch = min((end - 1) % lab.steps.steps_per_epoch + 1, end - start)
+        self._count_seconds()
+        return row(lab, progress, score, self._loss.item() / last_epoch, end - start)
 
-    def _ticket(self, row: dict[str, Any]) -> Ticket:
-        lab = self._lab
-        keys = ("round", "density", "remaining", "total", "mask_hash", "bit_exact")
-        provenance = {key: row[key] for key in keys} | {
-            "config": lab.config.fingerprint(),
-            "arch": lab.config.model.arch,
-            "data": lab.config.data.name,
-            "rewind": lab.config.rewind.kind,
-            "versions": {"impcore": impcore.__version__, "torch": str(torch.__version__)},
-        }
-        return Ticket(lab.masks.state_dict(), self._point, provenance)
+    def _write_records(self) -> None:
+        """Write rounds.jsonl and flow.npz for the rounds that are behind."""
+        rows, flow = self.progress.rows, self._lab.flow
+        records.write_rounds(self._directory.rounds, rows)
+        if rows:
+            records.write_flow(
+                self._directory.flow,
+                flow.M[: len(rows)],
+                flow.P[: len(rows)],
+                flow.names,
+                [row["remaining"] for row in rows],
+                self._lab.config.analysis.theta,
+            )
 
     def _save(self) -> None:
         lab, progress = self._lab, self.progress
-        progress.seconds, self._since = self._clock(), monotonic()
+        self._count_seconds()
         state = {
             "progress": asdict(progress),
             "model": lab.model.state_dict(),
@@ -274,25 +244,14 @@ class Rounds:
         content, tensors = tree.split(state, "state")
         self._checkpoints.save({"identity": lab.identity, "state": content}, tensors)
 
-    def _fresh_optimizer(self) -> torch.optim.Optimizer:
-        train = self._lab.config.train
-        return optimizers.OPTIMIZERS[train.optimizer](self._lab.model, self._lab.masks, train)
-
-    def _rate(self, step: int) -> float:
-        """Beyond the schedule's end (fine-tuning) its last value."""
-        return self._lab.rate.at(min(step, self._lab.steps.total - 1))
-
-    def _span(self, round_number: int) -> tuple[int, int]:
-        return rewinding.span(self._lab.config.rewind, self._lab.steps, round_number)
-
-    def _checkpoint_due(self, step: int) -> bool:
-        return step % self._lab.steps.checkpoint_every == 0
-
-    def _clock(self) -> float:
-        return self.progress.seconds + monotonic() - self._since
+    def _count_seconds(self) -> None:
+        now = monotonic()
+        self.progress.seconds += now - self._since
+        self._since = now
 
     def _steps_left(self) -> int:
         progress = self.progress
-        spans = [self._span(n) for n in range(progress.round, self._lab.config.prune.rounds + 1)]
-        left = sum(end - start for start, end in spans)
-        return 0 if progress.done else left - (progress.step - spans[0][0])
+        if progress.done:
+            return 0
+        spans = [self._lab.span(n) for n in range(progress.round, len(self._lab.counts))]
+        return sum(end - start for start, end in spans) - (progress.step - spans[0][0])

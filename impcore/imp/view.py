@@ -93,9 +93,10 @@ class View:
     def row(self, row: Mapping[str, Any], rounds: int) -> None:
         """Print a finished round."""
         self._last = f"  last accuracy {row['accuracy']:.2%}"
+        loss = "not finite" if row["loss"] is None else f"{row['loss']:.4f}"
         self.note(
             f"round {row['round']:>{len(str(rounds))}}/{rounds}  density {row['density']:7.2%}  "
-            f"accuracy {row['accuracy']:.2%}  loss {row['loss']:.4f}  "
+            f"accuracy {row['accuracy']:.2%}  loss {loss}  "
             f"{row['remaining']:,} weights  {row['seconds']:.1f} s"
         )
 

@@ -14,7 +14,7 @@ import pytest
 from imp_harness import finish, micro, result, rows, signal_when, start
 
 from impcore.config import Config
-from impcore.errors import CheckpointError, RunDirectoryError
+from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
 from impcore.imp import atomic, experiment, run
 
 Finished = tuple[Path, dict[str, Any]]
@@ -78,6 +78,28 @@ def test_two_threads_are_as_exact_as_one(
     assert finish(config) == finish(micro(tmp_path / "other", run__threads=2))
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"train__channels_last": True, "rewind__lr_schedule": "restart"},
+        {"train__amp": "bf16", "rewind__kind": "lr"},
+        {"analysis__theta": "rewound", "rewind__kind": "finetune", "rewind__to": "init"},
+        {"train__momentum": 0.0, "data__augment": "crop", "analysis__theta": "rewound"},
+    ],
+    ids=lambda overrides: "+".join(map(str, overrides.values())),
+)
+def test_every_kind_of_run_resumes_exactly(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: dict[str, Any],
+) -> None:
+    config = make_config(**overrides)
+    for call in (5, 6):
+        interrupted(config, monkeypatch, call)
+    assert finish(config) == finish(micro(tmp_path / "other", **overrides))
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["replace", "write", "fsync"])
 def test_a_crash_at_any_write_changes_nothing(
@@ -127,7 +149,7 @@ def test_a_signal_saves_and_stops(
     assert finish(config) == finished[1]
 
 
-@pytest.mark.parametrize("where", ["training.steps", "evaluate", "prune_global", "Ticket.save"])
+@pytest.mark.parametrize("where", ["training.steps", "evaluate", "prune_global", "ticket"])
 def test_a_signal_in_any_phase_stops_and_changes_nothing(
     finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -286,6 +308,20 @@ def test_force_goes_on_and_marks_the_rows_for_good(
     assert marks[0] is True
     assert marks[-1] is False
     assert "not bit-exact" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"prune__rounds": 1}, {"prune__rate": 0.01, "prune__rounds": 5}]
+)
+def test_force_needs_a_schedule_that_leads_on(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, Any]
+) -> None:
+    config = make_config()
+    interrupted(config, monkeypatch, call=17)
+    assert rows(Path(config.run.out))[-1]["round"] == 1
+    with pytest.raises(ConfigError, match="does not lead on from there"):
+        run(make_config(**overrides), force_resume=True)
+    assert finish(config)["rows"][-1]["bit_exact"] is True
 
 
 @pytest.mark.parametrize("key", ["torch", "code", "model", "data", "threads"])

@@ -11,17 +11,25 @@ import pytest
 from impcore.imp import records
 
 
-def test_rows_are_lines_of_json_without_nan(tmp_path: Path) -> None:
+def test_rows_are_lines_of_json(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
-    rows = [{"round": 0, "loss": 0.1}, {"round": 1, "loss": math.nan, "x": -math.inf}]
+    rows = [{"round": 0, "loss": 0.1}, {"round": 1, "loss": records.finite(math.nan)}]
     records.write_rounds(path, rows)
     lines = path.read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"round": 0, "loss": 0.1},
-        {"round": 1, "loss": None, "x": None},
+        {"round": 1, "loss": None},
     ]
     records.write_rounds(path, [])
     assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_json_has_not_is_never_written(tmp_path: Path, value: float) -> None:
+    assert records.finite(value) is None
+    with pytest.raises(ValueError, match="JSON"):
+        records.write_rounds(tmp_path / "rounds.jsonl", [{"loss": value}])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_flow_is_read_back_without_pickle(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""Where a run is, and what a trained state leaves behind: its row and its ticket.
+
+Invariant: all of it is JSON, and only `seconds` depends on a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import impcore
+from impcore.imp import records
+from impcore.imp.evaluation import Score
+from impcore.imp.lab import Lab
+from impcore.imp.rewinding import Point
+from impcore.imp.ticket import Ticket
+
+
+@dataclass
+class Progress:
+    """`step` steps into the training of `round`, with `rows` behind it."""
+
+    round: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    """Wall-clock seconds of this round so far, over all sessions; never part of a result."""
+    bit_exact: bool = True
+    """False for good once the run has been resumed by force under another identity."""
+    done: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def row(
+    lab: Lab, progress: Progress, score: Score, train_loss: float, steps: int
+) -> dict[str, Any]:
+    """The line of rounds.jsonl for the state that the current round trained.
+
+    accuracy (0 to 1) and loss are on the test set, train_loss is the mean over the steps of the
+    last epoch; steps and epochs are those of this round's training; a loss that is not finite is
+    None. mask_hash, remaining and density are of the mask that it was trained under.
+    """
+    return {
+        "round": progress.round,
+        "density": lab.masks.density,
+        "remaining": lab.masks.remaining,
+        "total": lab.masks.total,
+        "accuracy": score.accuracy,
+        "loss": records.finite(score.loss),
+        "train_loss": records.finite(train_loss),
+        "steps": steps,
+        "epochs": steps / lab.steps.steps_per_epoch,
+        "seconds": round(progress.seconds, 3),
+        "mask_hash": lab.masks.hash,
+        "bit_exact": progress.bit_exact,
+    }
+
+
+def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:
+    """The ticket that the round of `row` trained, with where it is from."""
+    keys = ("round", "density", "remaining", "total", "mask_hash", "bit_exact")
+    provenance = {key: row[key] for key in keys} | {
+        "config": lab.config.fingerprint(),
+        "arch": lab.config.model.arch,
+        "data": lab.config.data.name,
+        "rewind": lab.config.rewind.kind,
+        "versions": {"impcore": impcore.__version__, "torch": str(torch.__version__)},
+    }
+    return Ticket(lab.masks.state_dict(), point, provenance)
