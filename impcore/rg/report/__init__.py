@@ -1,108 +1,167 @@
-"""Make a run's report: sigma.csv and one self-contained report.html.
+"""Make the report of one run, or one report of many: CSV files and a self-contained report.html.
 
-Invariant: the same run directory gives the same bytes. Both files are rendered in full before the
-first is replaced, and a run that has no σ yet still gets a report, which says why.
+Invariant: the same runs give the same bytes. Everything is rendered in full before the first file
+is replaced, and a run that has no σ yet still gets a report, which says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-from impcore.rg.analysis import Analysis, analyse
+from impcore.errors import RunDirectoryError
 from impcore.rg.atomic import write_bytes
-from impcore.rg.formats import percent
-from impcore.rg.report import notes, page, sections, sigma_csv
+from impcore.rg.report import joint, notes, page, sections, sigma_csv, tidy
+from impcore.rg.report.comparison import Comparison, compare
 from impcore.rg.report.page import Html
+from impcore.rg.report.subject import AUTO, Group, Options, Subject, groups, subject, subjects
 from impcore.rg.run import Run, load
 
-CSV, HTML = "sigma.csv", "report.html"
+__all__ = ["Options", "write", "write_joint"]
+
+CSV, HTML, FIGURES = "sigma.csv", "report.html", "figures"
 
 
-def write(run_dir: Path) -> Path:
+def write(
+    run_dir: Path, *, options: Options | None = None, out: Path | None = None, files: bool = False
+) -> Path:
     """Rewrite sigma.csv and report.html of a run directory; returns the path of the latter.
 
+    Args:
+        out: where they go; the run directory by default.
+        files: also write every figure as SVG, PDF and tidy CSV into figures/.
+
     Raises:
-        RunDirectoryError: the directory is not a whole run, or cannot be written to.
+        RunDirectoryError: the directory is not a whole run, or `out` cannot be written to.
+        ValueError: an option is wrong.
     """
-    run = load(run_dir)
-    analyses = analyse(run)
-    table = sigma_csv.render(run, analyses)
-    document = render(run, analyses).encode("utf-8")
-    write_bytes(run.path / CSV, table)
-    write_bytes(run.path / HTML, document)
-    return run.path / HTML
+    chosen = options or Options()
+    one = subject(load(run_dir), chosen)
+    comparisons = compare([one], [], chosen)
+    made = _single(one, comparisons, chosen, files)
+    made = {CSV: sigma_csv.render(one.run, one.analyses), **made}
+    return _write_all(out or one.run.path, made)
 
 
-def render(run: Run, analyses: Mapping[str, Analysis]) -> str:
-    """The report as one HTML document."""
-    known = any(analysis.eigen is not None for analysis in analyses.values())
+def write_joint(
+    runs: Sequence[tuple[str | None, Path]],
+    out: Path,
+    *,
+    options: Options | None = None,
+    files: bool = False,
+) -> Path:
+    """Write one report of several runs into `out`: report.html and tidy CSV files.
+
+    Args:
+        runs: label of the run's group (None: found from the configs) and run directory.
+
+    Raises:
+        RunDirectoryError, ValueError: as `write`; then nothing is written.
+    """
+    chosen = options or Options()
+    loaded: list[tuple[str | None, Run]] = [(label, load(path)) for label, path in runs]
+    if not loaded:
+        raise ValueError("runs must hold at least one run, not none")
+    made = subjects(loaded, chosen)
+    found = groups(made)
+    comparisons = compare(made, found, chosen)
+    content = {
+        CSV: sigma_csv.render_joint([(one.label, one.run, one.analyses) for one in made]),
+        "rounds.csv": tidy.rounds(made),
+        "exponents.csv": tidy.exponents(made),
+        "distances.csv": tidy.distances(comparisons, chosen.level),
+    }
+    content |= _many(made, found, comparisons, chosen, files)
+    return _write_all(out, content)
+
+
+def _write_all(out: Path, content: dict[str, bytes]) -> Path:
+    """Write the files, report.html last."""
+    try:
+        for name in content:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"{out}: cannot be written: {error.strerror}") from error
+    for name, data in content.items():
+        write_bytes(out / name, data)
+    return out / HTML
+
+
+def _single(
+    one: Subject, comparisons: Sequence[Comparison], options: Options, files: bool
+) -> dict[str, bytes]:
+    run = one.run
+    known = any(analysis.eigen is not None for analysis in one.analyses.values())
     brief = page.prose(notes.BRIEFLY) if known else Html("")
-    tables = [sections.sigma_table(analysis) for analysis in analyses.values()]
+    tables = [sections.sigma_table(analysis) for analysis in one.analyses.values()]
+    beside = [joint.comparison(some) for some in comparisons if some.published]
+    drawn = _figures([one], [some for some in comparisons if some.published], files)
     parts = [
         sections.heading(run),
         page.section("Eigenvalues", *tables, brief),
-        page.section("Figures", page.figures(_figures(run, analyses))) if run.rows else Html(""),
+        _section("Figures", drawn[0]),
+        _section("Beside the published values", [*beside, *_printed(options)]),
+        _section("The flow as a whole", sections.flow_tables(one)),
+        page.section("Critical exponent", sections.exponent_table(one)),
         page.section("Rounds", sections.rounds_table(run)),
         sections.about(run),
         sections.setup(run),
     ]
-    return page.page(f"{run.name} – impcore report", [part for part in parts if part])
+    title = f"{run.name} – impcore report"
+    return {**drawn[1], HTML: page.page(title, [part for part in parts if part]).encode()}
 
 
-def _figures(run: Run, analyses: Mapping[str, Analysis]) -> list[Html]:
-    from impcore.rg.report import figures  # matplotlib takes half a second to import
-    from impcore.rg.report.drawing import svg
-
-    first, last = run.rows[0].accuracy, run.rows[-1].accuracy
-    made = [
-        page.figure(
-            svg(figures.accuracy(run), "accuracy"),
-            "Test accuracy against density",
-            "Test accuracy against density, pruning from left to right, blue (first round) to red "
-            f"(last): {percent(first)} at first (dashed), {percent(last)} at "
-            f"density {percent(float(run.density[-1]))}.",
-        )
+def _many(
+    made: Sequence[Subject],
+    found: Sequence[Group],
+    comparisons: Sequence[Comparison],
+    options: Options,
+    files: bool,
+) -> dict[str, bytes]:
+    drawn = _figures(made, comparisons, files)
+    tables = [joint.comparison(one) for one in comparisons]
+    apart = [joint.distances(one, options.level) for one in comparisons]
+    parts = [
+        joint.heading(made, found),
+        page.section("Eigenvalues", *tables, joint.reasons(made)),
+        _section("Over seeds", joint.seeds(found)),
+        _section("Figures", drawn[0]),
+        page.section("Similarity", *apart, joint.static(made)),
+        _section("Critical exponents", joint.exponents(made, found)),
+        _section("Published values", _printed(options)),
+        joint.about(made),
+        sections.environment_section(),
     ]
-    magnitude = analyses["M"]
-    if pair := figures.projection_blocks(magnitude):
-        i, j = (run.names[column] for column in pair)
-        known = None not in (magnitude.index(i), magnitude.index(j))
-        choice = ", the blocks with the largest and the smallest mean σ" if known else ""
-        made.append(
-            page.figure(
-                svg(figures.projection(run, magnitude, pair), "projection"),
-                f"Flow projected on M of {i} and M of {j}",
-                f"The flow projected on {i} and {j}{choice}, as in Fig. 2 of Redman et al.: one "
-                "point a round, blue (first) to red (last).",
-            )
-        )
-    for name, analysis in analyses.items():
-        drawing = svg(figures.flow(run, analysis), f"flow-{name}")
-        complete = len(figures.flow_columns(analysis)) == len(analysis.names)
-        made.append(_flow_figure(drawing, analysis, complete))
-    for name, analysis in analyses.items():
-        if analysis.eigen is not None:
-            made.append(_sigma_figure(svg(figures.sigma(analysis), f"sigma-{name}"), name))
-    return made
+    title = f"{len(made)} runs – impcore report"
+    return {**drawn[1], HTML: page.page(title, [part for part in parts if part]).encode()}
 
 
-def _flow_figure(drawing: str, analysis: Analysis, complete: bool) -> Html:
-    caption = (
-        f"Flow of {analysis.observable} per block on a logarithmic axis: a block whose λ is "
-        "constant is a straight line."
-    )
-    if not complete:
-        share = analysis.values[:, analysis.names.index("rest")]
-        first, last = percent(float(share[0])), percent(float(share[-1]))
-        caption += f" Not drawn, because far off: “rest”, {first} at first and {last} at last."
-    return page.figure(drawing, f"Flow of {analysis.observable} per block", caption)
+def _figures(
+    made: Sequence[Subject], comparisons: Sequence[Comparison], files: bool
+) -> tuple[list[Html], dict[str, bytes]]:
+    """The figures' markup, and their files if they are wanted."""
+    if not any(len(one.run.remaining) for one in made):
+        return [], {}
+    from impcore.rg.report.drawing import pdf_file, svg_file  # matplotlib takes half a second
+    from impcore.rg.report.gallery import gallery
+
+    drawn = gallery(made, comparisons)
+    content: dict[str, bytes] = {}
+    for one in drawn if files else ():
+        content[f"{FIGURES}/{one.name}.svg"] = svg_file(one.figure).encode()
+        content[f"{FIGURES}/{one.name}.pdf"] = pdf_file(one.figure)
+        content[f"{FIGURES}/{one.name}.csv"] = tidy.render(one.headers, one.rows)
+    return [page.figures([one.html() for one in drawn])], content
 
 
-def _sigma_figure(drawing: str, name: str) -> Html:
-    return page.figure(
-        drawing,
-        f"Mean σ of {name} per block with error bars",
-        f"Mean σ of {name} per block. Thick bar: ± SEM over the steps; thin bar: 95 % t-interval; "
-        "colour and marker: relevance.",
-    )
+def _printed(options: Options) -> list[Html]:
+    """Tables that were asked for by number, as printed."""
+    if options.beside == AUTO:
+        return []
+    return joint.published_tables([int(number) for number in options.beside])
+
+
+def _section(heading: str, parts: Sequence[Html]) -> Html:
+    """A titled part of the page, or nothing where it would be empty."""
+    shown = [part for part in parts if part]
+    return page.section(heading, *shown) if shown else Html("")

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,7 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-REST = "rest"
+from impcore.rg.vectors import REST
+
 # [R] Fig. 2: blue is the first application of IMP, red the last.
 FIRST_TO_LAST = LinearSegmentedColormap.from_list("imp", ["#1f4fd8", "#8a3f9e", "#d7191c"])
 DISTINCT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a", "#5e3c99"]
@@ -44,6 +46,7 @@ _STYLE = {
     "legend.fontsize": 8.5,
     "svg.fonttype": "path",
     "svg.hashsalt": "impcore.rg",
+    "pdf.fonttype": 42,
 }
 
 
@@ -56,18 +59,34 @@ def style() -> Iterator[None]:
 
 def svg(figure: Figure, prefix: str) -> str:
     """The <svg> element of a figure, for inclusion in HTML; `prefix` makes its ids unique."""
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure)
-    with style():
-        figure.savefig(
-            buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
-    text = buffer.getvalue()
+    text = svg_file(figure)
     text = text[text.index("<svg") :]  # no XML declaration or doctype inside HTML
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # implied inside HTML
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
     return re.sub(r"[ \t]+\n", "\n", text).strip()
+
+
+def svg_file(figure: Figure) -> str:
+    """The figure as a whole SVG file."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with style():  # print_svg, not savefig, which would draw everything twice
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata=nothing)
+    return buffer.getvalue()
+
+
+def pdf_file(figure: Figure) -> bytes:
+    """The figure as a PDF file; its text stays text."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf  # 0.1 s to import
+
+    buffer = io.BytesIO()
+    nothing = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    with style():
+        canvas: Any = FigureCanvasPdf(figure)
+        canvas.print_pdf(buffer, metadata=nothing)
+    return buffer.getvalue()
 
 
 def literal(name: str, limit: int = 26) -> str:
@@ -77,10 +96,17 @@ def literal(name: str, limit: int = 26) -> str:
     return short.replace("$", r"\$")
 
 
-def new_figure(extra: float = 0.0) -> tuple[Figure, Axes]:
+def new_figure(extra: float = 0.0, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     """An empty figure with one axes; `extra` inches of height for long legends."""
-    figure = Figure(figsize=(_WIDTH, _HEIGHT + extra), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, height + extra), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def new_figure_with_residuals() -> tuple[Figure, Axes, Axes]:
+    """A figure with a second, low axes under the first, on the same x axis."""
+    figure = Figure(figsize=(_WIDTH, _HEIGHT + 0.7), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    return figure, upper, lower
 
 
 def round_colors(states: int) -> list[tuple[float, float, float, float]]:
@@ -110,7 +136,7 @@ def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(columns, len(labels)),
+        ncols=math.ceil(len(labels) / math.ceil(len(labels) / columns)),
         columnspacing=1.4,
         handlelength=1.6,
     )
@@ -125,14 +151,21 @@ def pad(axes: Axes, values: npt.NDArray[np.float64], axis: str = "y") -> None:
 
 
 def percent_axis(axes: Axes, which: str, values: npt.NDArray[np.float64]) -> None:
-    """Limits and plain percent labels (50, 20, 10, …) on a logarithmic axis; 0 has no place."""
+    """`log_axis` for percentages, of which there are at most 100."""
+    log_axis(axes, which, values, most=100.0)
+
+
+def log_axis(
+    axes: Axes, which: str, values: npt.NDArray[np.float64], most: float = math.inf
+) -> None:
+    """Limits and plain labels (50, 20, 10, …) on a logarithmic axis; 0 has no place."""
     positive = values[values > 0]
     if positive.size == 0:
         positive = np.array([1.0, 100.0])
     low, high = float(np.min(positive)), float(np.max(positive))
     margin = 1.06 if high > low else 1.2
     low, high = low / margin, high * margin
-    ticks = _log_ticks(low, high)
+    ticks = _log_ticks(low, high, most)
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
@@ -141,9 +174,9 @@ def percent_axis(axes: Axes, which: str, values: npt.NDArray[np.float64]) -> Non
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1-2-5 ticks up to 100, decades alone where those are many, a linear few where too few."""
-    high = min(high, 100.0 * (1 + 1e-9))  # the margin beyond 100 % needs no tick
+def _log_ticks(low: float, high: float, most: float = 100.0) -> list[float]:
+    """1-2-5 ticks up to `most`, decades alone where those are many, a linear few where too few."""
+    high = min(high, most * (1 + 1e-9))  # the margin beyond 100 % needs no tick
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1,)):
         ticks = [digit * 10.0**decade for decade in decades for digit in digits]

@@ -7,6 +7,7 @@ Invariant: a figure shows every state of the run that has a place on its axes; w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from impcore.rg.analysis import Analysis
+from impcore.rg.analysis import SHARES, Analysis
+from impcore.rg.checks import Floats
 from impcore.rg.report.drawing import (
     DISTINCT,
     FIRST_TO_LAST,
-    REST,
     block_colors,
     legend_below,
     literal,
+    log_axis,
     new_figure,
     pad,
     percent_axis,
@@ -32,41 +34,56 @@ from impcore.rg.report.drawing import (
     style,
 )
 from impcore.rg.run import Run
+from impcore.rg.vectors import REST
 
 RELEVANCE = {"relevant": "#b2182b", "irrelevant": "#2166ac", "marginal": "#666666"}
+_MARKERS = "osD^vPX*<>"  # circles and squares first, as in [R] Fig. 2
 _SHAPES = {"relevant": "^", "irrelevant": "v", "marginal": "o"}
 
 
-def accuracy(run: Run) -> Figure:
+def accuracy(runs: Sequence[tuple[str, Run]]) -> Figure:
     """Test accuracy against density; density falls from left to right, as pruning goes."""
     with style():
         figure, axes = new_figure()
-        density = 100 * run.density
-        percent = 100 * np.array([row.accuracy for row in run.rows])
-        axes.axhline(percent[0], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
-        axes.plot(density, percent, "-", color="#333333", zorder=2)
-        axes.scatter(density, percent, c=round_colors(len(percent)), s=26, zorder=3)
+        densities = [100 * run.density for _, run in runs]
+        percents = [100 * run.accuracy for _, run in runs]
+        if len(runs) == 1:
+            _one_accuracy(axes, densities[0], percents[0])
+        else:
+            labels = [label for label, _ in runs]
+            handles = [
+                axes.plot(x, y, "o-", color=color, ms=3.5)[0]
+                for x, y, color in zip(densities, percents, block_colors(labels), strict=True)
+            ]
+            legend_below(figure, handles, labels)
         axes.set_xscale("log")
-        percent_axis(axes, "x", density)
+        percent_axis(axes, "x", np.concatenate(densities))
         axes.invert_xaxis()
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        pad(axes, percent)
+        everything = np.concatenate(percents)
+        pad(axes, everything[np.isfinite(everything)])
         axes.set(xlabel="density (% of weights remaining)", ylabel="test accuracy (%)")
     return figure
 
 
-def flow(run: Run, analysis: Analysis) -> Figure:
+def _one_accuracy(axes: Axes, density: Floats, percent: Floats) -> None:
+    axes.axhline(percent[0], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(density, percent, "-", color="#333333", zorder=2)
+    axes.scatter(density, percent, c=round_colors(len(percent)), s=26, zorder=3)
+
+
+def flow(analysis: Analysis) -> Figure:
     """The observable of each block against the round; an eigenfunction is a straight line."""
     shown = flow_columns(analysis)
-    names = [run.names[column] for column in shown]
+    names = [analysis.names[column] for column in shown]
     with style():
         figure, axes = new_figure(extra=0.2 * math.ceil(len(names) / 4))
-        shares = 100 * analysis.values[:, shown]
+        shares = (100 if analysis.observable in SHARES else 1) * analysis.values[:, shown]
         shares[shares == 0] = np.nan
         handles = []
         for share, name, color in zip(shares.T, names, block_colors(names), strict=True):
             (line,) = axes.plot(
-                np.arange(len(share)),
+                analysis.states,
                 share,
                 marker="o" if len(names) <= len(DISTINCT) + 1 else "",
                 color=color,
@@ -74,15 +91,21 @@ def flow(run: Run, analysis: Analysis) -> Figure:
             )
             handles.append(line)
         axes.set_yscale("log")
-        percent_axis(axes, "y", shares)
-        last = max(len(shares) - 1, 1)
-        axes.set_xlim(-0.04 * last, 1.04 * last)
+        (percent_axis if analysis.observable in SHARES else log_axis)(axes, "y", shares)
+        first, last = analysis.states[0], max(analysis.states[-1], analysis.states[0] + 1)
+        margin = 0.04 * (last - first)
+        axes.set_xlim(first - margin, last + margin)
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-        what = "magnitude" if analysis.observable == "M" else "weights"
-        symbol = f"${analysis.observable}_i(n)$"
-        axes.set(xlabel="round n", ylabel=f"{symbol}, % of remaining {what}")
+        axes.set(xlabel="round n", ylabel=_axis_label(analysis.observable))
         legend_below(figure, handles, names)
     return figure
+
+
+def _axis_label(observable: str) -> str:
+    what = {"M": ", % of remaining magnitude", "P": ", % of remaining weights"}
+    if observable in what:
+        return f"${observable}_i(n)$" + what[observable]
+    return literal(observable)
 
 
 def flow_columns(analysis: Analysis) -> list[int]:
@@ -121,31 +144,46 @@ def projection_blocks(analysis: Analysis) -> tuple[int, int] | None:
     return ranked[0], ranked[-1]
 
 
-def projection(run: Run, analysis: Analysis, pair: tuple[int, int]) -> Figure:
-    """[R] Fig. 2: the flow projected on two of the observables, blue to red."""
+def projection(flows: Sequence[tuple[str, Analysis]], pair: tuple[int, int]) -> Figure:
+    """[R] Fig. 2: flows projected on two of the observables, blue to red; one marker a run."""
+    first = flows[0][1]
+    scale = 100 if first.observable in SHARES else 1
+    unit = " (%)" if scale == 100 else ""
+    states = max(len(analysis.states) for _, analysis in flows)
     with style():
         figure, axes = new_figure()
-        x, y = (100 * analysis.values[:, column] for column in pair)
-        axes.plot(x, y, "-", color="#bbbbbb", linewidth=1, zorder=2)
-        points = axes.scatter(
-            x,
-            y,
-            c=np.arange(len(x)),
-            cmap=FIRST_TO_LAST,
-            norm=BoundaryNorm(np.arange(len(x) + 1) - 0.5, FIRST_TO_LAST.N),
-            s=34,
-            edgecolors="white",
-            linewidths=0.5,
-            zorder=3,
-        )
-        _round_bar(figure, axes, points, len(x))
+        points, everything = None, []
+        for number, (_, analysis) in enumerate(flows):
+            x, y = (scale * analysis.values[:, column] for column in pair)
+            axes.plot(x, y, "-", color="#bbbbbb", linewidth=1, zorder=2)
+            points = axes.scatter(
+                x,
+                y,
+                c=np.arange(len(x)),
+                cmap=FIRST_TO_LAST,
+                norm=BoundaryNorm(np.arange(states + 1) - 0.5, FIRST_TO_LAST.N),
+                s=34,
+                marker=_MARKERS[number % len(_MARKERS)],
+                edgecolors="white",
+                linewidths=0.5,
+                zorder=3,
+            )
+            everything.append((x, y))
+        if points is not None:
+            _round_bar(figure, axes, points, states)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
-        pad(axes, y)
-        pad(axes, x, "x")
-        symbol = f"${analysis.observable}_i$"
-        axes.set_xlabel(f"{symbol}, i = {literal(run.names[pair[0]])} (%)")
-        axes.set_ylabel(f"{symbol}, i = {literal(run.names[pair[1]])} (%)")
+        pad(axes, np.concatenate([y for _, y in everything]))
+        pad(axes, np.concatenate([x for x, _ in everything]), "x")
+        symbol = f"${first.observable}_i$" if scale == 100 else literal(first.observable)
+        axes.set_xlabel(f"{symbol}, i = {literal(first.names[pair[0]])}{unit}")
+        axes.set_ylabel(f"{symbol}, i = {literal(first.names[pair[1]])}{unit}")
+        if len(flows) > 1:
+            handles = [
+                Line2D([], [], color="#666666", marker=_MARKERS[i % len(_MARKERS)], ls="none", ms=6)
+                for i in range(len(flows))
+            ]
+            legend_below(figure, handles, [label for label, _ in flows])
     return figure
 
 
@@ -175,7 +213,8 @@ def sigma(analysis: Analysis) -> Figure:
         axes.set_ylim(len(result.names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(7))
-        axes.set_xlabel(f"$\\sigma_i$ of ${analysis.observable}_i$")
+        of = f"${analysis.observable}_i$" if analysis.observable in SHARES else ""
+        axes.set_xlabel(f"$\\sigma_i$ of {of or literal(analysis.observable)}")
         shown = [verdict for verdict in RELEVANCE if verdict in result.relevance]
         handles = [
             Line2D([], [], color=RELEVANCE[v], marker=_SHAPES[v], ls="none", ms=7) for v in shown

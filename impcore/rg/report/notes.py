@@ -28,9 +28,10 @@ EIGENVALUES = (
 )
 
 RELEVANCE = (
-    "A block is relevant when the 95 % t-interval of its mean σ lies above 0, irrelevant when it "
-    "lies below, and marginal when it contains 0 (or when a single step leaves no spread to "
-    "measure). The same holds for P."
+    "A block is relevant when the t-interval of its σ lies above 0, irrelevant when it lies below, "
+    "and marginal when it contains 0 (or when a single step leaves no spread to measure). The same "
+    "holds for P. “straight p” tests that M_i is an eigenfunction, that is, that log M_i is a "
+    "straight line in log density: a small p speaks against it."
 )
 
 BRIEFLY = (
@@ -42,7 +43,8 @@ UNCERTAINTY = (
     "The SEM is the standard deviation of σ over the steps of this one run divided by the square "
     "root of their number. It is not an uncertainty over seeds: only repeated runs measure that. "
     "The t-interval treats the steps as independent draws; they are successive states of one "
-    "network, so it is an indication, not a guarantee."
+    "network. It holds σ as often as it says if log M is a random walk; if M is exact but for an "
+    "error at every state, it is far too wide."
 )
 
 DEPENDENCE = (
@@ -52,13 +54,42 @@ DEPENDENCE = (
 )
 
 
-def closing(theta: str) -> tuple[str, ...]:
+COMPARISON = (
+    "The distance of two runs is the root mean square difference of their σ over the blocks, "
+    "“rest” left out. Noise alone makes it positive: “noise” is what two equal flows would be "
+    "apart, and the interval is of the true distance. The fixed-point score is the root mean "
+    "square of σ itself, and its median: 0 where the flow stands still (Sec. 5.2)."
+)
+
+SEEDS = (
+    "Runs whose configurations differ in nothing but their [run] table are seeds of one "
+    "experiment. Their interval is over the seeds, and takes nothing for granted about the rounds."
+)
+
+PUBLISHED = (
+    "Published σ carry no uncertainty but their last digit, and are coloured by their sign. The "
+    "−0.68 of Table 2 stands far from every other entry."
+)
+
+EXPONENTS = (
+    "ε(d) is fitted by eq. 15 with scipy.optimize.curve_fit, from several starts. (γ, p) and "
+    "(−γ, p (ε†/ε_np)^(1/γ)) are the same curve: the sign of γ cannot be identified, and γ < 0 is "
+    "shown as the paper prints it. By default ε_np is free within ±10 % of the densest state's "
+    "error and deviations are relative. An interval is where the profile of the squared deviation "
+    "stays below its F-threshold; * marks a parameter that a bound holds, not the data."
+)
+
+
+def closing(*thetas: str, several: bool = False) -> tuple[str, ...]:
     """The paragraphs under "What these numbers are"."""
     return (
-        f"{OBSERVABLES} {THETA[theta]}",
+        " ".join([OBSERVABLES, *(THETA[theta] for theta in thetas)]),
         EIGENVALUES,
         RELEVANCE,
         UNCERTAINTY,
+        *((SEEDS, PUBLISHED) if several else ()),
+        COMPARISON,
+        EXPONENTS,
         DEPENDENCE,
         f"Source: {PAPER}",
     )

@@ -1,15 +1,20 @@
-"""The HTML of a report: one file, nothing loaded from anywhere, no script.
+"""The HTML of a report: one file, nothing loaded from anywhere, one script that sorts tables.
 
 Invariant: `Html` is markup that is safe to emit. Every function here escapes the plain text that it
-is given; only what already is `Html` passes unchanged.
+is given; only what already is `Html` passes unchanged. The Content-Security-Policy lets the browser
+run the sorting script alone, by its hash; without scripts the page is whole.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import re
 from collections.abc import Iterable, Sequence
-from typing import NewType
+from typing import NamedTuple, NewType
+
+from impcore.rg.table import WORDS, Table
 
 Html = NewType("Html", str)
 
@@ -43,16 +48,60 @@ th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e4e
 thead th { border-bottom: 2px solid #888; font-weight: 600; }
 th:first-child, td:first-child { text-align: left; padding-left: .1rem; }
 tbody th { font-weight: 500; }
+.sortable { cursor: pointer; }
+.sortable:hover, .sortable:focus-visible { background: #eef2fb; }
+[aria-sort="ascending"]::after { content: " ▲"; font-size: .7em; }
+[aria-sort="descending"]::after { content: " ▼"; font-size: .7em; }
 .relevant { color: #a31526; font-weight: 600; }
 .irrelevant { color: #1b5a99; font-weight: 600; }
 .marginal, .collapsed { color: #555; }
 pre { background: #f6f6f6; border: 1px solid #e0e0e0; border-radius: 6px; padding: .7rem .9rem;
   font-size: .82rem; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; }
 .warning { border-left: 4px solid #b2182b; padding: .3rem .8rem; background: #fdf3f3; }
-@media print { body { max-width: none; padding: 0; font-size: 10.5pt; } h2 { break-after: avoid; }
+@media (max-width: 600px) { tbody th { position: sticky; left: 0; background: #fff;
+  max-width: 45vw; white-space: normal; overflow-wrap: anywhere; } }
+@media print { body { max-width: none; padding: 0; font-size: 10.5pt; } h2, h3 { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } tr, .facts div { break-inside: avoid; }
   .scroll { overflow: visible; } th, td { padding: .15rem .4rem; } }
 """
+
+
+# A click on a header sorts by it: numbers by their first number, words by their letters; a second
+# click turns the order round. What has no number comes last.
+_SCRIPT = """
+for (const table of document.querySelectorAll("table")) {
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  if (body.rows.length < 3) continue;
+  const key = (row, i) => {
+    const words = row.cells[i].textContent.trim();
+    const number = /^[<\\u221e]?\\s*[+\\u2212-]?[\\d.,]+/.exec(words);
+    return number ? parseFloat(number[0].replace(/[<,\\s]/g, "").replace("\\u2212", "-")) : words;
+  };
+  const compare = (a, b) => typeof a === typeof b
+    ? (typeof a === "number" ? a - b : a.localeCompare(b, undefined, {numeric: true}))
+    : (typeof a === "number" ? -1 : 1);
+  heads.forEach((head, i) => {
+    const sort = () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const rows = [...body.rows].sort((a, b) => compare(key(a, i), key(b, i)));
+      body.append(...(up ? rows : rows.reverse()));
+    };
+    head.tabIndex = 0;
+    head.classList.add("sortable");
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+  });
+}
+"""
+
+
+class Cell(NamedTuple):
+    """A cell of a table with a kind, which colours it."""
+
+    words: str
+    kind: str = ""
 
 
 def page(title: str, sections: Iterable[Html]) -> str:
@@ -62,11 +111,16 @@ def page(title: str, sections: Iterable[Html]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # Were an escape ever missed, the browser would still load and run nothing.
         '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{_hash(_SCRIPT)}'\">\n"
         f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(sections)
-        + "\n</body>\n</html>\n"
+        + f"\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def text(plain: object) -> Html:
@@ -96,7 +150,7 @@ def paragraph(plain: str, kind: str = "") -> Html:
 
 def prose(plain: str) -> Html:
     """A paragraph of our own words, in which M_i and log_c are set with subscripts."""
-    marked = re.sub(r"_([a-z])(?![A-Za-z])", r"<sub>\1</sub>", text(plain))
+    marked = re.sub(r"_(np|[a-z])(?![A-Za-z])", r"<sub>\1</sub>", text(plain))
     return Html(f"<p>{marked}</p>")
 
 
@@ -113,12 +167,17 @@ def facts(pairs: Sequence[tuple[str, str]]) -> Html:
     return Html(f'<dl class="facts">{cells}</dl>')
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Html:
+def shown(result: Table) -> Html:
+    """A result's own table."""
+    return table(result.headers, result.rows, result.title)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str | Cell]], caption: str = "") -> Html:
     """A table whose first column names the row; a relevance is coloured by its own word."""
     head = "".join(f'<th scope="col">{text(header)}</th>' for header in headers)
     body = "\n".join(
-        f'<tr><th scope="row">{text(row[0])}</th>'
-        + "".join(f"<td{_cell_class(cell)}>{text(cell)}</td>" for cell in row[1:])
+        f'<tr><th scope="row">{text(_words(row[0]))}</th>'
+        + "".join(f"<td{_cell_class(cell)}>{text(_words(cell))}</td>" for cell in row[1:])
         + "</tr>"
         for row in rows
     )
@@ -144,5 +203,10 @@ def _class(kind: str) -> str:
     return f' class="{text(kind)}"' if kind else ""
 
 
-def _cell_class(cell: str) -> str:
-    return _class(cell) if cell in ("relevant", "irrelevant", "marginal", "collapsed") else ""
+def _words(cell: str | Cell) -> str:
+    return cell.words if isinstance(cell, Cell) else cell
+
+
+def _cell_class(cell: str | Cell) -> str:
+    kind = cell.kind if isinstance(cell, Cell) else cell
+    return _class(kind) if kind in WORDS else ""

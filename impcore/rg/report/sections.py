@@ -6,22 +6,27 @@ Invariant: a value that is not defined is shown as a dash, never as 0, and never
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from impcore.rg.analysis import Analysis
-from impcore.rg.formats import decimals, duration, interval, percent, plus_minus, signed
+from impcore.rg.analysis import SHARES, Analysis
+from impcore.rg.formats import DASH, duration, percent
 from impcore.rg.report import notes, page
 from impcore.rg.report.environment import environment, recorded
 from impcore.rg.report.page import Html
+from impcore.rg.report.subject import Subject
 from impcore.rg.run import Run
+from impcore.rg.similarity import fixed_point, uniformity
+from impcore.rg.table import Table
+from impcore.rg.vectors import REST
 
 _WHAT = {"M": "share of the remaining magnitude", "P": "share of the remaining weights"}
 
 
 def heading(run: Run) -> Html:
     """The run's name, what it is, and its key figures."""
-    parts = [_setting(run, "model", "arch"), _setting(run, "data", "name")]
+    parts = [run.setting("model", "arch"), run.setting("data", "name")]
     subject = " on ".join(part for part in parts if part)
     lead = f"{subject}: iterative" if subject else "Iterative"
     title = Html(f"<h1>{page.text(run.name)}</h1>")
@@ -30,71 +35,89 @@ def heading(run: Run) -> Html:
     )
 
 
-def _setting(run: Run, table: str, key: str) -> str:
-    values = run.config.get(table)
-    value = values.get(key) if isinstance(values, dict) else None
-    return value if isinstance(value, str) else ""
-
-
 def _facts(run: Run) -> Html:
-    pairs = [("trained states", str(len(run.rows)))]
-    if run.rows:
-        first, last = run.rows[0], run.rows[-1]
-        best = max(run.rows, key=lambda row: row.accuracy)
+    pairs = [("trained states", str(len(run.remaining)))]
+    if len(run.remaining):
         pairs += [
-            ("weights at the start", f"{first.remaining:,}"),
-            ("weights at the end", f"{last.remaining:,}"),
+            ("weights at the start", f"{int(run.remaining[0]):,}"),
+            ("weights at the end", f"{int(run.remaining[-1]):,}"),
             ("density at the end", percent(float(run.density[-1]))),
-            ("accuracy at the start", percent(first.accuracy)),
-            ("accuracy at the end", percent(last.accuracy)),
-            (f"best accuracy (round {best.round})", percent(best.accuracy)),
-            ("total time", duration(sum(row.seconds for row in run.rows))),
         ]
+    accuracy = run.accuracy
+    if np.isfinite(accuracy).any():
+        best = int(np.nanargmax(accuracy))
+        pairs += [
+            ("accuracy at the start", percent(float(accuracy[0]))),
+            ("accuracy at the end", percent(float(accuracy[-1]))),
+            (f"best accuracy (round {best})", percent(float(accuracy[best]))),
+        ]
+    seconds = sum(row.seconds for row in run.rows)
+    if run.rows and math.isfinite(seconds):
+        pairs.append(("total time", duration(seconds)))
     return page.facts(pairs)
 
 
 def sigma_table(analysis: Analysis) -> Html:
     """σ of every block, or why there is none; and how far the shares are from closing."""
-    what = f"{analysis.observable}, the {_WHAT[analysis.observable]}"
+    name = analysis.observable
+    what = f"{name}, {_WHAT.get(name, 'an observable of the user')}"
     if analysis.eigen is None:
         return page.paragraph(f"No σ for {what}. {analysis.reason}", "warning")
-    result = analysis.eigen
-    rows = [_sigma_row(analysis, name) for name in analysis.names]
-    headers = ("block", "σ mean ± SEM", "relevance", "95 % interval", "endpoint σ", "λ mean ± SEM")
-    steps = len(result.c)
-    table = page.table(headers, rows, f"σ of {what} ({steps} step{'' if steps == 1 else 's'})")
+    shown = analysis.eigen.table()
+    rows = [_sigma_row(analysis, shown, name) for name in analysis.names]
+    steps = len(analysis.eigen.c)
+    how = "" if analysis.eigen.estimator == "mean_log" else f", by {analysis.eigen.estimator}"
+    title = f"σ of {what} ({steps} step{'' if steps == 1 else 's'}{how})"
     gone = "; ".join(f"{name} at round {n}" for name, n in analysis.collapsed.items())
     warning = page.paragraph(
         f"Without any weight or magnitude left, and so without averages: {gone}.", "warning"
     )
+    return page.join(
+        page.table(shown.headers, rows, title), warning if gone else Html(""), _closure(analysis)
+    )
+
+
+def _sigma_row(analysis: Analysis, shown: Table, name: str) -> Sequence[str]:
+    index = analysis.index(name)
+    if index is None:
+        return (name, DASH, "collapsed", *[DASH] * (len(shown.headers) - 3))
+    return shown.rows[index]
+
+
+def _closure(analysis: Analysis) -> Html:
+    if analysis.observable not in SHARES:
+        return Html("")
     error = float(np.max(np.abs(analysis.closure - 1)))
     precision = f"to within {error:.1e}" if error else "exactly"
-    closure = page.prose(f"Σ_i {analysis.observable}_i(n) λ_i(n) = 1 in every round, {precision}.")
-    return page.join(table, warning if gone else Html(""), closure)
+    return page.prose(f"Σ_i {analysis.observable}_i(n) λ_i(n) = 1 in every round, {precision}.")
 
 
-def _sigma_row(analysis: Analysis, name: str) -> tuple[str, ...]:
-    index, result = analysis.index(name), analysis.eigen
-    if index is None or result is None:
-        return (name, "–", "collapsed", "–", "–", "–")
-    sem = float(result.sigma_sem[index])
-    places = decimals(sem)
-    lam_sem = float(result.lam_sem[index])
-    lam = f"{float(result.lam_mean[index]):.{decimals(lam_sem)}f}"
-    return (
-        name,
-        signed(float(result.sigma_mean[index]), places) + plus_minus(sem, places),
-        result.relevance[index],
-        interval(float(result.sigma_low[index]), float(result.sigma_high[index]), places),
-        signed(float(result.sigma_endpoint[index]), places),
-        lam + plus_minus(lam_sem, decimals(lam_sem)),
-    )
+def flow_tables(one: Subject) -> list[Html]:
+    """How static the flow is, and how uniform within its stages where they have several blocks."""
+    if one.eigen is None or all(name == REST for name in one.eigen.names):
+        return []
+    score = fixed_point(one.eigen).table()
+    title = f"How static the flow of {one.first.observable} is: 0 at a fixed point"
+    parts = [page.table(("run", *score.headers), [(one.label, *score.rows[0])], title)]
+    within = uniformity(one.eigen)
+    if len(within.stages) > 1 and max(within.blocks) > 1:
+        parts.append(page.shown(within.table()))
+    return parts
+
+
+def exponent_table(one: Subject) -> Html:
+    """The fit of eq. 15, or why there is none."""
+    if one.fit is None:
+        return page.paragraph(f"No critical exponent. {one.no_fit}")
+    return page.shown(one.fit.table())
 
 
 def rounds_table(run: Run) -> Html:
     """One line a trained state."""
-    if not run.rows:
+    if not len(run.remaining):
         return page.paragraph("No state has been trained yet.", "warning")
+    if not run.rows:
+        return page.shown(run.table())
     headers = (
         "round", "density", "remaining", "accuracy", "loss", "seconds", "mask"
     )  # fmt: skip
@@ -105,8 +128,8 @@ def rounds_table(run: Run) -> Html:
             f"{row.remaining:,}",
             percent(row.accuracy),
             f"{row.loss:.4f}" if math.isfinite(row.loss) else "not finite",
-            f"{row.seconds:,.1f}",
-            row.mask_hash[:12],
+            f"{row.seconds:,.1f}" if math.isfinite(row.seconds) else DASH,
+            row.mask_hash[:12] or DASH,
         )
         for row in run.rows
     ]
@@ -126,10 +149,15 @@ def about(run: Run) -> Html:
 
 def setup(run: Run) -> Html:
     """The resolved configuration and the environment."""
-    parts = [page.table(("analysed with", "version"), list(environment().items()))]
-    if known := recorded(run.rows):
-        parts.insert(0, page.table(("recorded by the run", "value"), list(known.items())))
+    words = run.config_text.strip("\n") or "none: the directory has no config.toml"
     return page.join(
-        page.section("Configuration", page.preformatted(run.config_text.strip("\n"))),
-        page.section("Environment", *parts),
+        page.section("Configuration", page.preformatted(words)), environment_section(run)
     )
+
+
+def environment_section(run: Run | None = None) -> Html:
+    """What the analysis ran with, and what the run recorded of itself."""
+    parts = [page.table(("analysed with", "version"), list(environment().items()))]
+    if run is not None and (known := recorded(run.rows)):
+        parts.insert(0, page.table(("recorded by the run", "value"), list(known.items())))
+    return page.section("Environment", *parts)

@@ -6,15 +6,16 @@ that within an observable Σ_block value · lambda = 1 at every round, from this
 Columns:
     observable        M (share of remaining magnitude) or P (share of remaining weights)
     block             name; "rest" is what the blocks do not cover
-    round             n: the step goes from state n to state n+1
+    round             n: the step goes from state n to the next one in use, n+1 as a rule
     remaining_before, remaining_after    weights at states n and n+1
     density_before, density_after        the same over the total
     c                 remaining_before / remaining_after
     value             the observable at state n
     lambda, sigma     value at state n+1 over value at n; log_c of it
-    sigma_mean, sigma_sem, sigma_low, sigma_high, sigma_endpoint, lambda_mean, lambda_sem, relevance
-                      of the block over all steps, repeated on each of its rows; low and high bound
-                      the 95 % t-interval over the steps
+    sigma_mean, sigma_sem, sigma_low, sigma_high, sigma_endpoint, lambda_mean, lambda_sem,
+    straight_p, relevance, estimator
+                      of the block over all steps, repeated on each of its rows: σ by the estimator,
+                      its SEM and t-interval over the steps, and the test that log M is straight
 
 What is not defined is "nan". Where a block collapses lambda is 0 and sigma -inf; from then on value
 is 0, lambda is nan (count the product as 0), and relevance is "collapsed". A run whose c or λ has
@@ -23,12 +24,12 @@ no value (fewer than two states, say) gives the header alone.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from impcore.rg.analysis import Analysis
+from impcore.rg.report import tidy
 from impcore.rg.run import Run
 
 SUMMARY = (
@@ -39,6 +40,7 @@ SUMMARY = (
     "sigma_endpoint",
     "lambda_mean",
     "lambda_sem",
+    "straight_p",
 )
 COLUMNS = (
     "observable",
@@ -54,18 +56,25 @@ COLUMNS = (
     "sigma",
     *SUMMARY,
     "relevance",
+    "estimator",
 )
 
 
 def render(run: Run, analyses: Mapping[str, Analysis]) -> bytes:
     """The file's content, UTF-8, lines ended by a newline."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    return tidy.render(COLUMNS, _rows(run, analyses))
+
+
+def render_joint(runs: Iterable[tuple[str, Run, Mapping[str, Analysis]]]) -> bytes:
+    """The same of several runs, with their labels in a first column "run"."""
+    rows = ([label, *row] for label, run, analyses in runs for row in _rows(run, analyses))
+    return tidy.render(("run", *COLUMNS), rows)
+
+
+def _rows(run: Run, analyses: Mapping[str, Analysis]) -> Iterator[list[str]]:
     for analysis in analyses.values():
         for column in range(len(run.names)):
-            writer.writerows(_block_rows(run, analysis, column))
-    return text.getvalue().encode("utf-8")
+            yield from _block_rows(run, analysis, column)
 
 
 def _block_rows(run: Run, analysis: Analysis, column: int) -> Iterator[list[str]]:
@@ -73,16 +82,16 @@ def _block_rows(run: Run, analysis: Analysis, column: int) -> Iterator[list[str]
         return
     name = run.names[column]
     summary = _summary(analysis, name)
-    for n in range(len(analysis.lam)):
+    for k, (n, after) in enumerate(pairwise(analysis.states)):
         floats = (
             run.density[n],
-            run.density[n + 1],
-            analysis.eigen.c[n],
-            analysis.values[n, column],
-            analysis.lam[n, column],
-            analysis.sigma[n, column],
+            run.density[after],
+            analysis.eigen.c[k],
+            analysis.values[k, column],
+            analysis.lam[k, column],
+            analysis.sigma[k, column],
         )
-        counts = (n, run.remaining[n], run.remaining[n + 1])
+        counts = (n, run.remaining[n], run.remaining[after])
         yield [
             analysis.observable,
             name,
@@ -95,7 +104,8 @@ def _block_rows(run: Run, analysis: Analysis, column: int) -> Iterator[list[str]
 def _summary(analysis: Analysis, name: str) -> list[str]:
     index, result = analysis.index(name), analysis.eigen
     if index is None or result is None:
-        return [repr(math.nan)] * len(SUMMARY) + ["collapsed"]
+        estimator = "" if result is None else result.estimator
+        return [repr(math.nan)] * len(SUMMARY) + ["collapsed", estimator]
     vectors = (
         result.sigma_mean,
         result.sigma_sem,
@@ -104,5 +114,7 @@ def _summary(analysis: Analysis, name: str) -> list[str]:
         result.sigma_endpoint,
         result.lam_mean,
         result.lam_sem,
+        result.straight_p,
     )
-    return [repr(float(vector[index])) for vector in vectors] + [result.relevance[index]]
+    words = [result.relevance[index], result.estimator]
+    return [repr(float(vector[index])) for vector in vectors] + words

@@ -20,16 +20,38 @@ def line_data(axes):
 
 
 def test_accuracy_is_drawn_against_falling_density(run):
-    (axes,) = figures.accuracy(run).axes
+    (axes,) = figures.accuracy([(run.name, run)]).axes
     assert axes.get_xscale() == "log"
     left, right = axes.get_xlim()
     assert left > 100 > 100 * run.density[-1] > right
     np.testing.assert_allclose(line_data(axes)[1], [100 * row.accuracy for row in run.rows])
 
 
+def test_several_runs_share_the_axes_and_the_legend_names_them(make_run):
+    first, second = rg.load(make_run(9)), rg.load(make_run(5))
+    figure = figures.accuracy([("a", first), ("b", second)])
+    (axes,) = figure.axes
+    for line, run in zip(line_data(axes), (first, second), strict=True):
+        np.testing.assert_allclose(line, 100 * run.accuracy)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    flows = [(name, rg.analyse(run)["M"]) for name, run in (("a", first), ("b", second))]
+    figure = figures.projection(flows, (0, 1))
+    points = figure.axes[0].collections
+    assert [len(one.get_offsets()) for one in points] == [9, 5]
+    np.testing.assert_allclose(points[1].get_offsets(), 100 * second.M[:, [0, 1]])
+
+
+def test_an_observable_of_the_user_is_not_in_percent(run):
+    squares = 7 * np.exp(-np.arange(36.0)).reshape(9, 4)
+    analysis = rg.analyse(run, observables={"L2 norm": squares})["L2 norm"]
+    (axes,) = figures.flow(analysis).axes
+    np.testing.assert_allclose(np.array(line_data(axes)).T, squares)
+    assert axes.get_ylabel() == "L2 norm"
+
+
 def test_flow_draws_every_block(run):
     analysis = rg.analyse(run)["P"]
-    (axes,) = figures.flow(run, analysis).axes
+    (axes,) = figures.flow(analysis).axes
     np.testing.assert_allclose(np.array(line_data(axes)).T, 100 * run.P)
 
 
@@ -38,21 +60,21 @@ def test_flow_leaves_out_a_rest_that_would_squeeze_the_blocks(make_run):
     run = rg.load(make_run(2, M=M))
     analysis = rg.analyse(run)["M"]
     assert figures.flow_columns(analysis) == [0, 1, 2]
-    (axes,) = figures.flow(run, analysis).axes
+    (axes,) = figures.flow(analysis).axes
     np.testing.assert_allclose(np.array(line_data(axes)).T, 100 * M[:, :3])
 
 
 def test_flow_ends_where_a_block_collapses(make_run):
     M = np.array([[0.5, 0.5], [1.0, 0.0], [1.0, 0.0]])
     run = rg.load(make_run(3, names=("a", "b"), M=M, P=M))
-    (axes,) = figures.flow(run, rg.analyse(run)["M"]).axes
+    (axes,) = figures.flow(rg.analyse(run)["M"]).axes
     np.testing.assert_array_equal(line_data(axes)[1], [50, np.nan, np.nan])
 
 
 def test_projection_takes_the_most_and_the_least_relevant_block(run):
     analysis = rg.analyse(run)["M"]
     assert figures.projection_blocks(analysis) == (0, 2)  # the rest falls most, but is no block
-    axes, bar = figures.projection(run, analysis, (0, 2)).axes
+    axes, bar = figures.projection([("a", analysis)], (0, 2)).axes
     points = axes.collections[0]
     np.testing.assert_allclose(points.get_offsets(), 100 * run.M[:, [0, 2]])
     assert "stage1" in axes.get_xlabel()
@@ -92,7 +114,7 @@ def test_labels_of_many_blocks_do_not_overlap(make_run):
     names = tuple(f"stage{s}.block{b}" for s in (1, 2, 3) for b in range(9))
     run = rg.load(make_run(9, names=names))
     analysis = rg.analyse(run)["M"]
-    for figure in (figures.sigma(analysis), figures.flow(run, analysis)):
+    for figure in (figures.sigma(analysis), figures.flow(analysis)):
         svg(figure, "x")  # lays it out
         (axes,) = figure.axes
         texts = [*axes.get_yticklabels(), *axes.get_xticklabels(), *figure.legends[0].get_texts()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import subprocess
@@ -25,18 +27,25 @@ SVG_TAGS = {"svg", "defs", "path", "g", "use", "rect", "clippath"}
 class Reader(HTMLParser):
     def __init__(self, markup):
         super().__init__(convert_charrefs=True)
-        self.tags, self.words = [], []
+        self.tags, self.words, self.script, self.inside = [], [], "", ""
         self.feed(markup)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        self.inside = tag
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
 
+    def handle_endtag(self, tag):
+        self.inside = ""
+
     def handle_data(self, data):
-        self.words.append(data)
+        if self.inside == "script":
+            self.script += data
+        else:
+            self.words.append(data)
 
     @property
     def text(self):
@@ -48,7 +57,19 @@ def read(path):
 
 
 def assert_self_contained(reader):
-    assert {tag for tag, _ in reader.tags} <= HTML_TAGS | SVG_TAGS
+    tags = [tag for tag, _ in reader.tags]
+    assert set(tags) <= HTML_TAGS | SVG_TAGS | {"script"}
+    assert tags.count("script") == 1
+    assert dict(reader.tags)["script"] == {}
+    (policy,) = [
+        attributes["content"] for _, attributes in reader.tags if "http-equiv" in attributes
+    ]
+    allowed = re.fullmatch(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-(.*)'", policy
+    )
+    digest = hashlib.sha256(reader.script.encode()).digest()
+    assert allowed
+    assert base64.b64decode(allowed[1]) == digest
     for _, attributes in reader.tags:
         for key, value in attributes.items():
             assert not key.startswith("on")
@@ -68,8 +89,8 @@ def test_a_report_has_all_its_parts_and_asks_the_network_for_nothing(make_run):
     style = re.search("<style>(.*?)</style>", (path / "report.html").read_text(), re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
-    assert sum(tag == "svg" for tag, _ in reader.tags) == 6
-    for part in ("Eigenvalues", "Figures", "Rounds", "What these numbers are", "Configuration"):
+    assert sum(tag == "svg" for tag, _ in reader.tags) == 7
+    for part in ("Eigenvalues", "Figures", "Rounds", "What these numbers are", "Configuration", "Critical exponent"):
         assert part in reader.text
     for fact in ("16.78 %", "45,449", "95.40 %", 'arch = "resnet20"', "eq. 13", "not over seeds"):
         assert fact in reader.text
@@ -142,7 +163,7 @@ def test_two_states_show_sigma_without_an_uncertainty(make_run):
     text = read(report.write(make_run(2))).text
     assert "(1 step)" in text
     assert "marginal" in text
-    assert "±" not in text.split("Figures")[0].replace("mean ± SEM", "")
+    assert "±" not in text.split("Figures")[0].replace("σ ± SEM", "").replace("mean ± SEM", "")
 
 
 @pytest.mark.parametrize(

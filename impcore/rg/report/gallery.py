@@ -1,0 +1,218 @@
+"""The figures of a report: what is drawn, what its caption says, and the numbers behind it.
+
+Invariant: every figure comes with a caption that says what it leaves out, and with its data as a
+tidy table, so that it can be redrawn without the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from impcore.rg.analysis import Analysis
+from impcore.rg.formats import percent
+from impcore.rg.report import curves, figures, maps, page
+from impcore.rg.report.comparison import Comparison
+from impcore.rg.report.drawing import svg
+from impcore.rg.report.page import Html
+from impcore.rg.report.subject import Subject
+from impcore.rg.vectors import REST
+
+Cell = str | int | float
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A figure with its words and its data."""
+
+    name: str  # of its files, and prefix of its ids
+    figure: Figure
+    label: str  # for a screen reader
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def html(self) -> Html:
+        """The figure, inline."""
+        return page.figure(svg(self.figure, self.name), self.label, self.caption)
+
+
+def gallery(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> list[Drawn]:
+    """Every figure that the runs have data for."""
+    makers = (_accuracy, _projection, _flows, _sigmas, _exponents)
+    made = [drawn for maker in makers for drawn in maker(subjects)]
+    return [
+        *made,
+        *(drawn for number, one in enumerate(comparisons) for drawn in _maps(one, number)),
+    ]
+
+
+def _accuracy(subjects: Sequence[Subject]) -> Iterator[Drawn]:
+    shown = [one for one in subjects if np.isfinite(one.run.accuracy).any()]
+    if not shown:
+        return
+    runs = [(one.label, one.run) for one in shown]
+    rows = [
+        (one.label, n, float(one.run.density[n]), float(one.run.accuracy[n]))
+        for one in shown
+        for n in range(len(one.run.remaining))
+    ]
+    caption = "Test accuracy against density, pruning from left to right, one line a run."
+    if len(shown) == 1:
+        run = shown[0].run
+        caption = (
+            "Test accuracy against density, pruning from left to right, blue (first round) to red "
+            f"(last): {percent(float(run.accuracy[0]))} at first (dashed), "
+            f"{percent(float(run.accuracy[-1]))} at density {percent(float(run.density[-1]))}."
+        )
+    label = "Test accuracy against density"
+    headers = ("run", "round", "density", "accuracy")
+    yield Drawn("accuracy", figures.accuracy(runs), label, caption, headers, tuple(rows))
+
+
+def _projection(subjects: Sequence[Subject]) -> Iterator[Drawn]:
+    first = subjects[0].first
+    pair = figures.projection_blocks(first)
+    if pair is None:
+        return
+    alike = [one for one in subjects if one.first.names == first.names]
+    i, j = (first.names[column] for column in pair)
+    known = None not in (first.index(i), first.index(j))
+    of = "" if len(subjects) == 1 else f" in {subjects[0].label}"
+    choice = f", the blocks with the largest and the smallest σ{of}" if known else ""
+    each = "one point a round" if len(alike) == 1 else "one point a round, one marker a run"
+    rows = tuple(
+        (one.label, n, float(one.first.values[k, pair[0]]), float(one.first.values[k, pair[1]]))
+        for one in alike
+        for k, n in enumerate(one.first.states)
+    )
+    yield Drawn(
+        "projection",
+        figures.projection([(one.label, one.first) for one in alike], pair),
+        f"Flow projected on {first.observable} of {i} and {first.observable} of {j}",
+        f"The flow projected on {i} and {j}{choice}, as in Fig. 2 of Redman et al.: {each}, "
+        "blue (first) to red (last).",
+        ("run", "round", i, j),
+        rows,
+    )
+
+
+def _flows(subjects: Sequence[Subject]) -> Iterator[Drawn]:
+    """Every observable of one run; of many, the first observable of each."""
+    for number, one in enumerate(subjects):
+        shown = one.analyses.values() if len(subjects) == 1 else [one.first]
+        for analysis in shown:
+            name = f"flow-{analysis.observable}" + (f"-{number}" if len(subjects) > 1 else "")
+            if len(analysis.states):
+                yield _flow(one, analysis, name, len(subjects) > 1)
+
+
+def _flow(one: Subject, analysis: Analysis, name: str, named: bool) -> Drawn:
+    of = f" of {one.label}" if named else ""
+    caption = (
+        f"Flow of {analysis.observable} per block{of} on a logarithmic axis: a block whose λ is "
+        "constant is a straight line."
+    )
+    if len(figures.flow_columns(analysis)) < len(analysis.names):
+        share = analysis.values[:, analysis.names.index(REST)]
+        first, last = percent(float(share[0])), percent(float(share[-1]))
+        caption += f" Not drawn, because far off: “rest”, {first} at first and {last} at last."
+    rows = tuple(
+        (one.label, n, block, float(analysis.values[k, column]))
+        for k, n in enumerate(analysis.states)
+        for column, block in enumerate(analysis.names)
+    )
+    return Drawn(
+        name,
+        figures.flow(analysis),
+        f"Flow of {analysis.observable} per block{of}",
+        caption,
+        ("run", "round", "block", analysis.observable),
+        rows,
+    )
+
+
+def _sigmas(subjects: Sequence[Subject]) -> Iterator[Drawn]:
+    """σ of every observable, where the report is of one run; of many, the heat map shows it."""
+    if len(subjects) > 1:
+        return
+    for analysis in subjects[0].analyses.values():
+        result = analysis.eigen
+        if result is None:
+            continue
+        vectors = (result.sigma_mean, result.sigma_sem, result.sigma_low, result.sigma_high)
+        rows: list[tuple[Cell, ...]] = [
+            (name, *(float(vector[i]) for vector in vectors), result.relevance[i])
+            for i, name in enumerate(result.names)
+        ]
+        yield Drawn(
+            f"sigma-{analysis.observable}",
+            figures.sigma(analysis),
+            f"σ of {analysis.observable} per block with error bars",
+            f"σ of {analysis.observable} per block. Thick bar: ± SEM over the steps; thin bar: "
+            f"{100 * result.level:g} % interval; colour and marker: relevance.",
+            ("block", "sigma", "sem", "low", "high", "relevance"),
+            tuple(rows),
+        )
+
+
+def _exponents(subjects: Sequence[Subject]) -> Iterator[Drawn]:
+    fits = [(one.label, one.fit) for one in subjects if one.fit is not None]
+    if not fits:
+        return
+    rows = tuple(
+        (label, float(fit.density[n]), float(fit.error[n]), float(fit.predict(fit.density[n])),
+         float(fit.residuals[n]))
+        for label, fit in fits
+        for n in range(len(fit.density))
+    )  # fmt: skip
+    what = (
+        "Error against density with the fit of eq. 15"
+        if len(fits) == 1
+        else "Error over its fitted unpruned level, overlaid as in Fig. 3, with the fits of eq. 15"
+    )
+    yield Drawn(
+        "exponents",
+        curves.scaling(fits),
+        f"{what}, and its residuals",
+        f"{what} of Redman et al.; below, the relative deviation of the fit from each point.",
+        ("run", "density", "error", "fitted", "deviation"),
+        rows,
+    )
+
+
+def _maps(one: Comparison, number: int) -> Iterator[Drawn]:
+    """σ of several runs and published rows as a heat map, and the tree of their distances."""
+    clusters = one.clusters
+    if clusters is None:
+        return
+    rows = tuple(
+        (clusters.labels[i], name, float(clusters.sigma[i, k]))
+        for i in clusters.order
+        for k, name in enumerate(one.names)
+    )
+    suffix = f"-{number}" if number else ""
+    yield Drawn(
+        f"heat-map{suffix}",
+        maps.heat_map(clusters, one.names),
+        f"Heat map: {one.title}",
+        f"{one.title}: red is relevant, blue irrelevant; beyond the scale's ends σ has the ends' "
+        "colour. Rows in the order of the tree: neighbours are alike.",
+        ("run", "block", "sigma"),
+        rows,
+    )
+    if len(clusters.labels) < 3:
+        return
+    links = tuple(tuple(float(value) for value in row) for row in clusters.linkage)
+    yield Drawn(
+        f"dendrogram{suffix}",
+        maps.dendrogram(clusters),
+        "Dendrogram of the distances of σ",
+        "Hierarchical clustering of the same rows by the root mean square difference of their σ "
+        f"({clusters.method} linkage): where two branches join is how far apart they are.",
+        ("first", "second", "distance", "members"),
+        links,
+    )

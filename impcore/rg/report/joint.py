@@ -1,0 +1,181 @@
+"""The words and tables of a report about several runs.
+
+Invariant: runs, means over seeds and published rows stand in one table only where their blocks are
+the same; a cell is coloured by its relevance, for a published row by the sign that was printed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from impcore.rg import published
+from impcore.rg.formats import DASH, figures, percent, probability, signed, span, with_sem
+from impcore.rg.report import notes, page
+from impcore.rg.report.comparison import Comparison
+from impcore.rg.report.page import Cell, Html
+from impcore.rg.report.subject import Group, Subject
+from impcore.rg.similarity import distance, fixed_point
+from impcore.rg.vectors import REST, Vector
+
+_PAIRS = 8  # runs up to which every pair is listed with its interval
+
+
+def heading(subjects: Sequence[Subject], groups: Sequence[Group]) -> Html:
+    """What the report is about."""
+    runs = f"{len(subjects)} runs"
+    experiments = f" of {len(groups)} experiments" if len(groups) < len(subjects) else ""
+    return page.join(
+        Html("<h1>Pruning flows compared</h1>"),
+        page.paragraph(f"{runs}{experiments}: iterative magnitude pruning and its flow.", "lead"),
+        _runs(subjects),
+    )
+
+
+def _runs(subjects: Sequence[Subject]) -> Html:
+    headers = (
+        "run", "experiment", "states", "weights", "last density", "first accuracy",
+        "best accuracy", "last accuracy", "θ",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for one in subjects:
+        run, accuracy = one.run, one.run.accuracy
+        known = accuracy[np.isfinite(accuracy)]
+        ends = (known[0], known.max(), known[-1]) if len(known) else [np.nan] * 3
+        rows.append(
+            (
+                one.label,
+                one.group,
+                str(len(run.remaining)),
+                f"{run.total:,}",
+                percent(float(run.density[-1])) if len(run.remaining) else DASH,
+                *(percent(float(value)) for value in ends),
+                run.theta,
+            )
+        )
+    return page.table(headers, rows)
+
+
+def comparison(one: Comparison) -> Html:
+    """σ of every run, mean and published row, block by block."""
+    rows: list[Sequence[str | Cell]] = [
+        (label, *(_cell(found, i) for i in range(len(one.names)))) for label, found in one.rows
+    ]
+    return page.table(("σ ± SEM", *one.names), rows, one.title)
+
+
+def _cell(found: Vector, index: int) -> Cell:
+    sigma, sem = float(found.sigma_mean[index]), float(found.sigma_sem[index])
+    bare = signed(sigma, 2 if math.isclose(sigma, round(sigma, 2), abs_tol=1e-9) else 3)
+    return Cell(with_sem(sigma, sem) if np.isfinite(sem) else bare, found.relevance[index])
+
+
+def reasons(subjects: Sequence[Subject]) -> Html:
+    """Runs without σ, and why."""
+    return page.join(
+        *(
+            page.paragraph(f"{one.label}: no σ. {one.first.reason}", "warning")
+            for one in subjects
+            if one.eigen is None
+        )
+    )
+
+
+def seeds(groups: Sequence[Group]) -> list[Html]:
+    """What the seeds of each experiment agree on."""
+    made = []
+    for group in groups:
+        if group.seeds is not None:
+            shown = group.seeds.table()
+            made.append(page.table(shown.headers, shown.rows, f"{group.label}: {shown.title}"))
+    return made
+
+
+def distances(one: Comparison, level: float) -> Html:
+    """Every pair of runs with its interval, where they are few; the whole matrix else."""
+    if len(one.runs) < 2:
+        return Html("")
+    if len(one.runs) > _PAIRS and one.clusters is not None:
+        return page.shown(one.clusters.table())
+    found = [
+        (a, b, distance(first, second, level=level))
+        for (a, first), (b, second) in combinations(one.runs, 2)
+    ]
+    found.sort(key=lambda pair: pair[2].value)
+    rows = [
+        (f"{a} – {b}", figures(d.value), figures(d.noise), span(d.low, d.high),
+         probability(d.p_same))
+        for a, b, d in found
+    ]  # fmt: skip
+    headers = ("pair", "distance", "noise", f"{100 * level:g} % interval", "p of equal σ")
+    return page.table(headers, rows, "Distance of σ between runs, root mean square over the blocks")
+
+
+def static(subjects: Sequence[Subject]) -> Html:
+    """The fixed-point score of every run."""
+    scores = [
+        (one.label, fixed_point(one.eigen).table())
+        for one in subjects
+        if one.eigen is not None and any(name != REST for name in one.eigen.names)
+    ]
+    if not scores:
+        return Html("")
+    rows = [(label, *score.rows[0]) for label, score in scores]
+    return page.table(
+        ("run", *scores[0][1].headers), rows, "How static each flow is: 0 at a fixed point"
+    )
+
+
+def exponents(subjects: Sequence[Subject], groups: Sequence[Group]) -> list[Html]:
+    """Eq. 15 of every run, means over seeds, and Table 7 of the paper."""
+    rows = [_exponent_row(one) for one in subjects if one.fit is not None]
+    missing = [f"{one.label}: {one.no_fit}" for one in subjects if one.fit is None]
+    for group in groups:
+        if group.fits is not None:
+            means = group.fits.means
+            rows.append(
+                (
+                    f"{group.label} (mean of {len(group.fits.fits)} seeds)",
+                    signed(-means["|γ|"], 3),
+                    span(*group.fits.intervals["|γ|"]),
+                    *(figures(means[name]) for name in ("ε_np", "ε†", "p")),
+                    DASH,
+                    DASH,
+                )
+            )
+    headers = ("run", "γ", "interval of |γ|", "ε_np", "ε†", "p", "scatter", "starts")
+    made = [page.table(headers, rows, "Eq. 15, branch γ < 0")] if rows else []
+    made += [page.paragraph("No critical exponent. " + " ".join(missing))] if missing else []
+    return [*made, page.shown(published.table(7).table())] if rows else made
+
+
+def _exponent_row(one: Subject) -> tuple[str, ...]:
+    fit = one.fit
+    assert fit is not None
+    found = fit.parameters
+    return (
+        one.label,
+        signed(found.gamma, 3),
+        span(*fit.intervals["|γ|"]),
+        *(
+            figures(value) + ("*" if name in fit.at_bound else "")
+            for name, value in (("ε_np", found.eps_np), ("ε†", found.eps_dagger), ("p", found.p))
+        ),
+        percent(fit.scatter),
+        f"{fit.agreeing[0]} of {fit.agreeing[1]}",
+    )
+
+
+def published_tables(numbers: Sequence[int]) -> list[Html]:
+    """Tables asked for, as printed."""
+    return [page.shown(published.table(number).table()) for number in numbers]
+
+
+def about(subjects: Sequence[Subject]) -> Html:
+    """Definitions, sources and limits."""
+    thetas = list(dict.fromkeys(one.run.theta for one in subjects))
+    paragraphs = [page.prose(words) for words in notes.closing(*thetas, several=True)]
+    return page.section("What these numbers are", *paragraphs)

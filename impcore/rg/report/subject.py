@@ -1,0 +1,165 @@
+"""What a report is about: runs with their analyses and fits, and which of them are seeds of one.
+
+Invariant: every run is analysed by the same options. What could not be analysed or fitted holds the
+reason in words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+import numpy as np
+
+from impcore.rg import exponents
+from impcore.rg.analysis import Analysis, analyse
+from impcore.rg.eigen import Eigen
+from impcore.rg.exponents import Fit, SeedFits
+from impcore.rg.run import Run
+from impcore.rg.seeds import Seeds, over_seeds
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices that [R] leaves open, with the defaults that it suggests."""
+
+    estimator: str = "mean_log"
+    rounds: slice | Sequence[int] | None = None
+    level: float = 0.95
+    eps_np: float | str = "free"
+    deviation: str = "relative"
+    beside: tuple[int, ...] | str = AUTO  # published tables to set beside the runs
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One run, as the report sees it."""
+
+    label: str  # unique in the report
+    group: str  # label of the experiment whose seed it is
+    run: Run
+    analyses: Mapping[str, Analysis]
+    fit: Fit | None
+    no_fit: str  # why there is no fit, else ""
+
+    @property
+    def first(self) -> Analysis:
+        """M, or P where the run has no M."""
+        return next(iter(self.analyses.values()))
+
+    @property
+    def eigen(self) -> Eigen | None:
+        """The eigenvalues of the first observable."""
+        return self.first.eigen
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The seeds of one experiment."""
+
+    label: str
+    members: tuple[Subject, ...]
+    seeds: Seeds | None = None
+    fits: SeedFits | None = field(default=None)
+
+
+def subjects(runs: Sequence[tuple[str | None, Run]], options: Options) -> list[Subject]:
+    """Analyse runs given with the label of their group, or None to find it from their configs."""
+    labels = _unique([run.name for _, run in runs])
+    groups = _groups(runs, labels)
+    return [
+        subject(run, options, label=label, group=group)
+        for (_, run), label, group in zip(runs, labels, groups, strict=True)
+    ]
+
+
+def subject(run: Run, options: Options, *, label: str = "", group: str = "") -> Subject:
+    """Analyse one run."""
+    analyses = analyse(run, estimator=options.estimator, rounds=options.rounds, level=options.level)
+    made, reason = _fit(run, options)
+    return Subject(label or run.name, group or run.name, run, analyses, made, reason)
+
+
+def groups(given: Sequence[Subject]) -> list[Group]:
+    """Subjects by group, in order; with what their seeds agree on where there are two or more."""
+    members: dict[str, list[Subject]] = {}
+    for one in given:
+        members.setdefault(one.group, []).append(one)
+    return [_group(label, tuple(some)) for label, some in members.items()]
+
+
+def _group(label: str, members: tuple[Subject, ...]) -> Group:
+    eigens = [one.eigen for one in members if one.eigen is not None]
+    fits = [one.fit for one in members if one.fit is not None]
+    alike = len({one.names for one in eigens}) == 1 and len(eigens) > 1
+    return Group(
+        label,
+        members,
+        over_seeds(eigens) if alike else None,
+        exponents.over_seeds(fits) if len(fits) > 1 else None,
+    )
+
+
+def _fit(run: Run, options: Options) -> tuple[Fit | None, str]:
+    accuracy = run.accuracy
+    known = np.isfinite(accuracy)
+    if not known.any():
+        return None, "The run has no accuracies."
+    free = 3 if options.eps_np != "free" else 4
+    if known.sum() < free + 2:  # at least two degrees of freedom: one tells little of the scatter
+        return None, f"A fit of eq. 15 needs {free + 2} states, the run has {known.sum()}."
+    error = 1 - accuracy[known]
+    if not (error > 0).all():
+        return None, "The error is 0 at some density, which eq. 15 never is."
+    if math.isclose(float(error.min()), float(error.max())):
+        return None, "The error is the same at every density: there is nothing to fit."
+    try:
+        made = exponents.fit(
+            run.density[known],
+            error,
+            eps_np=options.eps_np,  # type: ignore[arg-type]
+            deviation=options.deviation,
+            level=options.level,
+        )
+    except ValueError as failure:
+        return None, f"Eq. 15: {failure}."
+    return made, ""
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names, numbered where they repeat."""
+    made: list[str] = []
+    for name in names:
+        label, number = name, 1
+        while label in made:
+            number += 1
+            label = f"{name} ({number})"
+        made.append(label)
+    return made
+
+
+def _groups(runs: Sequence[tuple[str | None, Run]], labels: Sequence[str]) -> list[str]:
+    """Group labels: those given; else runs whose configs differ in [run] alone are seeds of one."""
+    keys: list[object] = []
+    for number, (given, run) in enumerate(runs):
+        config = {key: value for key, value in run.config.items() if key != "run"}
+        keys.append(given if given is not None else repr(config) if config else number)
+    made: list[str] = []
+    for (given, _), key in zip(runs, keys, strict=True):
+        same = [label for label, other in zip(labels, keys, strict=True) if other == key]
+        made.append(given if given is not None else _common(same))
+    return made
+
+
+def _common(labels: Sequence[str]) -> str:
+    """What the labels of one experiment's seeds have in common."""
+    if len(labels) == 1:
+        return labels[0]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
+    stem = "".join(letters[0] for letters in alike)
+    return re.sub(r"[-_/. (]*(seed|replicate|run|s|r)?[-_/. (]*$", "", stem) or labels[0]
