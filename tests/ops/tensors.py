@@ -34,6 +34,34 @@ def unpack(plan: ops.Plan, arena: torch.Tensor) -> list[np.ndarray]:
     return [bits[32 * w : 32 * w + n] for w, n in zip(plan.words, plan.numels, strict=True)]
 
 
+def unpacked(plan: ops.Plan, arena: torch.Tensor) -> np.ndarray:
+    """All masks in one bool array."""
+    return np.concatenate(unpack(plan, arena))
+
+
+def model(dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[ops.Plan, list[torch.Tensor]]:
+    """Weights in several layouts, one empty, one scalar, one misaligned; and a plan for them."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=gen).to(dtype)
+
+    weights = [
+        draw(8, 6, 3, 3).to(memory_format=torch.channels_last),
+        draw(40, 70).t(),
+        draw(0, 5),
+        draw(),
+        draw(101)[1:],
+        draw(6, 5, 4).permute(2, 0, 1),
+    ]
+    return ops.Plan.make([w.numel() for w in weights]), weights
+
+
+def ones(plan: ops.Plan) -> torch.Tensor:
+    """An arena of live weights."""
+    return pack([np.ones(n, dtype=bool) for n in plan.numels])
+
+
 def sort_selects(
     keys: Sequence[Sequence[int]], masks: Sequence[Sequence[bool]], k: int
 ) -> list[list[bool]]:

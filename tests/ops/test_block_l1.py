@@ -81,6 +81,31 @@ def test_the_sums_are_of_the_storage_whatever_the_layout(backend):
     assert sums[1, 0] == alive.sum()
 
 
+class Sums(torch.utils.data.Dataset):
+    """Computes block sums in whatever process it is asked."""
+
+    def __init__(self, weight):
+        self.weight, self.plan = weight, ops.Plan.make([weight.numel()])
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return ops.block_l1(self.plan, [self.weight], tensors.ones(self.plan))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("threads", [2], indirect=True)
+def test_a_forked_worker_neither_hangs_nor_differs(threads):
+    """A fork inherits OpenMP's state without its threads: torch's setting of 1 has to rule."""
+    data = Sums(torch.randn(300_000))
+    want = data[0]
+    loader = torch.utils.data.DataLoader(
+        data, batch_size=None, num_workers=1, multiprocessing_context="fork"
+    )
+    assert all(torch.equal(sums, want) for sums in loader)
+
+
 def test_nothing_is_written(backend):
     weight, plan = torch.randn(100), ops.Plan.make([100])
     arena = tensors.pack([np.arange(100) % 2 == 0])
