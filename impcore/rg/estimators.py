@@ -29,6 +29,8 @@ import numpy as np
 from impcore.rg.checks import Floats
 from impcore.rg.stats import chi2_test, mean_and_sem, t_test
 
+_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+
 ESTIMATORS = ("mean_log", "log_mean", "endpoints", "regression")
 
 
@@ -99,18 +101,23 @@ def regression(log_m: Floats, log_c: Floats, weights: Floats, noise: Floats | No
 def _trend(sigma: Floats, log_c: Floats) -> Floats:
     """P-value of a slope of σ(n) against the middle of its step in log density."""
     middle = np.cumsum(log_c) - log_c / 2
-    return _last_coefficient(np.stack([np.ones_like(middle), middle], axis=1), sigma)
+    # λ carries a relative rounding error, so σ = log λ / log c an absolute one.
+    floor = _ROUNDING / float(log_c.min())
+    return _last_coefficient(np.stack([np.ones_like(middle), middle], axis=1), sigma, floor)
 
 
 def _curvature(x: Floats, log_m: Floats, weights: Floats) -> Floats:
     """P-value of a quadratic term in the weighted regression of log M on x."""
     root = np.sqrt(weights)[:, None]
     design = np.stack([np.ones_like(x), x, x**2], axis=1)
-    return _last_coefficient(root * design, root * log_m)
+    return _last_coefficient(root * design, root * log_m, _ROUNDING * float(root.max()))
 
 
-def _last_coefficient(design: Floats, response: Floats) -> Floats:
-    """Two-sided t-test of the last column's coefficient, for every column of `response`."""
+def _last_coefficient(design: Floats, response: Floats, rounding: float) -> Floats:
+    """Two-sided t-test of the last column's coefficient, for every column of `response`.
+
+    What is exact up to `rounding` (and to its own) has nothing to test: p = 1.
+    """
     dof = len(design) - design.shape[1]
     if dof < 1:
         return np.full(response.shape[1], math.nan)
@@ -118,8 +125,7 @@ def _last_coefficient(design: Floats, response: Floats) -> Floats:
     projected = q.T @ response
     residual = response - q @ projected
     spread = np.sqrt((residual**2).sum(axis=0) / dof)
-    # Rounding alone leaves a residual: a line that is exact to it has no curvature to test.
-    floor = 1e-12 * np.abs(response).max(axis=0, initial=0.0)
+    floor = rounding + 1e-12 * np.abs(response).max(axis=0, initial=0.0)
     exact = (spread <= floor) & (np.abs(projected[-1]) <= floor * math.sqrt(len(design)))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = projected[-1] / spread

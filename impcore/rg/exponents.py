@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ DEVIATIONS = ("relative", "absolute")
 _GAMMA = 2
 _GAMMA_BOUNDS = (1e-3, 50.0)
 _MARGIN = 5.0  # p may lie e^5 beyond the densities measured
+_COARSE = 1e-9  # tolerance of curve_fit from each start; the best is polished
 _AGREE = 1e-6  # relative excess of the squared deviation within which two starts agree
 
 
@@ -131,13 +132,14 @@ def fit(
         raise ValueError(
             f"a fit of {sum(problem.free)} parameters needs more states than that, not {len(d)}"
         )
-    solutions = [one for start in _starts(d, eps, problem) if (one := solve(problem, start))]
+    coarse = replace(problem, tolerance=_COARSE)
+    solutions = [one for start in _starts(d, eps) if (one := solve(coarse, start))]
     if not solutions:
         raise ValueError("eq. 15 could not be fitted: curve_fit converged from no start")
     best = min(solutions, key=lambda one: one.cost)
-    floor = 1e-24 * len(d)
-    agreeing = sum(one.cost <= best.cost * (1 + _AGREE) + floor for one in solutions)
-    return _fit(problem, best.logs, confidence, (agreeing, len(solutions)))
+    agreeing = sum(one.cost <= best.cost * (1 + _AGREE) + _AGREE**2 * len(d) for one in solutions)
+    polished = solve(problem, best.logs) or best
+    return _fit(problem, polished.logs, confidence, (agreeing, len(solutions)))
 
 
 def _fit(problem: Problem, logs: Floats, level: float, agreeing: tuple[int, int]) -> Fit:
@@ -216,7 +218,7 @@ def _problem(d: Floats, eps: Floats, eps_np: float | str, within: float, deviati
     return Problem(d, eps, deviation, low, high)
 
 
-def _starts(d: Floats, eps: Floats, problem: Problem) -> Sequence[Floats]:
+def _starts(d: Floats, eps: Floats) -> Sequence[Floats]:
     """Exponents from weak to strong, transitions over the densities measured."""
     first, largest = math.log(eps[0]), min(math.log(float(eps.max()) * 1.2), 0.0)
     low, high = float(np.log(d.min())), float(np.log(d.max()))

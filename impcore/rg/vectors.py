@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from impcore.rg.checks import Floats
-from impcore.rg.stats import Relevance, freeze
+from impcore.rg.stats import Relevance, freeze, relevance
 
 REST = "rest"
 
@@ -51,8 +51,8 @@ class Vector:
     names: tuple[str, ...]
     sigma_mean: Floats  # [blocks]
     sigma_sem: Floats  # [blocks], NaN where unknown
-    dof: float = math.nan
-    relevance: list[Relevance] = field(default_factory=list)
+    dof: float
+    relevance: list[Relevance]
 
 
 def vector(source: HasSigma | Sequence[float]) -> Vector:
@@ -62,7 +62,8 @@ def vector(source: HasSigma | Sequence[float]) -> Vector:
         if sigma.ndim != 1 or len(sigma) == 0 or not np.isfinite(sigma).all():
             raise ValueError(f"sigma must be one or more finite numbers, not {source!r}")
         names = tuple(f"σ{i}" for i in range(1, len(sigma) + 1))
-        return Vector(names, sigma, np.full(len(sigma), math.nan))
+        unknown = np.full(len(sigma), math.nan)
+        return Vector(names, sigma, unknown, math.nan, relevance(unknown, unknown))
     keep = [i for i, name in enumerate(source.names) if name != REST]
     if not keep:
         raise ValueError('no block to compare: the only column is "rest"')

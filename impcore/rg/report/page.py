@@ -60,7 +60,8 @@ pre { background: #f6f6f6; border: 1px solid #e0e0e0; border-radius: 6px; paddin
 .warning { border-left: 4px solid #b2182b; padding: .3rem .8rem; background: #fdf3f3; }
 @media (max-width: 600px) { tbody th { position: sticky; left: 0; background: #fff;
   max-width: 45vw; white-space: normal; overflow-wrap: anywhere; } }
-@media print { body { max-width: none; padding: 0; font-size: 10.5pt; } h2, h3 { break-after: avoid; }
+@media print { body { max-width: none; padding: 0; font-size: 10.5pt; }
+  h2, h3 { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } tr, .facts div { break-inside: avoid; }
   .scroll { overflow: visible; } th, td { padding: .15rem .4rem; } }
 """

@@ -25,14 +25,13 @@ class Truth:
         """[states, blocks] of plain Python sums; blocks: list of lists of names."""
         rows = []
         for n, masks in enumerate(self.masks):
-            values = (weights or self.weights[n]) if weights is None else weights
+            values = self.weights[n] if weights is None else weights
             sums = []
             for names in blocks:
                 total = 0.0
                 for name in names:
-                    for m, w in zip(
-                        masks[name].flatten().tolist(), values[name].flatten().tolist(), strict=True
-                    ):
+                    pairs = (masks[name].flatten().tolist(), values[name].flatten().tolist())
+                    for m, w in zip(*pairs, strict=True):
                         total += (abs(w) if what == "M" else 1.0) if m else 0.0
                 sums.append(total)
             rows.append(np.array(sums) / sum(sums))
@@ -40,7 +39,7 @@ class Truth:
 
 
 def make_truth(shapes, states, *, seed=3, dust=True):
-    """Random weights under nested masks of random weights; under a mask lies rubbish, as in life."""
+    """Random weights under nested random masks; under a mask lies rubbish, as in life."""
     generator = torch.Generator().manual_seed(seed)
     masks = {name: torch.ones(shape) for name, shape in shapes.items()}
     rewound = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}

@@ -90,7 +90,14 @@ def test_a_report_has_all_its_parts_and_asks_the_network_for_nothing(make_run):
     assert "url(" not in style
     assert "@import" not in style
     assert sum(tag == "svg" for tag, _ in reader.tags) == 7
-    for part in ("Eigenvalues", "Figures", "Rounds", "What these numbers are", "Configuration", "Critical exponent"):
+    for part in (
+        "Eigenvalues",
+        "Figures",
+        "Rounds",
+        "What these numbers are",
+        "Configuration",
+        "Critical exponent",
+    ):
         assert part in reader.text
     for fact in ("16.78 %", "45,449", "95.40 %", 'arch = "resnet20"', "eq. 13", "not over seeds"):
         assert fact in reader.text

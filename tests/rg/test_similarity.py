@@ -1,0 +1,117 @@
+"""Distances, the fixed-point score and uniformity, on vectors whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from impcore import rg
+from impcore.rg.vectors import Vector, vector
+
+DENSITY = 0.8 ** np.arange(13)
+vectors_of = st.lists(st.floats(-1, 1), min_size=4, max_size=4)
+
+
+def noisy(rng, sigma, spread):
+    steps = np.log(1.25) * (np.asarray(sigma) + rng.normal(0, spread, (12, len(sigma))))
+    return rg.eigen(np.exp(np.vstack([np.zeros(len(sigma)), steps.cumsum(axis=0)])), DENSITY)
+
+
+@given(vectors_of, vectors_of, vectors_of)
+def test_distance_is_a_metric(a, b, c):
+    def apart(x, y):
+        return rg.distance(x, y).value
+
+    assert apart(a, b) == apart(b, a) >= 0
+    assert apart(a, a) == 0
+    assert apart(a, c) <= apart(a, b) + apart(b, c) + 1e-12
+    assert apart(a, b) == pytest.approx(np.sqrt(np.mean((np.array(a) - b) ** 2)))
+
+
+def test_rest_is_no_block():
+    M = DENSITY[:, None] ** [-0.1, 0.2, 5.0]
+    result = rg.eigen(M, DENSITY, names=["a", "b", "rest"])
+    assert vector(result).names == ("a", "b")
+    assert rg.distance(result, [0.1, -0.2]).value == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match='only column is "rest"'):
+        vector(rg.eigen(M[:, :1], DENSITY, names=["rest"]))
+
+
+def test_bare_sigma_has_no_uncertainty():
+    found = rg.distance([0.1, 0.2], [0.1, 0.5])
+    assert math.isnan(found.noise)
+    assert math.isnan(found.low)
+    assert math.isnan(found.p_same)
+    assert "0.212" in str(found)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.1])
+def test_the_interval_of_a_distance_covers_it_and_equal_flows_are_seldom_told_apart(apart):
+    rng = np.random.default_rng(3)
+    first, second = np.zeros(4), apart * np.array([1, -1, 1, -1])
+    found = [
+        rg.distance(noisy(rng, first, 0.05), noisy(rng, second, 0.05), level=0.9)
+        for _ in range(400)
+    ]
+    covered = np.mean([one.low <= apart <= one.high for one in found])
+    # At 0 the interval is one-sided; SEMs from 12 rounds make it a little short elsewhere.
+    assert 0.84 <= covered <= (0.99 if apart == 0 else 0.95)
+    rejected = np.mean([one.p_same < 0.1 for one in found])
+    assert rejected < 0.16 if apart == 0 else rejected > 0.1
+
+
+def test_a_distance_far_beyond_the_noise_is_its_own_interval():
+    wide = Vector(("a",), np.array([5.0]), np.array([0.01]), 10, ["relevant"])
+    zero = Vector(("a",), np.array([0.0]), np.array([0.01]), 10, ["marginal"])
+    found = rg.distance(wide, zero)
+    half = stats.norm.ppf(0.975) * np.hypot(0.01, 0.01)
+    assert found.low == pytest.approx(5 - half)
+    assert found.high == pytest.approx(5 + half)
+    assert found.p_same < 1e-12
+
+
+def test_different_numbers_of_blocks_cannot_be_compared():
+    with pytest.raises(ValueError, match="'first' has 2 blocks and 'second' has 3"):
+        rg.distance([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="sigma must be one or more finite numbers"):
+        rg.distance([math.nan], [1])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.floats(0, 4))
+def test_the_fixed_point_score_is_zero_at_a_fixed_point_and_scales(sigma, factor):
+    score = rg.fixed_point(sigma)
+    assert score.speed == pytest.approx(math.sqrt(np.mean(np.square(sigma))))
+    assert score.typical == pytest.approx(np.median(np.abs(sigma)))
+    scaled = rg.fixed_point([factor * value for value in sigma])
+    assert scaled.speed == pytest.approx(factor * score.speed, abs=1e-12)
+    assert rg.fixed_point([0.0] * len(sigma)).speed == 0
+
+
+def test_a_fixed_point_is_rejected_as_often_as_it_should_be():
+    rng = np.random.default_rng(8)
+    still = [rg.fixed_point(noisy(rng, np.zeros(4), 0.05)).p_static for _ in range(300)]
+    moving = [rg.fixed_point(noisy(rng, np.full(4, 0.1), 0.05)).p_static for _ in range(50)]
+    assert 0.01 < np.mean(np.array(still) < 0.05) < 0.12
+    assert (np.array(moving) < 0.01).all()
+
+
+def test_uniformity_by_stage():
+    sigma = [0.1, 0.1, 0.1, -0.2, 0.2, 0.5]
+    names = ("layer1.0", "layer1.1", "layer1.2", "layer2.0", "layer2.1", "layer3.0")
+    result = rg.uniformity(Vector(names, np.array(sigma), np.full(6, 0.01), 10, ["relevant"] * 6))
+    assert result.stages == ("layer1", "layer2", "layer3")
+    assert result.blocks == (3, 2, 1)
+    np.testing.assert_allclose(result.spread, [0, 0.2, 0], atol=1e-12)
+    np.testing.assert_allclose(result.mean, [0.1, 0, 0.5], atol=1e-12)
+    np.testing.assert_allclose(result.noise, 0.01 * np.sqrt([2 / 3, 1 / 2, 0]))
+    chosen = rg.uniformity(sigma, {"some": ["σ1", "σ4"]})
+    assert chosen.spread == (pytest.approx(0.15),)
+    assert rg.uniformity([0.1, 0.3]).stages == ("all",)
+    for wrong in ({"s": ["σ9"]}, {"s": []}):
+        with pytest.raises(ValueError, match="stages: 's' names"):
+            rg.uniformity(sigma, wrong)
