@@ -38,7 +38,6 @@ struct Float32 {
   using Bits = uint32_t;
   static constexpr DType kDType = DType::kFloat32;
   static constexpr uint32_t kInfinity = 0x7f800000u;
-  static constexpr int kLine = 16;  // elements in a 64-byte line
   static IMPCORE_HD uint32_t key(Bits bits) { return bits & kMaxKey; }
   static IMPCORE_HD float magnitude(uint32_t key) { return float_of_bits(key); }
 };
@@ -47,7 +46,6 @@ struct BFloat16 {
   using Bits = uint16_t;
   static constexpr DType kDType = DType::kBFloat16;
   static constexpr uint32_t kInfinity = 0x7f800000u;
-  static constexpr int kLine = 32;
   static IMPCORE_HD uint32_t key(Bits bits) { return (uint32_t(bits) & 0x7fffu) << 16; }
   static IMPCORE_HD float magnitude(uint32_t key) { return float_of_bits(key); }
 };
@@ -56,7 +54,6 @@ struct Float16 {
   using Bits = uint16_t;
   static constexpr DType kDType = DType::kFloat16;
   static constexpr uint32_t kInfinity = 0x7c000000u;
-  static constexpr int kLine = 32;
   static IMPCORE_HD uint32_t key(Bits bits) { return (uint32_t(bits) & 0x7fffu) << 16; }
   // The exponent's bias differs by 112; the product is exact for normal and subnormal halves.
   // Infinity and NaN come out as 65536 and more, and get float's top exponent.

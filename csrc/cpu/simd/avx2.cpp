@@ -67,24 +67,6 @@ struct Keys {
   }
 };
 
-struct Peak {
-  __m256i key;
-
-  Peak() { key = _mm256_setzero_si256(); }
-  void add(const Keys& keys, uint32_t mask) {
-    for (int i = 0; i < 4; ++i) {
-      const __m256i alive = _mm256_castps_si256(lane_mask(mask >> (8 * i)));
-      key = _mm256_max_epu32(key, _mm256_and_si256(keys.lane[i], alive));
-    }
-  }
-  uint32_t highest() const {
-    uint32_t lanes[8], highest = 0;
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(lanes), key);
-    for (uint32_t lane : lanes) highest = lane > highest ? lane : highest;
-    return highest;
-  }
-};
-
 inline __m256 magnitude(Float32, __m256i keys) { return _mm256_castsi256_ps(keys); }
 inline __m256 magnitude(BFloat16, __m256i keys) { return _mm256_castsi256_ps(keys); }
 inline __m256 magnitude(Float16, __m256i keys) {

@@ -49,17 +49,6 @@ struct Keys {
   }
 };
 
-struct Peak {
-  __m512i key;
-
-  Peak() { key = _mm512_setzero_si512(); }
-  void add(const Keys& keys, uint32_t mask) {
-    key = _mm512_mask_max_epu32(key, __mmask16(mask), key, keys.lo);
-    key = _mm512_mask_max_epu32(key, __mmask16(mask >> 16), key, keys.hi);
-  }
-  uint32_t highest() const { return _mm512_reduce_max_epu32(key); }
-};
-
 inline __m512 magnitude(Float32, __m512i keys) { return _mm512_castsi512_ps(keys); }
 inline __m512 magnitude(BFloat16, __m512i keys) { return _mm512_castsi512_ps(keys); }
 inline __m512 magnitude(Float16, __m512i keys) {

@@ -34,18 +34,6 @@ struct Keys {
   }
 };
 
-struct Peak {
-  uint32_t key = 0;
-
-  void add(const Keys& keys, uint32_t mask) {
-    for (int i = 0; i < 32; ++i) {
-      const uint32_t alive = (mask & (1u << i)) ? keys.lane[i] : 0;
-      key = alive > key ? alive : key;
-    }
-  }
-  uint32_t highest() const { return key; }
-};
-
 struct Sums {
   double lane[16] = {};
 
