@@ -62,3 +62,37 @@ def test_no_state_at_all_is_no_error(make_run):
     empty = np.empty((0, 2))
     path = make_run(0, names=("a", "b"), M=empty, P=empty, counts=geometric_counts(1)[:0])
     assert "0 trained states" in rg.analyse(rg.load(path))["P"].reason
+
+
+def test_observables_of_the_user_are_analysed_with_the_others(make_run):
+    run = rg.load(make_run(9))
+    squares = run.density[:, None] ** -np.array([0.5, 0.2, 0.0, -0.3])
+    analyses = rg.analyse(run, observables={"L2": squares})
+    assert list(analyses) == ["M", "P", "L2"]
+    np.testing.assert_allclose(analyses["L2"].eigen.sigma_mean, [0.5, 0.2, 0, -0.3], atol=1e-12)
+    for wrong, message in (
+        (squares[:5], r"L2 must have shape \[9, 4\]"),
+        (-squares, "L2 must be finite and not negative"),
+        (squares > 0, "L2 must hold real numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rg.analyse(run, observables={"L2": wrong})
+
+
+def test_estimator_and_rounds_are_those_of_eigen(make_run):
+    run = rg.load(make_run(9))
+    found = rg.analyse(run, estimator="regression", rounds=slice(2, 8))["P"]
+    direct = rg.eigen(run.P, run.remaining, estimator="regression", rounds=range(2, 8))
+    np.testing.assert_array_equal(found.eigen.sigma_mean, direct.sigma_mean)
+    assert found.states == (2, 3, 4, 5, 6, 7)
+    np.testing.assert_array_equal(found.values, run.P[2:8])
+    np.testing.assert_allclose(found.closure, 1)
+    with pytest.raises(ValueError, match="estimator must be one of"):
+        rg.analyse(run, estimator="mode")
+
+
+def test_a_collapse_outside_the_rounds_in_use_does_not_matter(make_run):
+    M = shares([0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.6, 0.4, 0.0], [0.7, 0.3, 0.0])
+    run = rg.load(make_run(4, names=("a", "b", "c"), M=M, P=M))
+    assert not rg.analyse(run, rounds=[0, 1])["M"].collapsed
+    assert rg.analyse(run, rounds=[1, 3])["M"].collapsed == {"c": 3}

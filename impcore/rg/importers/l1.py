@@ -57,7 +57,7 @@ def _alive(mask: torch.Tensor) -> torch.Tensor:
     import torch
 
     if mask.dtype == torch.float32:
-        bits = mask.contiguous().view(torch.int32) & _MAGNITUDE  # -0.0 is 0
+        bits = (mask.contiguous() + 0.0).view(torch.int32)  # -0.0 becomes 0.0
         ones = bits >> 29
         binary = torch.equal(ones * _ONE, bits)
     else:

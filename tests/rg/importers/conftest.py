@@ -75,3 +75,23 @@ RESNET = {
 @pytest.fixture
 def resnet():
     return make_truth(RESNET, 4)
+
+
+STAGES = [
+    ["layer1.0.conv1.weight", "layer1.1.conv1.weight"],
+    ["layer2.0.conv1.weight", "layer2.0.downsample.0.weight"],
+    ["layer3.0.conv1.weight"],
+    ["layer4.0.conv1.weight"],
+]
+OTHERS = {"conv1.weight": (4, 3, 3, 3), "fc.weight": (10, 8), "bn1.weight": (4,)}
+
+
+def pruned_state_dict(truth, n):
+    """As torch.nn.utils.prune leaves it: plain at state 0, then X_orig and X_mask."""
+    tensors = {name: torch.ones(shape) for name, shape in OTHERS.items()}
+    for name, weight in truth.weights[n].items():
+        if n == 0:
+            tensors[name] = weight
+        else:
+            tensors[name + "_orig"], tensors[name + "_mask"] = weight, truth.masks[n][name]
+    return tensors
