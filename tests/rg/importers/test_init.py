@@ -1,21 +1,17 @@
-"""What all importers share: options, targets, and one checkpoint in memory at a time."""
+"""What all importers share: the command, options, targets."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import weakref
 
-import numpy as np
 import pytest
 import torch
 
 from impcore import rg
 from impcore.errors import RunDirectoryError
 from impcore.rg.__main__ import main
-from impcore.rg.importers import Options, blocks, import_run
-from impcore.rg.importers.l1 import masked_l1
-from impcore.rg.importers.measure import Masked, State, measure
+from impcore.rg.importers import Options, import_run
 
 from .conftest import pruned_state_dict
 
@@ -83,59 +79,7 @@ def test_usage(source, capsys):
     assert "block must be NAME=PATTERN" in capsys.readouterr().err
 
 
-def test_one_state_is_in_memory_at_a_time():
-    alive = weakref.WeakSet()
-
-    def loader(n):
-        def load():
-            assert len(alive) == 0  # the last one is gone before the next is loaded
-            weight = torch.ones(100)
-            alive.add(weight)
-            mask = torch.arange(100) >= 10 * n
-            return State(str(n), ("w",), lambda name: Masked(weight, mask))
-
-        return load
-
-    flow = measure(map(loader, range(5)), lambda names: blocks.by_name(names, "tensor"))
-    assert flow.remaining == (100, 90, 80, 70, 60)
-    np.testing.assert_array_equal(flow.M, np.ones((5, 1)))
-
-
 def test_torch_is_imported_by_a_running_importer_alone():
     code = "import sys, impcore.rg.__main__, impcore.rg.importers; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
-
-
-@pytest.mark.parametrize("weight", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize(
-    "mask", [torch.float32, torch.bool, torch.int32, torch.uint8, torch.bfloat16]
-)
-@pytest.mark.parametrize("size", [0, 1, 7, (1 << 15) + 3])
-def test_l1_is_that_of_float64_whatever_the_dtypes(weight, mask, size):
-    generator = torch.Generator().manual_seed(size)
-    values = torch.randn(size, generator=generator).to(weight)
-    alive = torch.rand(size, generator=generator) < 0.5
-    dirty = torch.where(alive, values, float("nan")).to(weight)
-    count, total = masked_l1(dirty, alive.to(mask))
-    assert count == int(alive.sum())
-    assert total == pytest.approx(float(values.double()[alive].abs().sum()), rel=1e-13)
-    assert masked_l1(values, None) == (size, pytest.approx(float(values.double().abs().sum())))
-
-
-def test_l1_of_views_and_signed_zeros():
-    values = torch.randn(40, 30).t()
-    mask = torch.zeros(30, 40)
-    mask[::2] = 1.0
-    mask[1::2] = -0.0
-    count, total = masked_l1(values, mask)
-    assert count == 600
-    assert total == pytest.approx(float(values[::2].double().abs().sum()), rel=1e-13)
-
-
-@pytest.mark.parametrize("wrong", [2.0, 0.5, 1e-30, -1.0, float("nan"), 3.0, 1.0000001])
-def test_a_mask_is_0_and_1(wrong):
-    mask = torch.ones(10)
-    mask[4] = wrong
-    with pytest.raises(RuntimeError, match="something else than 0 and 1"):
-        masked_l1(torch.ones(10), mask)

@@ -1,0 +1,97 @@
+"""What stands beside what: runs of the same blocks, and the published rows of those blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from impcore import rg
+from impcore.rg.report import curves, joint, maps
+from impcore.rg.report.comparison import compare
+from impcore.rg.report.drawing import svg
+from impcore.rg.report.subject import Options, groups, subject
+
+STAGES = ("stage1", "stage2", "stage3", "stage4", "rest")
+
+
+def compared(make_run, names, **options):
+    one = subject(rg.load(make_run(9, names=names)), Options(**options))
+    return compare([one], groups([one]), Options(**options))
+
+
+def titles(comparison):
+    return [label for label, _ in comparison.published]
+
+
+def test_tables_are_chosen_by_the_blocks(make_run):
+    (stages,) = compared(make_run, STAGES)
+    assert stages.names == STAGES[:4]
+    assert titles(stages) == [f"Table 2: {row}" for row in rg.published.table(2).rows]
+    (layers,) = compared(make_run, tuple(f"layer.{i}" for i in range(12)))
+    assert len(titles(layers)) == 10
+    (other,) = compared(make_run, ("a", "b", "c", "d"))
+    assert titles(other) == []
+    (forced,) = compared(make_run, ("a", "b", "c", "d"), beside=(2, 4, 7))
+    assert titles(forced)[-1] == "Table 4: ResNet-32"
+    (none,) = compared(make_run, STAGES, beside=())
+    assert titles(none) == []
+
+
+def test_the_first_block_of_a_stage_is_not_normal(make_run):
+    names = tuple(f"layer{s}.{b}" for s in (1, 2, 3) for b in range(3))
+    whole, *stages = compared(make_run, names)
+    assert titles(whole) == []
+    assert [one.names for one in stages] == [(f"layer{s}.1", f"layer{s}.2") for s in (1, 2, 3)]
+    assert [titles(one) for one in stages] == [[f"Table {n}: ResNet-20"] for n in (4, 5, 6)]
+    np.testing.assert_array_equal(
+        stages[1].runs[0][1].sigma_mean, whole.runs[0][1].sigma_mean[[4, 5]]
+    )
+
+
+def test_published_values_are_shown_as_printed_and_coloured_by_sign(make_run):
+    (one,) = compared(make_run, STAGES)
+    markup = joint.comparison(one)
+    assert '<td class="irrelevant">−0.68</td>' in markup
+    assert '<td class="relevant">+0.07</td>' in markup
+
+
+def test_the_heat_map_shows_every_sigma_in_the_order_of_the_tree(make_run):
+    (one,) = compared(make_run, STAGES)
+    figure = maps.heat_map(one.clusters, one.names)
+    (axes,) = figure.axes
+    mesh = axes.collections[0]
+    order = list(one.clusters.order)
+    np.testing.assert_allclose(
+        np.asarray(mesh.get_array()).reshape(5, 4), one.clusters.sigma[order]
+    )
+    low, high = mesh.get_clim()
+    assert low == -high  # white is 0
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == [one.clusters.labels[i] for i in order]
+    assert {text.get_text() for text in axes.texts} >= {"−0.68", "+0.20"}
+    assert svg(figure, "x").startswith("<svg")
+
+
+def test_the_dendrogram_joins_branches_at_their_distance(make_run):
+    (one,) = compared(make_run, STAGES)
+    (axes,) = maps.dendrogram(one.clusters).axes
+    joined = sorted(max(line.get_xdata()) for line in axes.get_lines())
+    np.testing.assert_allclose(joined, np.sort(one.clusters.linkage[:, 2]))
+    low, high = axes.get_ylim()
+    assert low > high  # the first leaf on top, as in the heat map
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels == [one.clusters.labels[i] for i in one.clusters.order]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_fits_are_drawn_with_their_points_and_residuals(make_run, several):
+    fit = subject(rg.load(make_run(9)), Options()).fit
+    fits = [("a", fit), ("b", fit)] if several else [("a", fit)]
+    upper, lower = curves.scaling(fits).axes
+    scale = 1 / fit.parameters.eps_np if several else 100
+    curve, points = upper.get_lines()[:2]
+    np.testing.assert_allclose(points.get_ydata(), scale * fit.error)
+    np.testing.assert_allclose(
+        curve.get_ydata(), scale * fit.predict(np.asarray(curve.get_xdata()) / 100)
+    )
+    np.testing.assert_allclose(lower.get_lines()[0].get_ydata(), 100 * fit.residuals)
