@@ -9,10 +9,8 @@ followed by a bare read-modify-write, measured in turns with the rest.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import harness
 import opponents
@@ -25,6 +23,8 @@ import impcore
 from impcore import ops
 
 RATE = 0.2
+DENSITIES = (1.0, 0.5, 0.1, 0.02)
+SLOW_REPEATS = 3  # for contenders that take seconds
 
 
 def check(model: nn.Module) -> None:
@@ -46,73 +46,61 @@ def check(model: nn.Module) -> None:
         parameter.data.copy_(weight)
 
 
-def compare(name: str, repeats: int, slow_repeats: int) -> harness.Comparison:
-    """Times one prune of 20 % of a network's weights by every contender."""
+def compare(name: str, density: float, repeats: int) -> harness.Comparison:
+    """Times one prune of 20 % of a network's remaining weights by every contender."""
     model = shapes.model(name)
     check(model)
+    masks = impcore.prune_global(model, rate=1 - density)
     weights = [p.detach() for p in model.parameters()]
     pristine = [w.clone() for w in weights]
-    masks = impcore.Masks(model)
-    full = masks.state_dict()
-    total = masks.total
-    count = round(RATE * total)
+    state = masks.state_dict()
 
     def reset() -> None:
-        masks.load_state_dict(full)
         for weight, original in zip(weights, pristine, strict=True):
             weight.copy_(original)
-
-    victim: list[nn.Module] = []
-
-    def fresh_model() -> None:
-        victim[:] = [shapes.model(name)]
+        masks.load_state_dict(state)
 
     floors = Floors(weights)
     cases = [
         harness.Case("impcore.prune_global", lambda: impcore.prune_global(model, RATE), reset),
         harness.Case("floor", floors.read_then_update),
-        *_opponents(weights, count, reset, slow_repeats),
-        harness.Case(
-            "torch.nn.utils.prune",
-            lambda: opponents.torch_prune(victim[0], count),
-            fresh_model,
-            slow_repeats,
-        ),
     ]
+    if density == 1:
+        cases += _opponents(name, weights, round(RATE * masks.total), reset)
     return harness.Comparison(
         op=f"prune_global {name}",
         dtype="float32",
-        n=total,
-        density=1.0,
-        bytes=total * 12.25,
+        n=masks.total,
+        density=density,
+        bytes=masks.total * 12.25,
         floor="floor",
         ms=harness.measure(cases, repeats),
     )
 
 
 def _opponents(
-    weights: list[torch.Tensor], count: int, reset: Callable[[], None], repeats: int
+    name: str, weights: list[torch.Tensor], count: int, reset: Callable[[], None]
 ) -> list[harness.Case]:
-    return [
-        harness.Case(title, partial(function, weights, count), reset, repeats)
+    cases = [
+        harness.Case(title, partial(function, weights, count), reset, SLOW_REPEATS)
         for title, function in opponents.FUNCTIONS.items()
     ]
+    victim: list[nn.Module] = []
+
+    def fresh_model() -> None:
+        victim[:] = [shapes.model(name)]
+
+    def torch_prune() -> None:
+        opponents.torch_prune(victim[0], count)
+
+    return [*cases, harness.Case("torch.nn.utils.prune", torch_prune, fresh_model, SLOW_REPEATS)]
 
 
-def main() -> None:
-    """Parses the command line, measures, prints the table and writes the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a small network, seconds")
-    parser.add_argument("--out", type=Path, default=harness.RESULTS / "mask.json")
-    arguments = parser.parse_args()
-    names = ["resnet20"] if arguments.quick else ["resnet50", "bert-base"]
-    about = harness.machine()
-    results = [compare(name, repeats=15, slow_repeats=3) for name in names]
-    harness.show(results, about)
-    harness.save("mask", results, about, arguments.out)
+def compare_all(quick: bool) -> list[harness.Comparison]:
+    """ResNet-20, or ResNet-50 and BERT-base, dense and at what later rounds leave."""
+    names = ["resnet20"] if quick else ["resnet50", "bert-base"]
+    return [compare(name, density, 15) for name in names for density in DENSITIES]
 
 
 if __name__ == "__main__":
-    main()
+    harness.command_line("mask", __doc__, compare_all)

@@ -6,6 +6,7 @@ within one run.
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -154,3 +155,41 @@ def save(name: str, comparisons: Sequence[Comparison], about: dict[str, Any], ou
     rows = [c.as_json() for c in comparisons]
     out.write_text(json.dumps({"benchmark": name, "machine": about, "rows": rows}, indent=1) + "\n")
     print(f"written: {out}")
+
+
+def plot(comparisons: Sequence[Comparison], path: Path) -> None:
+    """Draws every contender's time over the number of weights and over density."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    by_size, by_density = figure.subplots(1, 2)
+    dense = sorted((c for c in comparisons if c.density == 1), key=lambda c: c.n)
+    largest = max(c.n for c in comparisons)
+    sparse = sorted((c for c in comparisons if c.n == largest), key=lambda c: c.density)
+    for axes, group, x in ((by_size, dense, "n"), (by_density, sparse, "density")):
+        for name in dict.fromkeys(name for c in group for name in c.ms):
+            points = [(getattr(c, x), c.ms[name]) for c in group if name in c.ms]
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.set(xscale="log", yscale="log", ylabel="ms", xlabel={"n": "weights"}.get(x, x))
+    by_size.legend(fontsize="small")
+    figure.savefig(path)
+    print(f"drawn: {path}")
+
+
+def command_line(name: str, about: str | None, compare: Callable[[bool], list[Comparison]]) -> None:
+    """The common command line: `compare(quick)` measures; the rest shows, saves and draws."""
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a small network, seconds")
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="the JSON file")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg, .pdf)"
+    )
+    arguments = parser.parse_args()
+    comparisons = compare(arguments.quick)
+    here = machine()
+    show(comparisons, here)
+    save(name, comparisons, here, arguments.out)
+    if arguments.plot:
+        plot(comparisons, arguments.plot)
