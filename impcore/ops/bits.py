@@ -81,18 +81,18 @@ def permute(
 
 def _pack_cpu(bools: torch.Tensor) -> torch.Tensor:
     words = bools.new_empty(words_of(bools.numel()), dtype=torch.int32)
-    _C.pack(bools.data_ptr(), bools.numel(), words.data_ptr(), native.threads())
+    _C.pack(bools.data_ptr(), bools.numel(), words.data_ptr(), native.threads(words.numel()))
     return words
 
 
 def _unpack_cpu(words: torch.Tensor, numel: int) -> torch.Tensor:
     bools = words.new_empty(numel, dtype=torch.bool)
-    _C.unpack(words.data_ptr(), numel, bools.data_ptr(), native.threads())
+    _C.unpack(words.data_ptr(), numel, bools.data_ptr(), native.threads(words.numel()))
     return bools
 
 
 def _count_cpu(words: torch.Tensor) -> torch.Tensor:
-    ones = _C.count(words.data_ptr(), words.numel(), native.threads())
+    ones = _C.count(words.data_ptr(), words.numel(), native.threads(words.numel()))
     return torch.tensor(ones, dtype=torch.int64, device="cpu")
 
 
@@ -100,7 +100,7 @@ def _permute_cpu(
     words: torch.Tensor, shape: list[int], old: list[int], new: list[int]
 ) -> torch.Tensor:
     out = torch.empty_like(words)
-    _C.permute(words.data_ptr(), out.data_ptr(), shape, old, new, native.threads())
+    _C.permute(words.data_ptr(), out.data_ptr(), shape, old, new, native.threads(words.numel()))
     return out
 
 

@@ -48,7 +48,7 @@ def _cpu(
         mask.data_ptr(),
         partials.data_ptr(),
         sums.data_ptr(),
-        native.threads(),
+        native.threads(mask.numel()),
     )
     return sums
 

@@ -204,7 +204,7 @@ def _cpu(
         maximize,
         first is not None and bool(first.item()),
         0 if grad_scale is None else grad_scale.data_ptr(),
-        native.threads(),
+        torch.get_num_threads(),  # the kernel wakes as many as have a chunk each
     )
     if first is not None:
         first.zero_()

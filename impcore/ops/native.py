@@ -8,6 +8,9 @@ import torch
 
 from impcore import _C
 
+# 262,144 weights: a pass over them is over in about a tenth of a millisecond.
+GRAIN = 8192
+
 # csrc/keys.h: enum DType.
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 
@@ -23,6 +26,10 @@ def plan_args(chunks: torch.Tensor, weights: Sequence[torch.Tensor]) -> _C.PlanA
     return _C.PlanArgs(DTYPE_CODES[dtype], chunks.data_ptr(), chunks.shape[0])
 
 
-def threads() -> int:
-    """How many threads a native op may use: torch's setting, which a DataLoader worker has at 1."""
-    return torch.get_num_threads()
+def threads(words: int) -> int:
+    """How many threads an op over so many mask words uses.
+
+    At most torch's setting, which a DataLoader worker has at 1; and no more than have GRAIN words
+    each: all wait for the last, which on a busy machine takes far longer than a small op.
+    """
+    return max(1, min(torch.get_num_threads(), words // GRAIN))

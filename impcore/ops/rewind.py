@@ -52,7 +52,7 @@ def _cpu(
         native.addresses(weights),
         native.addresses(source),
         mask.data_ptr(),
-        native.threads(),
+        native.threads(mask.numel()),
     )
 
 

@@ -190,7 +190,7 @@ def _topk_mask_cpu(
         before.data_ptr(),
         after.data_ptr(),
         (bracket[0], bracket[1]) if bracket else None,
-        native.threads(),
+        native.threads(mask_in.numel()),
     )
     return status, before, after
 
@@ -236,7 +236,7 @@ def _commit_cpu(
         mask.data_ptr(),
         mask_out.data_ptr(),
         status.data_ptr(),
-        native.threads(),
+        native.threads(mask.numel()),
     )
 
 
