@@ -3,10 +3,16 @@
 import pytest
 import torch
 
+from impcore.ops import native
+
 
 @pytest.fixture
-def threads(request):
-    """Sets torch's thread count for one test (parametrise it indirectly)."""
+def threads(request, monkeypatch):
+    """Sets torch's thread count for one test (parametrise it indirectly).
+
+    Small cases are shared between the threads too, which ops would not do of themselves.
+    """
+    monkeypatch.setattr(native, "GRAIN", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
