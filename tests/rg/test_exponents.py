@@ -84,11 +84,11 @@ def test_the_order_of_the_states_does_not_matter():
 def test_intervals_at_the_papers_noise_are_honest(case):
     """3.4 % relative noise, 95 % intervals; the long version asks for 93 % in 1,000 fits."""
     held = np.zeros(4)
-    for seed in range(60):
+    for seed in range(40):
         fit = exponents.fit(D, noisy(case, seed))
         ends = [fit.intervals[name] for name in exponents.NAMES]
         held += [low <= true <= high for (low, high), true in zip(ends, case, strict=True)]
-    assert (held >= 53).all()  # 57 ± 1.7 are expected
+    assert (held >= 35).all()  # 38 ± 1.4 are expected
 
 
 @pytest.mark.soak
