@@ -33,13 +33,20 @@ class RunDirectory:
             _refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = _lock(path)
-            for name in _SUBDIRECTORIES:
-                (path / name).mkdir(exist_ok=True)
-            for directory in (path, *(path / name for name in _SUBDIRECTORIES)):
-                atomic.remove_temporaries(directory)
-            atomic.sync_directory(path)
+            try:
+                self._prepare()
+            except BaseException:
+                os.close(self._descriptor)
+                raise
         except OSError as error:
             raise RunDirectoryError(f"run.out: {path}: {error.strerror}") from error
+
+    def _prepare(self) -> None:
+        for name in _SUBDIRECTORIES:
+            (self.path / name).mkdir(exist_ok=True)
+        for directory in (self.path, *(self.path / name for name in _SUBDIRECTORIES)):
+            atomic.remove_temporaries(directory)
+        atomic.sync_directory(self.path)
 
     def __enter__(self) -> RunDirectory:
         return self

@@ -19,7 +19,7 @@ from impcore.imp import atomic, experiment, run
 
 Finished = tuple[Path, dict[str, Any]]
 MakeConfig = Callable[..., Config]
-WRITES = 25
+WRITES = 20
 
 
 class Crash(BaseException):

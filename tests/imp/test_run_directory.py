@@ -104,6 +104,16 @@ def test_a_copied_run_without_its_lock_file_is_a_run(tmp_path: Path) -> None:
         pass
 
 
+def test_a_claim_that_fails_half_way_gives_the_lock_back(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / "tickets").touch()
+    with pytest.raises(RunDirectoryError, match="File exists"):
+        RunDirectory(tmp_path)
+    (tmp_path / "tickets").unlink()
+    with RunDirectory(tmp_path):
+        pass
+
+
 def test_an_empty_directory_is_taken_and_a_file_is_not(tmp_path: Path) -> None:
     with RunDirectory(tmp_path):
         pass
