@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from imp_harness import finish, micro, result, rows, signal_when, start
 
 from impcore.config import Config
@@ -97,6 +98,18 @@ def test_every_kind_of_run_resumes_exactly(
     config = make_config(**overrides)
     for call in (5, 6):
         interrupted(config, monkeypatch, call)
+    assert finish(config) == finish(micro(tmp_path / "other", **overrides))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", ["none", "bf16"])
+def test_a_run_on_a_gpu_resumes_exactly(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amp: str
+) -> None:
+    overrides = {"run__device": "cuda", "train__amp": amp, "train__channels_last": True}
+    config = make_config(**overrides)
+    interrupted(config, monkeypatch)
     assert finish(config) == finish(micro(tmp_path / "other", **overrides))
 
 

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from impcore import models
+from impcore.config import Config
+from impcore.errors import ConfigError
+from impcore.imp import lab
+
+MakeConfig = Callable[..., Config]
+
+
+def state(made: lab.Lab) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in made.model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_seed_alone_decides_the_weights(make_config: MakeConfig) -> None:
+    first = state(lab.build(make_config()))
+    torch.manual_seed(99)
+    assert same(first, state(lab.build(make_config())))
+    assert not same(first, state(lab.build(make_config(run__seed=4))))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_memory_format_is_the_recipes_and_changes_no_identity(
+    make_config: MakeConfig, channels_last: bool
+) -> None:
+    made = lab.build(make_config(train__channels_last=channels_last))
+    weight = made.model.get_parameter("layer1.0.conv1.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert made.identity["model"] == lab.build(make_config()).identity["model"]
+
+
+def test_blocks_without_a_prunable_parameter_are_left_out(make_config: MakeConfig) -> None:
+    assert lab.build(make_config()).flow.names == ["stage1", "stage2", "stage3", "rest"]
+    made = lab.build(make_config(prune__exclude=["layer2.*", "conv1.*", "fc.*"]))
+    assert made.flow.names == ["stage1", "stage3"]
+
+
+def test_given_weights_are_the_start(make_config: MakeConfig, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    given = models.build("resnet14", in_channels=1).state_dict()
+    path = tmp_path / "weights.safetensors"
+    save_file(given, path)
+    made = lab.build(make_config(model__path=str(path)))
+    assert same(given, made.model.state_dict())
+    assert made.identity["model"] != lab.build(make_config()).identity["model"]
+
+
+def _missing(path: Path) -> None:
+    pass
+
+
+def _damaged(path: Path) -> None:
+    path.write_bytes(b"not safetensors")
+
+
+def _another(path: Path) -> None:
+    save_file({"fc.weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize("fault", [_missing, _damaged, _another])
+def test_wrong_weights_are_refused_by_key(
+    make_config: MakeConfig, tmp_path: Path, fault: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    fault(path)
+    with pytest.raises(ConfigError, match=r"model\.path: .*weights\.safetensors"):
+        lab.build(make_config(model__path=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"prune__include": ["layer9.*"]}, r"prune\.include: .*layer9"),
+        ({"prune__rounds": 60, "prune__rate": 0.5}, "each prune must remove at least 1"),
+    ],
+)
+def test_what_only_the_model_shows_is_still_a_config_error(
+    make_config: MakeConfig, overrides: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        lab.build(make_config(**overrides))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_missing_device_is_a_config_error(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"run\.device: 'cuda'"):
+        lab.build(make_config(run__device="cuda"))
+    assert lab.build(make_config(run__device="auto")).device.type == "cpu"
+
+
+def test_fine_tuning_keeps_the_last_rate(make_config: MakeConfig) -> None:
+    made = lab.build(make_config(rewind__kind="finetune", rewind__length="9it", rewind__to="init"))
+    start, end = made.span(1)
+    assert (start, end) == (6, 15)
+    assert {made.rate_at(step) for step in range(start, end)} == {made.rate.at(5)}
+    assert made.rate.at(5) == pytest.approx(0.005)
