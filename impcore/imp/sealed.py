@@ -4,8 +4,9 @@ Invariant: `unpack` returns what `pack` was given, or raises. The file's only me
 `impcore: "<kind> sha256:<64 hex digits> <JSON>"`; the digest covers the whole file with its own 64
 digits read as zeros. No pickle, and nothing in a file is ever used as a path.
 
-(safetensors checks offsets and sizes but not bit flips; and it writes several metadata entries in
-no fixed order, so there is exactly one.)
+The safetensors library reads these files; it is not used to write them because it copies every
+tensor twice (a checkpoint of 283 MB took 2.0 s instead of 0.9 s), needs them unshared, and puts
+several metadata entries in no fixed order. Nor does it notice flipped bits.
 """
 
 from __future__ import annotations
@@ -21,11 +22,22 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 
 _BLANK = b"0" * 64
 _HEADER_LIMIT = 64 * 2**20
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 Content = dict[str, Any]
 
 
@@ -33,21 +45,49 @@ class SealError(ValueError):
     """The bytes are not a sealed file of the wanted kind, or are damaged; the message says how."""
 
 
-def pack(kind: str, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> list[bytes]:
+def pack(
+    kind: str, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> list[bytes | memoryview]:
     """The pieces of a sealed file, in order, for `atomic.write`.
 
     `content` is JSON (finite numbers only); tensors may be on any device and in any layout, and
-    are stored contiguous. The same input gives the same bytes.
+    are stored contiguous. The same input gives the same bytes. The pieces look into the memory of
+    tensors that are contiguous on the CPU: write them before the tensors change.
+
+    Raises TypeError for a dtype that safetensors does not know.
     """
-    plain = {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
-    }
     text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
-    data = save_safetensors(plain, {"impcore": f"{kind} sha256:{_BLANK.decode()} {text}"})
-    start = data.index(b"sha256:" + _BLANK) + len(b"sha256:")
-    view = memoryview(data)
-    digest = hashlib.sha256(view).hexdigest().encode()
-    return [bytes(view[:start]), digest, view[start + 64 :]]  # type: ignore[list-item]
+    named = {name: _raw(name, tensor) for name, tensor in tensors.items()}
+    order = sorted(named, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, Any] = {
+        "__metadata__": {"impcore": f"{kind} sha256:{_BLANK.decode()} {text}"}
+    }
+    end = 0
+    for name in order:
+        start, end = end, end + named[name].nbytes
+        header[name] = {
+            "dtype": _DTYPES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
+    return _seal(json.dumps(header, separators=(",", ":")).encode(), [named[n] for n in order])
+
+
+def _raw(name: str, tensor: torch.Tensor) -> memoryview:
+    if tensor.dtype not in _DTYPES:
+        raise TypeError(f"{name}: safetensors has no {tensor.dtype}")
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def _seal(header: bytes, data: list[memoryview]) -> list[bytes | memoryview]:
+    """The file's pieces with its digest filled in; the header is padded to 8 bytes, as theirs."""
+    header += b" " * (-len(header) % 8)
+    header = len(header).to_bytes(8, "little") + header
+    sha256 = hashlib.sha256(header)
+    for piece in data:
+        sha256.update(piece)
+    return [header.replace(_BLANK, sha256.hexdigest().encode(), 1), *data]
 
 
 def unpack(kind: str, data: bytes) -> tuple[Content, dict[str, torch.Tensor]]:

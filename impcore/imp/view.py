@@ -42,7 +42,7 @@ class View:
         self._started = self._drawn = time.monotonic()
         self._left = self._done = 0
         self._steps_per_epoch = 1
-        self._where = self._last = ""
+        self._where = self._density = self._last = ""
         self._start = self._end = 0
 
     def note(self, text: str) -> None:
@@ -58,14 +58,14 @@ class View:
         self._left, self._done, self._steps_per_epoch = steps_left, 0, steps_per_epoch
         self._started = self._drawn = time.monotonic()
         if self._live:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
+            columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
             self._progress = Progress(*columns, console=self._console, transient=True)
             self._progress.add_task("", total=max(1, steps_left))
             self._progress.start()
 
     def begin(self, round_number: int, rounds: int, density: float, start: int, end: int) -> None:
         """Say which training begins: steps `start` to `end` of round `round_number`."""
-        self._where = f"round {round_number}/{rounds}  density {density:.1%}"
+        self._where, self._density = f"round {round_number}/{rounds}", f"density {density:.1%}"
         self._start, self._end = start, end
 
     def step(self, step: int, loss: Tensor) -> None:
@@ -78,8 +78,9 @@ class View:
         done = step - self._start
         epochs = f"{done / self._steps_per_epoch:.1f}"
         whole = f"{(self._end - self._start) / self._steps_per_epoch:.1f}"
-        text = f"{self._where}  epoch {epochs}/{whole}  loss {loss.item():.4f}"
-        text += f"{self._last}  ETA {duration(self.eta(now))}"
+        # The most wanted first: a narrow terminal cuts the end off.
+        text = f"{self._where}  epoch {epochs}/{whole}  ETA {duration(self.eta(now))}  "
+        text += f"{self._density}{self._last}  loss {loss.item():.4f}"
         if self._progress is None:
             self.note(text)
         else:
@@ -92,7 +93,7 @@ class View:
 
     def row(self, row: Mapping[str, Any], rounds: int) -> None:
         """Print a finished round."""
-        self._last = f"  last accuracy {row['accuracy']:.2%}"
+        self._last = f"  accuracy {row['accuracy']:.2%}"
         loss = "not finite" if row["loss"] is None else f"{row['loss']:.4f}"
         self.note(
             f"round {row['round']:>{len(str(rounds))}}/{rounds}  density {row['density']:7.2%}  "

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -46,6 +47,38 @@ def test_any_layout_and_shared_memory_are_stored_contiguous() -> None:
 
 def test_the_same_content_gives_the_same_bytes() -> None:
     assert example() == example()
+
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool]
+DTYPES += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=6).filter(lambda name: name != "__metadata__"),
+        st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(0, 3), max_size=3)),
+        max_size=6,
+    )
+)
+def test_the_safetensors_library_reads_it(
+    shapes: dict[str, tuple[torch.dtype, list[int]]],
+) -> None:
+    tensors = {
+        name: (torch.arange(math.prod(shape)).reshape(shape) * 37).to(dtype)
+        for name, (dtype, shape) in shapes.items()
+    }
+    data = b"".join(sealed.pack(KIND, {}, tensors))
+    read = load(data)
+    assert set(read) == set(tensors)
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype
+        assert torch.equal(read[name], tensor)
+    assert int.from_bytes(data[:8], "little") % 8 == 0
+
+
+def test_a_dtype_without_a_name_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"w: safetensors has no torch\.complex64"):
+        sealed.pack(KIND, {}, {"w": torch.zeros(1, dtype=torch.complex64)})
 
 
 @given(st.data())

@@ -47,6 +47,13 @@ def test_shows_round_epoch_density_accuracy_and_eta(terminal: bool) -> None:
     assert ("\x1b" in text) == terminal
 
 
+def test_a_narrow_terminal_still_shows_the_eta() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=60, color_system=None)
+    watch(View(console), 20)
+    assert "round 1/8  epoch 0.1/2.0  ETA 0:0" in out.getvalue()
+
+
 def test_plain_lines_are_few() -> None:
     screen = Screen(False)
     watch(screen.view, 2000)
