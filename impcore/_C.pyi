@@ -3,6 +3,19 @@ CHUNK_LENGTH: int
 class PlanArgs:
     def __init__(self, dtype: int, chunks: int, num_chunks: int) -> None: ...
 
+class StepArgs:
+    def __init__(
+        self,
+        dtype: int,
+        weights: list[int],
+        grads: list[int],
+        states: list[list[int]],
+        numels: list[int],
+        words: list[int],
+        mask: int,
+        threads: int,
+    ) -> None: ...
+
 def isa() -> str: ...
 def count_chunks(numels: list[int]) -> int: ...
 def fill_chunks(numels: list[int], blocks: list[int], out: int) -> None: ...
@@ -43,13 +56,7 @@ def block_l1(
     threads: int,
 ) -> None: ...
 def masked_sgd(
-    dtype: int,
-    weights: list[int],
-    grads: list[int],
-    momenta: list[int],
-    numels: list[int],
-    words: list[int],
-    mask: int,
+    args: StepArgs,
     lr: float,
     momentum: float,
     dampening: float,
@@ -58,7 +65,17 @@ def masked_sgd(
     maximize: bool,
     first: bool,
     grad_scale: int,
-    threads: int,
+) -> None: ...
+def masked_adamw(
+    args: StepArgs,
+    steps: list[int],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    eps: float,
+    maximize: bool,
+    grad_scale: int,
 ) -> None: ...
 def pack(bools: int, numel: int, words: int, threads: int) -> None: ...
 def unpack(words: int, numel: int, bools: int, threads: int) -> None: ...

@@ -16,7 +16,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from impcore.masks import Masks
 from impcore.ops import checks
-from impcore.ops.masked_sgd import check_param
+from impcore.ops.masked_step import check_param
 
 
 class Work(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from impcore.ops import bits
 from impcore.ops.backend import backends
 from impcore.ops.block_l1 import block_l1
+from impcore.ops.masked_adamw import masked_adamw
 from impcore.ops.masked_sgd import masked_sgd
 from impcore.ops.plan import Plan
 from impcore.ops.rewind import rewind
@@ -21,6 +22,7 @@ __all__ = [
     "bits",
     "block_l1",
     "commit",
+    "masked_adamw",
     "masked_sgd",
     "rewind",
     "topk_mask",

@@ -159,6 +159,16 @@ inline Floats operator*(Floats a, Floats b) {
 inline Floats operator/(Floats a, Floats b) {
   return Floats{{_mm256_div_ps(a.lane[0], b.lane[0]), _mm256_div_ps(a.lane[1], b.lane[1])}};
 }
+inline Floats sqrt(Floats a) {
+  return Floats{{_mm256_sqrt_ps(a.lane[0]), _mm256_sqrt_ps(a.lane[1])}};
+}
+// The larger one; NaN if either is. The instruction itself returns its second operand then.
+inline __m256 max(__m256 a, __m256 b) {
+  return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+inline Floats max(Floats a, Floats b) {
+  return Floats{{max(a.lane[0], b.lane[0]), max(a.lane[1], b.lane[1])}};
+}
 
 }  // namespace impcore::cpu::avx2
 

@@ -124,6 +124,12 @@ inline Floats operator+(Floats a, Floats b) { return Floats{_mm512_add_ps(a.lane
 inline Floats operator-(Floats a, Floats b) { return Floats{_mm512_sub_ps(a.lane, b.lane)}; }
 inline Floats operator*(Floats a, Floats b) { return Floats{_mm512_mul_ps(a.lane, b.lane)}; }
 inline Floats operator/(Floats a, Floats b) { return Floats{_mm512_div_ps(a.lane, b.lane)}; }
+inline Floats sqrt(Floats a) { return Floats{_mm512_sqrt_ps(a.lane)}; }
+// The larger one; NaN if either is. The instruction itself returns its second operand then.
+inline Floats max(Floats a, Floats b) {
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.lane, a.lane, _CMP_UNORD_Q);
+  return Floats{_mm512_mask_mov_ps(_mm512_max_ps(a.lane, b.lane), nan, a.lane)};
+}
 
 }  // namespace impcore::cpu::avx512
 

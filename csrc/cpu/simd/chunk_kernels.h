@@ -40,9 +40,28 @@ struct ChunkScan {
   int32_t first_page;  // of the candidates, in order; -1: none
 };
 
+// What an optimiser's step reads and writes of one tensor or chunk: weights, gradients and, of the
+// states, those that the optimiser keeps (the others are null and not looked at).
+struct StepRows {
+  static constexpr int kMaxStates = 3;
+  void* weights;
+  const void* grads;
+  void* states[kMaxStates];
+};
+
 struct SgdScalars {
   double lr, momentum, dampening, weight_decay;
   bool nesterov, maximize, first;
+  const float* grad_scale;  // null: gradients are not scaled
+};
+
+// For one value of the step t, which begins at 1.
+struct AdamWScalars {
+  double step_size;     // lr / (1 - beta1^t)
+  double inverse_root;  // 1 / sqrt(1 - beta2^t)
+  double shrink;        // 1 - lr * weight_decay
+  double beta1, beta2, eps;
+  bool amsgrad, maximize;
   const float* grad_scale;  // null: gradients are not scaled
 };
 
@@ -66,13 +85,16 @@ struct ChunkKernels {
                    int64_t* count);
   // weights <- mask ? source : +0; source may be weights itself.
   void (*select)(void* weights, const void* source, const uint32_t* mask, int64_t length);
-  // One step of SGD; where the mask (null: all ones) is 0, weight and momentum become +0.
-  void (*sgd)(void* weights, const void* grads, void* momentum, const uint32_t* mask,
-              int64_t length, const SgdScalars& scalars);
+  // One step; where the mask (null: all ones) is 0, weight and states become +0. SGD's state is the
+  // momentum, if it has one; AdamW's are exp_avg, exp_avg_sq and, with amsgrad, max_exp_avg_sq.
+  void (*sgd)(const StepRows& rows, const uint32_t* mask, int64_t length,
+              const SgdScalars& scalars);
+  void (*adamw)(const StepRows& rows, const uint32_t* mask, int64_t length,
+                const AdamWScalars& scalars);
 };
 
 // The kernels of the instruction set in use (IMPCORE_ISA, or the best one this CPU has).
-// float64 has `sgd` alone: masks are for float32, bfloat16 and float16.
+// float64 has `sgd` and `adamw` alone: masks are for float32, bfloat16 and float16.
 const ChunkKernels& chunk_kernels(DType dtype);
 const char* isa_name();
 

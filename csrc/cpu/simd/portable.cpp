@@ -119,6 +119,18 @@ inline Floats operator/(const Floats& a, const Floats& b) {
   for (int i = 0; i < 16; ++i) out.lane[i] = a.lane[i] / b.lane[i];
   return out;
 }
+inline Floats sqrt(const Floats& a) {
+  Floats out;
+  for (int i = 0; i < 16; ++i) out.lane[i] = __builtin_sqrtf(a.lane[i]);
+  return out;
+}
+inline Floats max(const Floats& a, const Floats& b) {
+  Floats out;
+  for (int i = 0; i < 16; ++i) {
+    out.lane[i] = a.lane[i] > b.lane[i] || a.lane[i] != a.lane[i] ? a.lane[i] : b.lane[i];
+  }
+  return out;
+}
 
 }  // namespace impcore::cpu::portable
 

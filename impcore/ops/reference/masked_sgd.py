@@ -39,15 +39,8 @@ def masked_sgd(
             velocity = update
             if not starts:
                 velocity = momentum * buffer.double() + (1 - dampening) * update
-            buffer.copy_(_select(velocity, mask, words[i]))
+            buffer.copy_(storage.select(velocity, mask, words[i]))
             update = update + momentum * velocity if nesterov else velocity
-        storage.flat(param).copy_(_select(theta - float(lr.item()) * update, mask, words[i]))
+        storage.flat(param).copy_(storage.select(theta - float(lr.item()) * update, mask, words[i]))
     if first is not None:
         first.zero_()
-
-
-def _select(values: torch.Tensor, mask: torch.Tensor | None, word: int) -> torch.Tensor:
-    if mask is None or word < 0:
-        return values
-    alive = torch.from_numpy(storage.mask_of(mask, word, values.numel())).to(values.device)
-    return torch.where(alive, values, torch.zeros_like(values))

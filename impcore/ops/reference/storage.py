@@ -35,6 +35,14 @@ def mask_of(arena: torch.Tensor, word: int, numel: int) -> BoolArray:
     return np.unpackbits(words.view(np.uint8), count=numel, bitorder="little").astype(bool)
 
 
+def select(values: torch.Tensor, arena: torch.Tensor | None, word: int) -> torch.Tensor:
+    """Flat values where the mask that begins at an arena word is 1, +0 elsewhere; -1: no mask."""
+    if arena is None or word < 0:
+        return values
+    alive = torch.from_numpy(mask_of(arena, word, values.numel())).to(values.device)
+    return torch.where(alive, values, torch.zeros_like(values))
+
+
 def words_from(mask: BoolArray) -> npt.NDArray[np.int32]:
     """A mask as int32 words, padded with 0."""
     packed = np.packbits(mask, bitorder="little")
