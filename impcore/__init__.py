@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from impcore import models, ops
     from impcore.flow import Flow
     from impcore.masks import Masks, masks_of
-    from impcore.optim import MaskedSGD
+    from impcore.optim import MaskedAdamW, MaskedSGD
     from impcore.prune import prune_global
 
 _HOME = {
     "Flow": "impcore.flow",
+    "MaskedAdamW": "impcore.optim",
     "MaskedSGD": "impcore.optim",
     "Masks": "impcore.masks",
     "masks_of": "impcore.masks",
@@ -32,6 +33,7 @@ _MODULES = ("models", "ops", "rg")
 
 __all__ = [
     "Flow",
+    "MaskedAdamW",
     "MaskedSGD",
     "Masks",
     "errors",

@@ -7,8 +7,8 @@ on the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,20 +17,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from impcore.masks import Masks
 from impcore.ops import checks
 from impcore.ops.masked_step import check_param
-
-
-class Work(NamedTuple):
-    """One group's parameters that have gradients, for one step.
-
-    Gradients are in their parameters' storage order; words[i] is a parameter's first word in the
-    arena `mask`, or -1; described: `describe(params)`.
-    """
-
-    params: list[Tensor]
-    grads: list[Tensor]
-    words: list[int]
-    mask: Tensor | None
-    described: list[tuple[Any, ...]]
+from impcore.optim.work import Kept, Work, batches, check_grad, describe, is_dense, like
 
 
 class MaskedOptimizer(Optimizer):
@@ -55,8 +42,43 @@ class MaskedOptimizer(Optimizer):
         super().__setstate__(state)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """Raises ValueError unless the options of a group make sense."""
+        """Raises ValueError unless the options of a group make sense, as torch's optimisers do."""
+        for name in ("lr", "weight_decay"):
+            check_number(name, options[name])
+        if options["differentiable"]:
+            raise NotImplementedError("differentiable is True; the fused pass has no gradient")
+
+    def kept(self, group: dict[str, Any], todo: Work) -> Kept:
+        """The states that go with a group's gradients, made where absent."""
         raise NotImplementedError
+
+    def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
+        """Steps parameters of one dtype, one device and one flag."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step over all parameters that have gradients.
+
+        Args:
+            closure: evaluates the model again and returns the loss, which is returned.
+
+        Raises:
+            TypeError, ValueError, LayoutError, NotImplementedError: a parameter or a gradient that
+                cannot be stepped, by name; nothing has been changed.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        work = [self.gather(group) for group in self.param_groups]
+        states = [
+            self.kept(group, todo) for group, todo in zip(self.param_groups, work, strict=True)
+        ]
+        for group, todo, kept in zip(self.param_groups, work, states, strict=True):
+            for batch in batches(todo, kept):
+                self.launch(group, *batch)
+        return loss
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters with its own options, as torch.optim.Optimizer does.
@@ -91,7 +113,7 @@ class MaskedOptimizer(Optimizer):
         params = [p for p in group["params"] if p.grad is not None]
         grads = [p.grad for p in params]
         plain = [g.layout for g in grads].count(torch.strided) == len(grads)
-        if not (plain and all(map(_is_dense, params))):
+        if not (plain and all(map(is_dense, params))):
             self._refuse(group)
         described = describe(params)
         if describe(grads) != described:
@@ -101,7 +123,7 @@ class MaskedOptimizer(Optimizer):
         mask = None
         if self.masks is not None and max(words, default=-1) >= 0:
             mask = self.masks.words
-            if torch.float64 in [p.dtype for p in params]:
+            if torch.float64 in [dtype for dtype, *_ in described]:
                 self._refuse(group)
         return Work(params, grads, words, mask, described)
 
@@ -112,7 +134,7 @@ class MaskedOptimizer(Optimizer):
                 continue
             name = self._name(group, i)
             check_param(param, name)
-            _check_grad(param, param.grad, name)
+            check_grad(param, param.grad, name)
             masked = self.masks is not None and self.masks.words_of([param]) != [-1]
             if masked and param.dtype not in checks.MASKED_DTYPES:
                 raise TypeError(
@@ -120,9 +142,20 @@ class MaskedOptimizer(Optimizer):
                     f"{checks.MASKED_DTYPES}"
                 )
 
-    def on_device(self, group: dict[str, Any], option: str, device: torch.device) -> Tensor:
-        """An option as a scalar on the device: the user's own tensor, or one that is kept."""
-        value = group[option]
+    def in_order(self, todo: Work, key: str, values: list[Tensor]) -> list[Tensor]:
+        """The states under a key in their parameters' storage order, dtype and device.
+
+        They are not when they were loaded, or when the model has been moved; then they are moved.
+        """
+        if describe(values) == todo.described:
+            return values
+        values = [like(p, v) for p, v in zip(todo.params, values, strict=True)]
+        for param, value in zip(todo.params, values, strict=True):
+            self.state[param][key] = value
+        return values
+
+    def on_device(self, group: dict[str, Any], option: str, value: Any, device: Any) -> Tensor:
+        """A value as a scalar on the device: the user's own tensor, or one kept for the option."""
         if isinstance(value, Tensor):
             dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
             return value.detach().to(device, dtype, non_blocking=True)
@@ -145,51 +178,10 @@ class MaskedOptimizer(Optimizer):
         return torch.as_tensor(value, dtype=torch.float32, device=device)
 
 
-def describe(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
-    """What must be equal for tensors to be read side by side in storage order."""
-    return [(t.dtype, t.device, t.stride(), t.numel()) for t in tensors]
-
-
-def like(param: Tensor, values: Tensor) -> Tensor:
-    """The values in the parameter's storage order, dtype and device: themselves, or a copy.
-
-    Raises:
-        ValueError: another shape.
-    """
-    if values.shape != param.shape:
-        raise ValueError(
-            f"a loaded state has shape {tuple(values.shape)}, its parameter {tuple(param.shape)}"
-        )
-    if describe([values]) == describe([param]):
-        return values
-    return torch.empty_like(param).copy_(values)
-
-
-def batches(params: Sequence[Tensor], flags: Sequence[Tensor | None]) -> list[list[int]]:
-    """Which parameters go into one launch: those of one dtype, one device and one flag."""
-    found: dict[Any, list[int]] = {}
-    for i, (param, flag) in enumerate(zip(params, flags, strict=True)):
-        found.setdefault((param.dtype, param.device, id(flag)), []).append(i)
-    return list(found.values())
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    return (
-        tensor.is_contiguous()
-        or tensor.is_contiguous(memory_format=torch.channels_last)
-        or checks.is_dense(tensor)
-    )
-
-
-def _check_grad(param: Tensor, grad: Tensor, name: str) -> None:
-    if grad.layout is not torch.strided:
-        raise NotImplementedError(
-            f"the gradient of {name} has layout {grad.layout}; only dense gradients can be stepped "
-            "(nn.Embedding makes them with sparse=False)"
-        )
-    if (grad.dtype, grad.device, grad.shape) != (param.dtype, param.device, param.shape):
-        raise ValueError(
-            f"the gradient of {name} is {grad.dtype} of shape {tuple(grad.shape)} on "
-            f"{grad.device}, the parameter {param.dtype} of shape {tuple(param.shape)} on "
-            f"{param.device}"
-        )
+def check_number(name: str, value: float | Tensor, below: float | None = None) -> None:
+    """Raises ValueError unless it is one number >= 0, and smaller than `below`."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be one element")
+    if not value >= 0 or (below is not None and not value < below):
+        limit = "" if below is None else f" and below {below}"
+        raise ValueError(f"{name} is {value}; it must be at least 0{limit}")

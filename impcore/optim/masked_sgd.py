@@ -7,16 +7,16 @@ mask is 0, whatever the gradient holds there; a refused or skipped step changes 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from impcore.masked_optimizer import MaskedOptimizer, Work, batches, describe, like
 from impcore.masks import Masks
 from impcore.ops.masked_sgd import unchecked
+from impcore.optim.masked_optimizer import MaskedOptimizer, check_number
+from impcore.optim.work import Kept, Work
 
 
 class MaskedSGD(MaskedOptimizer):
@@ -91,59 +91,22 @@ class MaskedSGD(MaskedOptimizer):
 
     def check_options(self, options: dict[str, Any]) -> None:
         """Raises ValueError unless the options of a group make sense, as torch.optim.SGD does."""
-        for name in ("lr", "weight_decay"):
-            value = options[name]
-            if isinstance(value, Tensor) and value.numel() != 1:
-                raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be one element")
-        for name in ("lr", "momentum", "weight_decay"):
-            if not options[name] >= 0:
-                raise ValueError(f"{name} is {options[name]}; it must be at least 0")
+        super().check_options(options)
         momentum, dampening = options["momentum"], options["dampening"]
+        check_number("momentum", momentum)
         if options["nesterov"] and (momentum <= 0 or dampening != 0):
             raise ValueError(
                 f"nesterov needs momentum > 0 and dampening 0, not {momentum} and {dampening}"
             )
-        if options["differentiable"]:
-            raise NotImplementedError("differentiable is True; the fused pass has no gradient")
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step over all parameters that have gradients.
-
-        Args:
-            closure: evaluates the model again and returns the loss, which is returned.
-
-        Raises:
-            TypeError, ValueError, LayoutError, NotImplementedError: a parameter or a gradient that
-                cannot be stepped, by name; nothing has been changed.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        work = [self.gather(group) for group in self.param_groups]
-        states = [
-            self._momenta(group, todo) for group, todo in zip(self.param_groups, work, strict=True)
-        ]
-        for group, todo, (momenta, flags) in zip(self.param_groups, work, states, strict=True):
-            for batch in batches(todo.params, flags):
-                self._launch(group, todo, batch, momenta, flags[batch[0]])
-        return loss
-
-    def _momenta(
-        self, group: dict[str, Any], todo: Work
-    ) -> tuple[list[Tensor], list[Tensor | None]]:
+    def kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """The momenta (none without momentum) and flags that go with a group's gradients."""
+        if group["momentum"] == 0:
+            return Kept([], [None] * len(todo.params))
         momenta: list[Tensor] = []
         flags: list[Tensor | None] = []
-        if group["momentum"] == 0:
-            return momenta, [None] * len(todo.params)
         self._init_group(group, momenta, flags)
-        if describe(momenta) != todo.described:  # they were loaded, or the model has been moved
-            momenta = [like(p, v) for p, v in zip(todo.params, momenta, strict=True)]
-            for param, momentum in zip(todo.params, momenta, strict=True):
-                self.state[param]["momentum_buffer"] = momentum
-        return momenta, flags
+        return Kept([self.in_order(todo, "momentum_buffer", momenta)], flags)
 
     def _init_group(
         self, group: dict[str, Any], momenta: list[Tensor], flags: list[Tensor | None]
@@ -183,30 +146,22 @@ class MaskedSGD(MaskedOptimizer):
             if flag is not None and users[id(flag)] < all_users[id(flag)]:
                 self._flags[param] = own.setdefault(id(flag), flag.clone())
 
-    def _launch(
-        self,
-        group: dict[str, Any],
-        todo: Work,
-        batch: list[int],
-        momenta: list[Tensor],
-        first: Tensor | None,
-    ) -> None:
-        params = [todo.params[i] for i in batch]
-        device = params[0].device
-        words = [todo.words[i] for i in batch]
+    def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
+        """Steps parameters of one dtype, one device and one flag."""
+        device = todo.params[0].device
         unchecked(
-            params,
-            [todo.grads[i] for i in batch],
-            [momenta[i] for i in batch] if momenta else [],
-            todo.mask if max(words) >= 0 else None,
-            words,
-            self.on_device(group, "lr", device),
+            todo.params,
+            todo.grads,
+            kept.lists[0] if kept.lists else [],
+            todo.mask,
+            todo.words,
+            self.on_device(group, "lr", group["lr"], device),
             group["momentum"],
             group["dampening"],
-            self.on_device(group, "weight_decay", device),
+            self.on_device(group, "weight_decay", group["weight_decay"], device),
             group["nesterov"],
             group["maximize"],
-            first,
+            kept.flags[0],
             self.from_scaler("grad_scale", device),
             self.from_scaler("found_inf", device),
         )

@@ -1,0 +1,177 @@
+"""MaskedAdamW: the update of torch.optim.AdamW and the masks, in one pass over the weights.
+
+Invariant: after every step that is not skipped, weight and states are exactly +0 wherever the mask
+is 0, whatever the gradient holds there; a refused or skipped step changes nothing and is not
+counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from impcore.masks import Masks
+from impcore.ops.masked_adamw import unchecked
+from impcore.optim.masked_optimizer import MaskedOptimizer, check_number
+from impcore.optim.work import Kept, Work
+
+
+class MaskedAdamW(MaskedOptimizer):
+    """torch.optim.AdamW whose pruned weights and states stay exactly 0.
+
+    Takes what torch.optim.AdamW takes; their state_dicts are interchangeable. Arithmetic is in
+    float32 for bfloat16 and float16 weights, with one rounding. The step is counted on the device,
+    as with capturable=True. With torch.amp.GradScaler gradients are unscaled inside the pass
+    (`.grad` stays scaled), and a skipped step touches nothing and is not counted.
+
+    Args:
+        params: parameters, groups or named parameters; float32, bfloat16, float16 or (unmasked)
+            float64, in dense layouts. Those that `masks` does not cover are stepped densely.
+        lr: learning rate >= 0, a number or a one-element tensor.
+        betas: decay rates in [0, 1) of the averages of the gradient and of its square, both numbers
+            or both one-element tensors.
+        eps: >= 0, added to the root in the denominator.
+        weight_decay: decoupled, >= 0, a number or a one-element tensor.
+        amsgrad: divide by the largest average of squares so far.
+        maximize: ascend instead of descend.
+        foreach, fused, capturable: taken for torch.optim.AdamW's sake; the step is one fused pass
+            without host reads anyway.
+        differentiable: must be False.
+        masks: the live masks of the model (impcore.Masks); None: nothing is masked.
+
+    Raises:
+        ValueError: an option is out of range. TypeError: a dtype, or `masks` is no impcore.Masks.
+        LayoutError: a parameter has gaps or overlaps in memory.
+        NotImplementedError: differentiable, or parameters that are not plain dense tensors.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019), algorithm 2;
+    Reddi, Kale and Kumar, "On the Convergence of Adam and Beyond" (ICLR 2018), for amsgrad.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float | Tensor = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        masks: Masks | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            # torch.optim.AdamW has it among its options, as an Adam that it is.
+            "decoupled_weight_decay": True,
+        }
+        super().__init__(params, defaults, masks)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True
+            for option in ("amsgrad", "maximize", "capturable", "differentiable"):
+                group.setdefault(option, False)
+            for param in group["params"]:
+                kept = self.state.get(param, {})
+                if isinstance(kept.get("step"), (int, float)):  # as PyTorch had it before 1.12
+                    kept["step"] = torch.full((), kept["step"], device=param.device)
+
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Raises ValueError unless the options of a group make sense, as torch.optim.AdamW does."""
+        super().check_options(options)
+        check_number("eps", options["eps"])
+        betas = options["betas"]
+        if len(betas) != 2 or len({isinstance(beta, Tensor) for beta in betas}) != 1:
+            raise ValueError(f"betas are {betas}; they must be two numbers or two tensors")
+        for i, beta in enumerate(betas):
+            check_number(f"betas[{i}]", beta, below=1)
+
+    def kept(self, group: dict[str, Any], todo: Work) -> Kept:
+        """Both averages, the largest squares (none without amsgrad) and the counts of steps."""
+        exp_avgs: list[Tensor] = []
+        exp_avg_sqs: list[Tensor] = []
+        largest: list[Tensor] = []
+        steps: list[Tensor] = []
+        self._init_group(group, exp_avgs, exp_avg_sqs, largest, steps)
+        for i, param in enumerate(todo.params):
+            if (steps[i].dtype, steps[i].device) != (torch.float32, param.device):
+                steps[i] = steps[i].to(param.device, torch.float32)
+                self.state[param]["step"] = steps[i]
+        lists = [
+            self.in_order(todo, "exp_avg", exp_avgs),
+            self.in_order(todo, "exp_avg_sq", exp_avg_sqs),
+            self.in_order(todo, "max_exp_avg_sq", largest) if group["amsgrad"] else [],
+            steps,
+        ]
+        return Kept(lists, [None] * len(todo.params))
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        largest: list[Tensor],
+        steps: list[Tensor],
+    ) -> None:
+        """Appends the states of the parameters with gradients, made where absent.
+
+        torch.compile knows this method's name: it runs it outside of the graph, to which it hands
+        the tensors in the lists.
+        """
+        for param in group["params"]:
+            if param.grad is None:
+                continue
+            state = self.state[param]
+            if "step" not in state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=param.device)
+                state["exp_avg"] = torch.zeros_like(param)
+                state["exp_avg_sq"] = torch.zeros_like(param)
+            if group["amsgrad"] and "max_exp_avg_sq" not in state:
+                state["max_exp_avg_sq"] = torch.zeros_like(param)
+            exp_avgs.append(state["exp_avg"])
+            exp_avg_sqs.append(state["exp_avg_sq"])
+            steps.append(state["step"])
+            if group["amsgrad"]:
+                largest.append(state["max_exp_avg_sq"])
+
+    def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
+        """Steps parameters of one dtype and one device."""
+        device = todo.params[0].device
+        beta1, beta2 = group["betas"]
+        exp_avgs, exp_avg_sqs, largest, steps = kept.lists
+        unchecked(
+            todo.params,
+            todo.grads,
+            exp_avgs,
+            exp_avg_sqs,
+            largest,
+            steps,
+            todo.mask,
+            todo.words,
+            self.on_device(group, "lr", group["lr"], device),
+            self.on_device(group, "beta1", beta1, device),
+            self.on_device(group, "beta2", beta2, device),
+            self.on_device(group, "weight_decay", group["weight_decay"], device),
+            group["eps"],
+            group["maximize"],
+            self.from_scaler("grad_scale", device),
+            self.from_scaler("found_inf", device),
+        )

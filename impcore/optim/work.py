@@ -1,0 +1,105 @@
+"""What a step does for one group of parameters: tensors side by side in one storage order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from impcore.ops import checks
+
+
+class Work(NamedTuple):
+    """One group's parameters that have gradients, for one step.
+
+    Gradients are in their parameters' storage order; words[i] is a parameter's first word in the
+    arena `mask`, or -1; described: `describe(params)`.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    words: list[int]
+    mask: Tensor | None
+    described: list[tuple[Any, ...]]
+
+
+class Kept(NamedTuple):
+    """What the optimiser keeps of the parameters of a `Work`, in their order.
+
+    lists: one list for each kind of state, empty where the group's options need none; parameters of
+    different flags need different launches.
+    """
+
+    lists: list[list[Tensor]]
+    flags: list[Tensor | None]
+
+
+def describe(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
+    """What must be equal for tensors to be read side by side in storage order."""
+    return [(t.dtype, t.device, t.stride(), t.numel()) for t in tensors]
+
+
+def like(param: Tensor, values: Tensor) -> Tensor:
+    """The values in the parameter's storage order, dtype and device: themselves, or a copy.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if values.shape != param.shape:
+        raise ValueError(
+            f"a loaded state has shape {tuple(values.shape)}, its parameter {tuple(param.shape)}"
+        )
+    if describe([values]) == describe([param]):
+        return values
+    return torch.empty_like(param).copy_(values)
+
+
+def batches(todo: Work, kept: Kept) -> list[tuple[Work, Kept]]:
+    """Splits a step into launches; most often there is one."""
+    keys = [(d[0], d[1], id(flag)) for d, flag in zip(todo.described, kept.flags, strict=True)]
+    if keys and keys.count(keys[0]) == len(keys):
+        return [(todo, kept)]
+    found: dict[Any, list[int]] = {}
+    for i, key in enumerate(keys):
+        found.setdefault(key, []).append(i)
+    return [_pick(todo, kept, batch) for batch in found.values()]
+
+
+def _pick(todo: Work, kept: Kept, batch: list[int]) -> tuple[Work, Kept]:
+    def of(values: list[Any]) -> list[Any]:
+        return [values[i] for i in batch] if values else []
+
+    words = of(todo.words)
+    mask = todo.mask if max(words) >= 0 else None
+    work = Work(of(todo.params), of(todo.grads), words, mask, of(todo.described))
+    return work, Kept([of(values) for values in kept.lists], of(kept.flags))
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """As checks.is_dense, but quicker for the usual layouts."""
+    return (
+        tensor.is_contiguous()
+        or tensor.is_contiguous(memory_format=torch.channels_last)
+        or checks.is_dense(tensor)
+    )
+
+
+def check_grad(param: Tensor, grad: Tensor, name: str) -> None:
+    """Raises unless a dense gradient of the parameter's dtype, device and shape (by its name).
+
+    Raises:
+        NotImplementedError: it is sparse. ValueError: it does not fit.
+    """
+    if grad.layout is not torch.strided:
+        raise NotImplementedError(
+            f"the gradient of {name} has layout {grad.layout}; only dense gradients can be stepped "
+            "(nn.Embedding makes them with sparse=False)"
+        )
+    if (grad.dtype, grad.device, grad.shape) != (param.dtype, param.device, param.shape):
+        raise ValueError(
+            f"the gradient of {name} is {grad.dtype} of shape {tuple(grad.shape)} on "
+            f"{grad.device}, the parameter {param.dtype} of shape {tuple(param.shape)} on "
+            f"{param.device}"
+        )

@@ -1,0 +1,290 @@
+"""What masked optimisers share: masks, PyTorch's ways of driving an optimiser, copies, hooks."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from impcore import Masks, masks_of
+
+from .cases import (
+    both_kinds,
+    bytes_of,
+    check_close,
+    check_dead,
+    net,
+    pruned,
+    set_gradients,
+    through_a_file,
+    triple,
+)
+
+# Masks
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("heavy", [False, True])
+@both_kinds
+def test_pruned_weights_and_states_stay_zero(kind, heavy, dtype):
+    """Alive weights go as without masks; dead gradients may be anything."""
+    options = kind.heavy if heavy else {"lr": 0.03}
+    ours, theirs, _ = triple(dtype)
+    masks = pruned(ours)
+    theirs.load_state_dict(ours.state_dict())
+    mine = kind.ours(ours.parameters(), masks=masks, **options)
+    other = kind.ours(theirs.parameters(), **options)
+    for step in range(10):
+        set_gradients([ours, theirs], step)
+        named = dict(theirs.named_parameters())
+        for name, param in zip(masks.names, masks.parameters, strict=True):
+            dead = ~masks[name]
+            param.grad[dead] = (math.nan, math.inf, 1.0)[step % 3]
+            named[name].grad[dead] = 0
+        mine.step()
+        other.step()
+        check_dead(masks, mine)
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@both_kinds
+def test_a_prune_clears_the_states_in_the_next_step(kind):
+    model = net()
+    masks = Masks(model)
+    optimizer = kind.ours(model.parameters(), masks=masks, **kind.heavy)
+    set_gradients([model], 0)
+    optimizer.step()
+    masks["0.weight"] = torch.rand(3, 2, 3, 3) < 0.5
+    set_gradients([model], 1)
+    optimizer.step()
+    check_dead(masks, optimizer)
+    assert optimizer.state[model[0].weight][kind.state].any()
+
+
+@both_kinds
+def test_released_masks_let_weights_grow_back(kind):
+    model = net()
+    masks = pruned(model)
+    dead = ~masks["3.weight"]
+    optimizer = kind.ours(model.parameters(), masks=masks)
+    masks.release()
+    set_gradients([model], 0)
+    optimizer.step()
+    assert model[3].weight[dead].all()
+
+
+@both_kinds
+def test_the_post_step_hook_leaves_the_optimiser_alone(kind, monkeypatch):
+    model = net()
+    masks, applied = pruned(model), []
+    monkeypatch.setattr(Masks, "apply", lambda self: applied.append(self))
+    for optimizer, times in (
+        (kind.ours(model.parameters(), masks=masks), 0),
+        (kind.ours(model.parameters()), 1),
+    ):
+        applied.clear()
+        set_gradients([model], 0)
+        optimizer.step()
+        assert applied == [masks] * times
+
+
+@both_kinds
+def test_masks_must_be_masks(kind):
+    model = net()
+    with pytest.raises(TypeError, match=r"masks must be impcore\.Masks or None, not dict"):
+        kind.ours(model.parameters(), masks={"0.weight": torch.ones(3)})
+
+
+# As PyTorch drives an optimiser
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [3, 6]),
+        lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.2, total_steps=12),
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12),
+    ],
+    ids=["multi-step", "one-cycle", "cosine"],
+)
+@pytest.mark.parametrize("tensor_lr", [False, True])
+@both_kinds
+def test_schedulers(kind, scheduler, tensor_lr):
+    """OneCycleLR also changes the momentum or beta1."""
+    ours, theirs, _ = triple()
+    options = {**kind.heavy, "lr": torch.tensor(0.1) if tensor_lr else 0.1}
+    optimizers = [
+        cls(m.parameters(), **copy.deepcopy(options))
+        for cls, m in ((kind.ours, ours), (kind.theirs, theirs))
+    ]
+    schedulers = [scheduler(o) for o in optimizers]
+    for step in range(10):
+        set_gradients([ours, theirs], step)
+        for optimizer, schedule in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            schedule.step()
+        rates = [float(o.param_groups[0]["lr"]) for o in optimizers]
+        assert rates[0] == rates[1]
+    check_close(ours, theirs)
+
+
+@both_kinds
+def test_a_closure_runs_with_gradients_and_its_loss_returns(kind):
+    ours, theirs, _ = triple()
+    x = torch.randn(4, 2, 4, 4)
+
+    def closure_of(model, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            loss = model(x).square().sum()
+            loss.backward()
+            return loss
+
+        return closure
+
+    losses = []
+    for cls, model in ((kind.ours, ours), (kind.theirs, theirs)):
+        optimizer = cls(model.parameters(), lr=0.01)
+        losses.append([optimizer.step(closure_of(model, optimizer)).item() for _ in range(5)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][-1] < losses[0][0]
+    assert ours.scalar.grad is None  # it takes no part, and was left out
+
+
+@both_kinds
+def test_parameter_groups_and_absent_gradients(kind):
+    ours, theirs, _ = triple()
+    optimizers = []
+    for cls, model in ((kind.ours, ours), (kind.theirs, theirs)):
+        optimizer = cls([{"params": [model[0].weight], **kind.heavy}], lr=0.1)
+        optimizer.add_param_group({"params": list(model[3].parameters()), "weight_decay": 0.1})
+        optimizer.add_param_group({"params": [model.scalar, model.empty], "maximize": True})
+        optimizers.append(optimizer)
+    for step in range(6):
+        set_gradients([ours, theirs], step)
+        if step % 2:
+            ours[0].weight.grad = theirs[0].weight.grad = None
+        if step < 3:
+            ours[3].bias.grad = theirs[3].bias.grad = None
+        for optimizer in optimizers:
+            optimizer.step()
+    check_close(ours, theirs)
+
+
+@pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1), torch.tensor([0.1]).double()])
+@both_kinds
+def test_a_rate_that_changes_is_followed(kind, rate):
+    """A float by assignment, a tensor also in place."""
+    rate = copy.deepcopy(rate)
+    param = nn.Parameter(torch.zeros(()))
+    optimizer = kind.ours([param], lr=rate, weight_decay=0)
+    param.grad = torch.ones(())
+    optimizer.step()
+    if isinstance(rate, torch.Tensor):
+        rate.fill_(0.4)
+    else:
+        optimizer.param_groups[0]["lr"] = 0.4
+    optimizer.step()
+    assert float(param.detach()) == pytest.approx(-0.5)
+
+
+@both_kinds
+def test_differentiable_is_refused(kind):
+    with pytest.raises(NotImplementedError, match="differentiable is True"):
+        kind.ours([nn.Parameter(torch.ones(3))], differentiable=True)
+
+
+@both_kinds
+def test_a_step_between_forward_and_backward_is_noticed(kind):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = kind.ours(model.parameters(), masks=Masks(model))
+    loss = model(torch.randn(5, 3)).sum()
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@both_kinds
+def test_hooks_run_and_gradients_are_cleared(kind):
+    model, calls = net(), []
+    optimizer = kind.ours(model.parameters(), masks=Masks(model))
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    set_gradients([model], 0)
+    optimizer.step()
+    assert calls == ["before", "after"]
+    optimizer.zero_grad(set_to_none=False)
+    assert not any(p.grad.any() for p in model.parameters())
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+    before = bytes_of(model)
+    optimizer.step()  # nothing has a gradient
+    assert bytes_of(model) == before
+
+
+# States and copies
+
+
+@pytest.mark.parametrize("sources", ["ours, ours", "ours, theirs", "theirs, ours"])
+@both_kinds
+def test_state_dicts_are_interchangeable(kind, sources):
+    """Through a file; in every direction the run goes on as if nothing had happened."""
+    classes = [getattr(kind, source) for source in sources.split(", ")]
+    straight, resumed = net(), net()
+    first = kind.theirs(straight.parameters(), **kind.heavy)
+    second = classes[0](resumed.parameters(), **kind.heavy)
+    for step in range(6):
+        if step == 3:
+            state = through_a_file(second.state_dict())
+            second = classes[1](resumed.parameters(), lr=7.0)
+            second.load_state_dict(state)
+        set_gradients([straight, resumed], step)
+        first.step()
+        second.step()
+    check_close(straight, resumed)
+    ours, theirs = second.state_dict(), first.state_dict()
+    assert set(ours["param_groups"][0]) == set(theirs["param_groups"][0])
+    for i, values in theirs["state"].items():
+        assert set(ours["state"][i]) == set(values)
+        for key, value in values.items():
+            torch.testing.assert_close(ours["state"][i][key], value, rtol=1e-5, atol=1e-6)
+
+
+@both_kinds
+def test_a_resumed_run_is_the_same_to_the_bit(kind):
+    straight, resumed = net(), net()
+    masks = [pruned(m) for m in (straight, resumed)]
+    first = kind.ours(straight.parameters(), masks=masks[0], **kind.heavy)
+    second = kind.ours(resumed.parameters(), masks=masks[1], **kind.heavy)
+    for step in range(6):
+        if step == 3:
+            state = second.state_dict()
+            second = kind.ours(resumed.parameters(), masks=masks[1], **kind.heavy)
+            second.load_state_dict(state)
+        set_gradients([straight, resumed], step)
+        first.step()
+        second.step()
+    assert bytes_of(straight) == bytes_of(resumed)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_a_file])
+@both_kinds
+def test_a_copied_model_and_optimiser_go_on_alone(kind, copied):
+    model = net()
+    optimizer = kind.ours(model.parameters(), masks=pruned(model), **kind.heavy)
+    set_gradients([model], 0)
+    optimizer.step()
+    twin, twin_optimizer = copied((model, optimizer))
+    assert twin_optimizer.masks is masks_of(twin) is not masks_of(model)
+    before = bytes_of(model)
+    set_gradients([twin], 1)
+    twin_optimizer.step()
+    assert bytes_of(model) == before
+    check_dead(masks_of(twin), twin_optimizer)
+    set_gradients([model], 1)
+    optimizer.step()
+    assert bytes_of(model) == bytes_of(twin)
