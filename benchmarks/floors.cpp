@@ -61,4 +61,18 @@ void update_words(uint32_t* const* data, const int64_t* sizes, int64_t tensors, 
   });
 }
 
+// Reads every word of `data` and writes the same words of each of `rows` back changed, in one pass.
+void update_rows(const uint32_t* const* data, uint32_t* const* const* rows, int64_t num_rows,
+                 const int64_t* sizes, int64_t tensors, int threads) {
+  constexpr int64_t kBlock = 64;  // words, so that what was read is still in a register or L1
+  for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
+    for (int64_t begin = from; begin < to; begin += kBlock) {
+      const int64_t end = begin + kBlock < to ? begin + kBlock : to;
+      for (int64_t r = 0; r < num_rows; ++r) {
+        for (int64_t i = begin; i < end; ++i) rows[r][t][i] ^= data[t][i] & 0x80000000u;
+      }
+    }
+  });
+}
+
 }  // extern "C"

@@ -55,3 +55,15 @@ class Floors:
         """A bare read followed by a bare read-modify-write: what prune_global cannot undercut."""
         self.read()
         self.update()
+
+    def read_and_update(self, rows: Sequence[Floors]) -> None:
+        """Reads all bytes and updates as many of each row, side by side: an optimiser's step."""
+        data = (ctypes.c_void_p * len(rows))(*(ctypes.addressof(row._data) for row in rows))
+        _library().update_rows(
+            self._data,
+            data,
+            ctypes.c_int64(len(rows)),
+            self._sizes,
+            self._count,
+            torch.get_num_threads(),
+        )
