@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from impcore import atomic
 from impcore.errors import CheckpointError
-from impcore.imp import atomic, sealed
+from impcore.imp import sealed
 
 _KIND = "impcore-checkpoint-1"
 _NAME = re.compile(r"(\d{12})\.safetensors", re.ASCII)

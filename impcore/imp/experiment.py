@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from impcore import atomic
 from impcore.config import Config
 from impcore.errors import CheckpointError
-from impcore.imp import atomic, environment, lab
+from impcore.imp import environment, lab
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.rounds import Rounds
 from impcore.imp.run_directory import RunDirectory

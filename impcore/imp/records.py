@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from impcore.imp import atomic
+from impcore import atomic
 
 Row = Mapping[str, Any]
 

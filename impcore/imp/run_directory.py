@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from impcore import atomic
 from impcore.errors import RunDirectoryError
-from impcore.imp import atomic
 
 _LOCK = ".lock"
 _SUBDIRECTORIES = ("checkpoint", "tickets")

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from impcore import atomic
 from impcore.errors import TicketError
-from impcore.imp import atomic, sealed
+from impcore.imp import sealed
 from impcore.scope import find_scope
 from impcore.unwrap import unwrap
 

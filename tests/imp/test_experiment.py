@@ -14,9 +14,10 @@ import pytest
 import torch
 from imp_harness import finish, micro, result, rows, signal_when, start
 
+from impcore import atomic
 from impcore.config import Config
 from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
-from impcore.imp import atomic, experiment, run
+from impcore.imp import experiment, run
 
 Finished = tuple[Path, dict[str, Any]]
 MakeConfig = Callable[..., Config]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from impcore import atomic
 from impcore.errors import RunDirectoryError
-from impcore.imp import atomic
 from impcore.imp.run_directory import RunDirectory
 
 

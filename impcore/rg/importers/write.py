@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from impcore import atomic
 from impcore.errors import RunDirectoryError
-from impcore.rg.atomic import write_bytes
 from impcore.rg.importers.measure import Flow
 from impcore.rg.run import CONFIG, FLOW, IMPORT, ROUNDS
 
@@ -44,10 +44,10 @@ def write(out: Path, flow: Flow, theta: str, provenance: Mapping[str, Any]) -> N
         (out / ROUNDS).unlink(missing_ok=True)
     except OSError as error:
         raise RunDirectoryError(f"{out}: cannot be written: {error.strerror}") from error
-    write_bytes(out / IMPORT, tomli_w.dumps(dict(provenance)).encode())
+    atomic.write(out / IMPORT, tomli_w.dumps(dict(provenance)).encode())
     if any(math.isfinite(one["accuracy"]) for one in flow.recorded):
-        write_bytes(out / ROUNDS, _rounds(flow))
-    write_bytes(out / FLOW, _flow(flow, theta))
+        atomic.write(out / ROUNDS, _rounds(flow))
+    atomic.write(out / FLOW, _flow(flow, theta))
 
 
 def _flow(flow: Flow, theta: str) -> bytes:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from impcore import atomic
 from impcore.errors import RunDirectoryError
-from impcore.rg.atomic import write_bytes
 from impcore.rg.report import joint, notes, page, sections, sigma_csv, tidy
 from impcore.rg.report.comparison import Comparison, compare
 from impcore.rg.report.page import Html
@@ -83,7 +83,7 @@ def _write_all(out: Path, content: dict[str, bytes]) -> Path:
     except OSError as error:
         raise RunDirectoryError(f"{out}: cannot be written: {error.strerror}") from error
     for name, data in content.items():
-        write_bytes(out / name, data)
+        atomic.write(out / name, data)
     return out / HTML
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from impcore import atomic
 from impcore.errors import RunDirectoryError
-from impcore.imp import atomic
 
 OLD, NEW = b"old content", b"the new content, which is longer"
 
