@@ -35,7 +35,7 @@ soak: dev
 	$(BIN)/python -m pytest -q -m soak --timeout 7200
 
 bench: dev
-	$(BIN)/python benchmarks/bench_mask.py
+	for name in mask optim block_l1 round; do $(BIN)/python benchmarks/bench_$$name.py || exit 1; done
 
 install: $(VENV)/installed
 dev: $(VENV)/installed-dev

@@ -12,7 +12,7 @@ measuring and rewinding) are shown apart as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import harness
 import numpy as np
@@ -43,14 +43,14 @@ class Task:
 def task(name: str, size: int) -> Task:
     """The digits, enlarged to `size` x `size` pixels."""
     digits = data.load("digits")
-    images = digits.train.images
-    if size != images.shape[-1]:
-        images = functional.interpolate(images.float(), size=size).to(torch.uint8)
-    train = data.Split(images, digits.train.labels)
-    dataset = data.Dataset(
-        **{**{f: getattr(digits, f) for f in digits.__dataclass_fields__}, "train": train}
-    )
-    return Task(name, dataset, (images.float() / 16 - 0.3) / 0.37, digits.train.labels.long())
+
+    def enlarged(split: data.Split) -> data.Split:
+        images = functional.interpolate(split.images.float(), size=size).to(torch.uint8)
+        return data.Split(images, split.labels)
+
+    dataset = replace(digits, train=enlarged(digits.train), test=enlarged(digits.test))
+    images = (dataset.train.images.float() / digits.scale - digits.mean[0]) / digits.std[0]
+    return Task(name, dataset, images, digits.train.labels.long())
 
 
 class Ours:
