@@ -73,7 +73,7 @@ def test_a_file_size_limit_of_the_kernel_is_a_clean_failure(tmp_path: Path) -> N
     target = tmp_path / "file"
     atomic.write(target, OLD)
     script = (
-        "import resource, signal, sys; from pathlib import Path; from impcore.imp import atomic\n"
+        "import resource, signal, sys; from pathlib import Path; from impcore import atomic\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "atomic.write(Path(sys.argv[1]), bytes(5000))"
