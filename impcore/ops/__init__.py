@@ -13,7 +13,8 @@ from impcore.ops.masked_adamw import masked_adamw
 from impcore.ops.masked_sgd import masked_sgd
 from impcore.ops.plan import Plan
 from impcore.ops.rewind import rewind
-from impcore.ops.topk_mask import Selection, commit, topk_mask, workspace
+from impcore.ops.selection import Selection
+from impcore.ops.topk_mask import commit, topk_mask, workspace
 
 __all__ = [
     "Plan",

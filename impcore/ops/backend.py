@@ -2,26 +2,41 @@
 
 A tensor's device decides; the environment variable IMPCORE_BACKEND forces one by name. `reference`
 serves every device by copying to the host, and only ever runs when it is asked for.
+
+A backend is a package beside this module, with one module an op, whose functions have the names and
+signatures of the registered ops.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 
+from impcore import _C
 from impcore.errors import BackendError
 
 BACKENDS = ("cpu", "cuda", "triton", "reference")
 _SERVES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
-_BUILT = ("cpu", "reference")
 
 
 def backends() -> list[str]:
-    """The names of the backends that this build holds, for example ["cpu", "reference"]."""
-    return list(_BUILT)
+    """The names of the backends that this build holds, for example ["cpu", "reference"].
+
+    "cuda" if the CUDA kernels were built, "triton" if Triton is installed: neither needs a GPU to
+    be listed.
+    """
+    return list(_built())
+
+
+@cache
+def _built() -> tuple[str, ...]:
+    holds = {"cuda": hasattr(_C, "cuda"), "triton": find_spec("triton") is not None}
+    return tuple(name for name in BACKENDS if holds.get(name, True))
 
 
 def forced_backend() -> str | None:
@@ -35,30 +50,43 @@ def forced_backend() -> str | None:
         return None
     if name not in BACKENDS:
         raise BackendError(f"IMPCORE_BACKEND={name!r} is unknown; known are {', '.join(BACKENDS)}")
-    if name not in _BUILT:
+    if name not in _built():
         raise BackendError(
-            f"IMPCORE_BACKEND={name!r} is not in this build, which holds {', '.join(_BUILT)}"
+            f"IMPCORE_BACKEND={name!r} is not in this build, which holds {', '.join(_built())}"
         )
     return name
 
 
-def select(
-    implementations: Mapping[str, Callable[..., Any]], device: torch.device
-) -> Callable[..., Any]:
-    """The implementation of an op for tensors on `device`.
+def find(op: str, device: torch.device) -> ModuleType:
+    """The module of an op in the backend that serves tensors on `device`.
 
     Raises:
         BackendError: the forced backend does not serve the device, or none of this build does.
     """
     name = forced_backend()
     if name is None:
-        for candidate in _BUILT:
-            if device.type in _SERVES.get(candidate, ()):
-                return implementations[candidate]
-        raise BackendError(
-            f"no backend of this build serves {device.type} tensors (built: {', '.join(_BUILT)}); "
-            "move the model to the CPU, or install a build with kernels for this device"
-        )
+        return _module(_serving(device.type), op)
     if name != "reference" and device.type not in _SERVES[name]:
         raise BackendError(f"IMPCORE_BACKEND={name!r} does not serve {device.type} tensors")
-    return implementations[name]
+    return _module(name, op)
+
+
+@cache
+def _module(name: str, op: str) -> ModuleType:
+    return import_module(f"impcore.ops.{name}.{op}")
+
+
+@cache
+def _serving(device: str) -> str:
+    for name in _built():
+        # PyTorch calls AMD's devices cuda too; CUDA kernels do not run there, Triton's do.
+        if device in _SERVES.get(name, ()) and not (name == "cuda" and torch.version.hip):
+            return name
+    raise BackendError(
+        f"no backend of this build serves {device} tensors (built: {', '.join(_built())}); "
+        + (
+            "install Triton (pip install triton), or build impcore where nvcc is found"
+            if device == "cuda"
+            else "move the model to the CPU"
+        )
+    )

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore import _C
-from impcore.ops import backend, checks, library, native
+from impcore.ops import backend, checks, library
 from impcore.ops.plan import words_of
-from impcore.ops.reference import bits as reference
 
 
 def pack(bools: torch.Tensor) -> torch.Tensor:
@@ -79,56 +77,25 @@ def permute(
     return permuted
 
 
-def _pack_cpu(bools: torch.Tensor) -> torch.Tensor:
-    words = bools.new_empty(words_of(bools.numel()), dtype=torch.int32)
-    _C.pack(bools.data_ptr(), bools.numel(), words.data_ptr(), native.threads(words.numel()))
-    return words
-
-
-def _unpack_cpu(words: torch.Tensor, numel: int) -> torch.Tensor:
-    bools = words.new_empty(numel, dtype=torch.bool)
-    _C.unpack(words.data_ptr(), numel, bools.data_ptr(), native.threads(words.numel()))
-    return bools
-
-
-def _count_cpu(words: torch.Tensor) -> torch.Tensor:
-    ones = _C.count(words.data_ptr(), words.numel(), native.threads(words.numel()))
-    return torch.tensor(ones, dtype=torch.int64, device="cpu")
-
-
-def _permute_cpu(
-    words: torch.Tensor, shape: list[int], old: list[int], new: list[int]
-) -> torch.Tensor:
-    out = torch.empty_like(words)
-    _C.permute(words.data_ptr(), out.data_ptr(), shape, old, new, native.threads(words.numel()))
-    return out
-
-
 _pack = library.register(
     "pack(Tensor bools) -> Tensor",
-    lambda bools: backend.select({"cpu": _pack_cpu, "reference": reference.pack}, bools.device)(
-        bools
-    ),
+    lambda bools: backend.find("bits", bools.device).pack(bools),
     lambda bools: bools.new_empty(words_of(bools.numel()), dtype=torch.int32),
 )
 _unpack = library.register(
     "unpack(Tensor words, int numel) -> Tensor",
-    lambda words, numel: backend.select(
-        {"cpu": _unpack_cpu, "reference": reference.unpack}, words.device
-    )(words, numel),
+    lambda words, numel: backend.find("bits", words.device).unpack(words, numel),
     lambda words, numel: words.new_empty(numel, dtype=torch.bool),
 )
 _count = library.register(
     "count(Tensor words) -> Tensor",
-    lambda words: backend.select({"cpu": _count_cpu, "reference": reference.count}, words.device)(
-        words
-    ),
+    lambda words: backend.find("bits", words.device).count(words),
     lambda words: words.new_empty((), dtype=torch.int64),
 )
 _permute = library.register(
     "permute(Tensor words, int[] shape, int[] old, int[] new) -> Tensor",
-    lambda words, shape, old, new: backend.select(
-        {"cpu": _permute_cpu, "reference": reference.permute}, words.device
-    )(words, shape, old, new),
+    lambda words, shape, old, new: backend.find("bits", words.device).permute(
+        words, shape, old, new
+    ),
     lambda words, shape, old, new: torch.empty_like(words),
 )

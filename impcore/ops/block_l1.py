@@ -11,10 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore import _C
-from impcore.ops import backend, checks, library, native
+from impcore.ops import backend, checks, library, placed
 from impcore.ops.plan import Plan
-from impcore.ops.reference import block_l1 as reference
 
 
 def block_l1(plan: Plan, weights: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
@@ -36,28 +34,11 @@ def block_l1(plan: Plan, weights: Sequence[torch.Tensor], mask: torch.Tensor) ->
     return sums
 
 
-def _cpu(
-    chunks: torch.Tensor, weights: list[torch.Tensor], mask: torch.Tensor, num_blocks: int
-) -> torch.Tensor:
-    partials = mask.new_empty((chunks.shape[0], 2), dtype=torch.float64)
-    sums = mask.new_empty((2, num_blocks), dtype=torch.float64)
-    _C.block_l1(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
-        num_blocks,
-        mask.data_ptr(),
-        partials.data_ptr(),
-        sums.data_ptr(),
-        native.threads(mask.numel()),
-    )
-    return sums
-
-
 def _any(
     chunks: torch.Tensor, weights: list[torch.Tensor], mask: torch.Tensor, num_blocks: int
 ) -> torch.Tensor:
-    run = backend.select({"cpu": _cpu, "reference": reference.block_l1}, mask.device)
-    return run(chunks, weights, mask, num_blocks)  # type: ignore[no-any-return]
+    run = backend.find("block_l1", mask.device).block_l1
+    return run(placed.on(mask.device, chunks), weights, mask, num_blocks)  # type: ignore[no-any-return]
 
 
 _block_l1 = library.register(

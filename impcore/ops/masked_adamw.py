@@ -12,9 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore import _C
-from impcore.ops import masked_step, native
-from impcore.ops.reference import masked_adamw as reference
+from impcore.ops import masked_step
 
 
 def masked_adamw(
@@ -103,45 +101,10 @@ def _check_steps(steps: Sequence[torch.Tensor], device: torch.device) -> None:
             raise ValueError(f"steps[{i}] is the same tensor as steps[{other}]; it counts for one")
 
 
-def _cpu(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    exp_avgs: list[torch.Tensor],
-    exp_avg_sqs: list[torch.Tensor],
-    max_exp_avg_sqs: list[torch.Tensor],
-    steps: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
-    lr: torch.Tensor,
-    beta1: torch.Tensor,
-    beta2: torch.Tensor,
-    weight_decay: torch.Tensor,
-    eps: float,
-    maximize: bool,
-    grad_scale: torch.Tensor | None,
-    found_inf: torch.Tensor | None,
-) -> None:
-    if masked_step.is_skipped(found_inf):
-        return
-    states = [exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if max_exp_avg_sqs else [])]
-    _C.masked_adamw(
-        masked_step.native_args(params, grads, states, mask, words),
-        native.addresses(steps),
-        lr.item(),
-        beta1.item(),
-        beta2.item(),
-        weight_decay.item(),
-        eps,
-        maximize,
-        0 if grad_scale is None else grad_scale.data_ptr(),
-    )
-
-
 unchecked = masked_step.define(
     "masked_adamw(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs,"
     " Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] max_exp_avg_sqs, Tensor(e!)[] steps, Tensor? mask,"
     " int[] words, Tensor lr, Tensor beta1, Tensor beta2, Tensor weight_decay, float eps,"
     " bool maximize, Tensor? grad_scale, Tensor? found_inf) -> ()",
-    {"cpu": _cpu, "reference": reference.masked_adamw},
     written=(0, 2, 3, 4, 5),
 )

@@ -12,9 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore import _C
 from impcore.ops import masked_step
-from impcore.ops.reference import masked_sgd as reference
 
 
 def masked_sgd(
@@ -83,43 +81,9 @@ def masked_sgd(
     )
 
 
-def _cpu(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    momenta: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
-    lr: torch.Tensor,
-    momentum: float,
-    dampening: float,
-    weight_decay: torch.Tensor,
-    nesterov: bool,
-    maximize: bool,
-    first: torch.Tensor | None,
-    grad_scale: torch.Tensor | None,
-    found_inf: torch.Tensor | None,
-) -> None:
-    if masked_step.is_skipped(found_inf):
-        return
-    _C.masked_sgd(
-        masked_step.native_args(params, grads, [momenta] if momenta else [], mask, words),
-        lr.item(),
-        momentum,
-        dampening,
-        weight_decay.item(),
-        nesterov,
-        maximize,
-        first is not None and bool(first.item()),
-        0 if grad_scale is None else grad_scale.data_ptr(),
-    )
-    if first is not None:
-        first.zero_()
-
-
 unchecked = masked_step.define(
     "masked_sgd(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] momenta, Tensor? mask,"
     " int[] words, Tensor lr, float momentum, float dampening, Tensor weight_decay, bool nesterov,"
     " bool maximize, Tensor(c!)? first, Tensor? grad_scale, Tensor? found_inf) -> ()",
-    {"cpu": _cpu, "reference": reference.masked_sgd},
     written=(0, 2),
 )

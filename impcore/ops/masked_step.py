@@ -6,14 +6,13 @@ their versions bumped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from impcore import _C
-from impcore.ops import backend, checks, library, native
+from impcore.ops import backend, checks, library
 from impcore.ops.plan import words_of
 
 DTYPES = (*checks.MASKED_DTYPES, torch.float64)
@@ -22,12 +21,11 @@ NUMBERS = (torch.float64, torch.float32)  # what a scalar option may be
 Tensors = Sequence[torch.Tensor]
 
 
-def define(schema: str, backends: Mapping[str, Callable[..., None]], written: Sequence[int]) -> Any:
+def define(schema: str, written: Sequence[int]) -> Any:
     """Registers a step whose first argument is its params, and returns it unchecked.
 
     Args:
         schema: as torch.library takes it.
-        backends: the step by the name of a backend.
         written: which arguments are lists of tensors that a step writes.
 
     Returns:
@@ -35,10 +33,12 @@ def define(schema: str, backends: Mapping[str, Callable[..., None]], written: Se
         eagerly it does without PyTorch's dispatcher.
     """
 
+    name = schema.partition("(")[0]
+
     def implementation(*args: Any) -> None:
         if not args[0]:
             return
-        backend.select(backends, args[0][0].device)(*args)
+        getattr(backend.find(name, args[0][0].device), name)(*args)
         library.written([tensor for i in written for tensor in args[i]])
 
     op = library.register(schema, implementation, lambda *args: None)
@@ -50,31 +50,6 @@ def define(schema: str, backends: Mapping[str, Callable[..., None]], written: Se
             implementation(*args)
 
     return unchecked
-
-
-def native_args(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    states: list[list[torch.Tensor]],
-    mask: torch.Tensor | None,
-    words: list[int],
-) -> _C.StepArgs:
-    """What every native step begins with; states: a list for each kind, in the kernel's order."""
-    return _C.StepArgs(
-        native.DTYPE_CODES[params[0].dtype],
-        native.addresses(params),
-        native.addresses(grads),
-        [native.addresses(state) for state in states],
-        [p.numel() for p in params],
-        words,
-        0 if mask is None else mask.data_ptr(),
-        torch.get_num_threads(),  # the kernel wakes as many as have a chunk each
-    )
-
-
-def is_skipped(found_inf: torch.Tensor | None) -> bool:
-    """Whether GradScaler found infinities, on the host."""
-    return found_inf is not None and bool(found_inf.item() != 0)
 
 
 def check_lists(params: Tensors, lists: Mapping[str, Tensors]) -> None:

@@ -1,4 +1,4 @@
-"""What every call into the native module `impcore._C` needs: addresses, dtype codes, threads."""
+"""What every call into the native module `impcore._C` needs: addresses and dtype codes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Sequence
 import torch
 
 from impcore import _C
-
-# 262,144 weights: a pass over them is over in about a tenth of a millisecond.
-GRAIN = 8192
 
 # csrc/keys.h: enum DType.
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
@@ -24,12 +21,3 @@ def plan_args(chunks: torch.Tensor, weights: Sequence[torch.Tensor]) -> _C.PlanA
     """The plan's table and the weights' dtype, as the native ops take them."""
     dtype = weights[0].dtype if weights else torch.float32
     return _C.PlanArgs(DTYPE_CODES[dtype], chunks.data_ptr(), chunks.shape[0])
-
-
-def threads(words: int) -> int:
-    """How many threads an op over so many mask words uses.
-
-    At most torch's setting, which a DataLoader worker has at 1; and no more than have GRAIN words
-    each: all wait for the last, which on a busy machine takes far longer than a small op.
-    """
-    return max(1, min(torch.get_num_threads(), words // GRAIN))

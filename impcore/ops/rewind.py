@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore import _C
-from impcore.ops import backend, checks, library, native
+from impcore.ops import backend, checks, library, placed
 from impcore.ops.plan import Plan
-from impcore.ops.reference import rewind as reference
 
 
 def rewind(
@@ -41,30 +39,14 @@ def rewind(
     _rewind(plan.chunks, list(weights), mask, sources)
 
 
-def _cpu(
-    chunks: torch.Tensor,
-    weights: list[torch.Tensor],
-    mask: torch.Tensor,
-    source: list[torch.Tensor],
-) -> None:
-    _C.rewind(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
-        native.addresses(source),
-        mask.data_ptr(),
-        native.threads(mask.numel()),
-    )
-
-
 def _any(
     chunks: torch.Tensor,
     weights: list[torch.Tensor],
     mask: torch.Tensor,
     source: list[torch.Tensor],
 ) -> None:
-    backend.select({"cpu": _cpu, "reference": reference.rewind}, mask.device)(
-        chunks, weights, mask, source
-    )
+    run = backend.find("rewind", mask.device).rewind
+    run(placed.on(mask.device, chunks), weights, mask, source)
     library.written(weights)
 
 

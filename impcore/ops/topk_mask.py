@@ -13,40 +13,30 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 
-from impcore import _C
-from impcore.ops import backend, checks, library, native
+from impcore.ops import backend, checks, library, placed, selection
 from impcore.ops.plan import Plan
-from impcore.ops.reference import topk_mask as reference
+from impcore.ops.selection import Selection
 
 MAX_KEY = 0x7FFFFFFF  # csrc/keys.h: kMaxKey
-
-
-class Selection(NamedTuple):
-    """What a selection found; all three tensors live on the weights' device.
-
-    Attributes:
-        status: int64 [1]: 0 clean; > 0 the number of NaN or infinite alive weights; -1 if k is
-            negative or above the number of alive weights.
-        sums_before: float64 [2, num_blocks]: sum of |m theta| and of m per block, under mask_in.
-        sums_after: the same under mask_out.
-    """
-
-    status: torch.Tensor
-    sums_before: torch.Tensor
-    sums_after: torch.Tensor
 
 
 def workspace(plan: Plan, device: torch.device | str = "cpu") -> torch.Tensor:
     """Scratch memory for `topk_mask`: uint8, to be reused from call to call.
 
-    At most 3 % of float32 weights of a large model.
+    For the backend that serves `device` now; one for each stream that selects at the same time. At
+    most 3 % of float32 weights of a large model.
     """
-    size = _C.topk_mask_workspace(plan.chunks.data_ptr(), plan.chunks.shape[0])
-    return torch.empty(size, dtype=torch.uint8, device=device)
+    return torch.empty(
+        _workspace_bytes(plan, torch.device(device)), dtype=torch.uint8, device=device
+    )
+
+
+def _workspace_bytes(plan: Plan, device: torch.device) -> int:
+    size: int = backend.find("topk_mask", device).workspace_bytes(plan.chunks)
+    return size
 
 
 def topk_mask(
@@ -108,7 +98,7 @@ def _check_workspace(plan: Plan, workspace: torch.Tensor, device: torch.device) 
             f"makes it, not {workspace.dtype} with strides {workspace.stride()} on "
             f"{workspace.device}"
         )
-    needed = _C.topk_mask_workspace(plan.chunks.data_ptr(), plan.chunks.shape[0])
+    needed = _workspace_bytes(plan, device)
     if workspace.numel() < needed:
         raise ValueError(f"workspace has {workspace.numel()} bytes, this plan needs {needed}")
 
@@ -167,44 +157,6 @@ def commit(
     _commit(plan.chunks, list(weights), mask, mask_out, status, sources)
 
 
-def _topk_mask_cpu(
-    chunks: torch.Tensor,
-    weights: list[torch.Tensor],
-    mask_in: torch.Tensor,
-    mask_out: torch.Tensor,
-    k: torch.Tensor,
-    workspace: torch.Tensor,
-    num_blocks: int,
-    bracket: list[int],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    status, before, after = _outputs(mask_in, num_blocks)
-    _C.topk_mask(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
-        num_blocks,
-        mask_in.data_ptr(),
-        mask_out.data_ptr(),
-        k.data_ptr(),
-        workspace.data_ptr(),
-        status.data_ptr(),
-        before.data_ptr(),
-        after.data_ptr(),
-        (bracket[0], bracket[1]) if bracket else None,
-        native.threads(mask_in.numel()),
-    )
-    return status, before, after
-
-
-def _outputs(
-    like: torch.Tensor, num_blocks: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return (
-        like.new_empty(1, dtype=torch.int64),
-        like.new_empty((2, num_blocks), dtype=torch.float64),
-        like.new_empty((2, num_blocks), dtype=torch.float64),
-    )
-
-
 def _topk_mask_any(
     chunks: torch.Tensor,
     weights: list[torch.Tensor],
@@ -215,29 +167,19 @@ def _topk_mask_any(
     num_blocks: int,
     bracket: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    run = backend.select({"cpu": _topk_mask_cpu, "reference": reference.topk_mask}, mask_in.device)
-    out = run(chunks, weights, mask_in, mask_out, k, workspace, num_blocks, bracket)
+    run = backend.find("topk_mask", mask_in.device).topk_mask
+    out = run(
+        placed.on(mask_in.device, chunks),
+        weights,
+        mask_in,
+        mask_out,
+        k,
+        workspace,
+        num_blocks,
+        bracket,
+    )
     library.written([mask_out, workspace])
     return out  # type: ignore[no-any-return]
-
-
-def _commit_cpu(
-    chunks: torch.Tensor,
-    weights: list[torch.Tensor],
-    mask: torch.Tensor,
-    mask_out: torch.Tensor,
-    status: torch.Tensor,
-    source: list[torch.Tensor],
-) -> None:
-    _C.commit(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
-        native.addresses(source),
-        mask.data_ptr(),
-        mask_out.data_ptr(),
-        status.data_ptr(),
-        native.threads(mask.numel()),
-    )
 
 
 def _commit_any(
@@ -248,8 +190,8 @@ def _commit_any(
     status: torch.Tensor,
     source: list[torch.Tensor],
 ) -> None:
-    run = backend.select({"cpu": _commit_cpu, "reference": reference.commit}, mask.device)
-    run(chunks, weights, mask, mask_out, status, source)
+    run = backend.find("topk_mask", mask.device).commit
+    run(placed.on(mask.device, chunks), weights, mask, mask_out, status, source)
     library.written([mask, *weights])
 
 
@@ -257,7 +199,7 @@ _topk_mask = library.register(
     "topk_mask(Tensor chunks, Tensor[] weights, Tensor mask_in, Tensor(a!) mask_out, Tensor k, "
     "Tensor(b!) workspace, int num_blocks, int[] bracket) -> (Tensor, Tensor, Tensor)",
     _topk_mask_any,
-    lambda chunks, weights, mask_in, mask_out, k, workspace, num_blocks, bracket: _outputs(
+    lambda chunks, weights, mask_in, mask_out, k, workspace, num_blocks, bracket: selection.empty(
         mask_in, num_blocks
     ),
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from impcore.ops import native
+from impcore.ops.cpu import threads as cpu_threads
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def threads(request, monkeypatch):
 
     Small cases are shared between the threads too, which ops would not do of themselves.
     """
-    monkeypatch.setattr(native, "GRAIN", 1)
+    monkeypatch.setattr(cpu_threads, "GRAIN", 1)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param

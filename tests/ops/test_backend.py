@@ -59,13 +59,46 @@ def test_a_backend_that_was_not_built_is_an_error(name, spies, monkeypatch):
 
 def test_a_device_that_no_backend_serves_is_an_error():
     with pytest.raises(BackendError, match="no backend of this build serves xpu tensors"):
-        backends.select({"cpu": len, "reference": len}, torch.device("xpu"))
+        backends.find("block_l1", torch.device("xpu"))
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Pretends that the build holds other backends."""
+
+    def pretend(*names):
+        monkeypatch.setattr(backends, "_built", lambda: names)
+        backends._serving.cache_clear()
+
+    yield pretend
+    monkeypatch.undo()
+    backends._serving.cache_clear()
+
+
+def test_without_cuda_or_triton_a_gpu_tensor_is_refused_and_told_what_to_do(held):
+    held("cpu", "reference")
+    with pytest.raises(BackendError, match=r"serves cuda tensors .*pip install triton.*nvcc"):
+        backends.find("block_l1", torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("built", "hip", "served"),
+    [
+        (("cpu", "cuda", "triton", "reference"), None, "cuda"),
+        (("cpu", "cuda", "triton", "reference"), "6.4", "triton"),
+        (("cpu", "triton", "reference"), None, "triton"),
+    ],
+)
+def test_cuda_kernels_come_before_triton_but_not_on_amd(built, hip, served, held, monkeypatch):
+    held(*built)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert backends._serving("cuda") == served
 
 
 def test_a_forced_backend_must_serve_the_device(monkeypatch):
     monkeypatch.setenv("IMPCORE_BACKEND", "cpu")
     with pytest.raises(BackendError, match="IMPCORE_BACKEND='cpu' does not serve cuda tensors"):
-        backends.select({"cpu": len, "reference": len}, torch.device("cuda"))
+        backends.find("block_l1", torch.device("cuda"))
 
 
 def test_the_list_of_backends_is_a_copy():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from impcore import ops
+from impcore import _C, ops
 
 from . import tensors
 
@@ -168,10 +168,8 @@ def test_masks_are_nested_and_counts_exact_over_rounds(backend):
 @pytest.mark.parametrize("threads", [1, 2, 3], indirect=True)
 def test_threads_come_from_torch(threads, monkeypatch):
     seen = []
-    native = ops.topk_mask.__globals__["_C"].topk_mask
-    monkeypatch.setattr(
-        ops.topk_mask.__globals__["_C"], "topk_mask", lambda *a: (seen.append(a[-1]), native(*a))
-    )
+    native = _C.topk_mask
+    monkeypatch.setattr(_C, "topk_mask", lambda *a: (seen.append(a[-1]), native(*a)))
     plan, weights = tensors.model()
     tensors.prune(plan, weights, tensors.ones(plan), 10)
     assert seen == [threads]

@@ -10,6 +10,11 @@ import torch
 from impcore.ops.reference import rewind, storage
 
 
+def workspace_bytes(chunks: torch.Tensor) -> int:
+    """None is needed."""
+    return 0
+
+
 def topk_mask(
     chunks: torch.Tensor,
     weights: list[torch.Tensor],

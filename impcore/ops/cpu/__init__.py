@@ -1,0 +1,1 @@
+"""Every op by the native CPU kernels (csrc/cpu). Signatures are those of the registered ops."""

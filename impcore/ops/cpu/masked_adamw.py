@@ -1,0 +1,44 @@
+"""One step of AdamW by the native CPU kernel."""
+
+from __future__ import annotations
+
+import torch
+
+from impcore import _C
+from impcore.ops import native
+from impcore.ops.cpu import masked_step
+
+
+def masked_adamw(
+    params: list[torch.Tensor],
+    grads: list[torch.Tensor],
+    exp_avgs: list[torch.Tensor],
+    exp_avg_sqs: list[torch.Tensor],
+    max_exp_avg_sqs: list[torch.Tensor],
+    steps: list[torch.Tensor],
+    mask: torch.Tensor | None,
+    words: list[int],
+    lr: torch.Tensor,
+    beta1: torch.Tensor,
+    beta2: torch.Tensor,
+    weight_decay: torch.Tensor,
+    eps: float,
+    maximize: bool,
+    grad_scale: torch.Tensor | None,
+    found_inf: torch.Tensor | None,
+) -> None:
+    """torch.optim.AdamW's update; where the mask is 0, weight and states become +0."""
+    if masked_step.is_skipped(found_inf):
+        return
+    states = [exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if max_exp_avg_sqs else [])]
+    _C.masked_adamw(
+        masked_step.native_args(params, grads, states, mask, words),
+        native.addresses(steps),
+        lr.item(),
+        beta1.item(),
+        beta2.item(),
+        weight_decay.item(),
+        eps,
+        maximize,
+        0 if grad_scale is None else grad_scale.data_ptr(),
+    )

@@ -1,0 +1,42 @@
+"""One step of SGD by the native CPU kernel."""
+
+from __future__ import annotations
+
+import torch
+
+from impcore import _C
+from impcore.ops.cpu import masked_step
+
+
+def masked_sgd(
+    params: list[torch.Tensor],
+    grads: list[torch.Tensor],
+    momenta: list[torch.Tensor],
+    mask: torch.Tensor | None,
+    words: list[int],
+    lr: torch.Tensor,
+    momentum: float,
+    dampening: float,
+    weight_decay: torch.Tensor,
+    nesterov: bool,
+    maximize: bool,
+    first: torch.Tensor | None,
+    grad_scale: torch.Tensor | None,
+    found_inf: torch.Tensor | None,
+) -> None:
+    """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
+    if masked_step.is_skipped(found_inf):
+        return
+    _C.masked_sgd(
+        masked_step.native_args(params, grads, [momenta] if momenta else [], mask, words),
+        lr.item(),
+        momentum,
+        dampening,
+        weight_decay.item(),
+        nesterov,
+        maximize,
+        first is not None and bool(first.item()),
+        0 if grad_scale is None else grad_scale.data_ptr(),
+    )
+    if first is not None:
+        first.zero_()
