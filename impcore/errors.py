@@ -31,6 +31,10 @@ class ConfigError(ImpcoreError, ValueError):
     """A recipe or an override is wrong; the message lists every fault with its dotted key."""
 
 
+class MissingExtraError(ImpcoreError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
 class DataError(ImpcoreError, ValueError):
     """A data set's files are missing or malformed; the message names the file."""
 

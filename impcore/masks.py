@@ -39,8 +39,9 @@ class Masks(Mapping[str, torch.Tensor]):
 
     Args:
         model: any nn.Module; wrappers of DDP and torch.compile are looked through.
-        include: fnmatch patterns on parameter names; only these, within the default scope (weights
-            of Linear and convolution layers that require gradients).
+        include: fnmatch patterns on parameter names; only these, among the weights of Linear and
+            convolution layers that require gradients. None means all of them, or what the model's
+            `prunable_patterns()` says where its class has that method.
         exclude: patterns to leave out; a tied parameter is left out under any of its names.
 
     Frozen parameters (requires_grad=False) and layers whose weight is computed from other

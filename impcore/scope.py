@@ -1,8 +1,10 @@
 """Which parameters of a model are pruned.
 
 The default scope is the weights of Linear and convolution layers that require gradients: not
-biases, norms or embeddings. `include` and `exclude` narrow it by fnmatch patterns on parameter
-names. Invariant: a parameter that layers share is found once, under its first name.
+biases, norms or embeddings. A model whose published protocol prunes less says so (`HasScope`).
+`include` and `exclude` narrow the weights of Linear and convolution layers by fnmatch patterns on
+parameter names; an `include` replaces what the model says. Invariant: a parameter that layers share
+is found once, under its first name.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -21,6 +24,15 @@ PRUNABLE_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 Patterns = tuple[str, ...] | None
+
+
+@runtime_checkable
+class HasScope(Protocol):
+    """A model class that says which of its weights are pruned by default."""
+
+    def prunable_patterns(self) -> list[str]:
+        """Return fnmatch patterns of parameter names, used where no `include` is given."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,8 @@ def find_scope(model: nn.Module, include: Patterns, exclude: Patterns) -> Scope:
             it and says how to go on.
     """
     found = candidates(model)
+    if include is None and isinstance(model, HasScope):
+        include = patterns_of(model.prunable_patterns(), "prunable_patterns()")
     _check_patterns(found, include, "include")
     _check_patterns(found, exclude, "exclude")
     chosen = narrow(found, include, exclude)

@@ -254,3 +254,19 @@ def test_transposed_and_permuted_parameters_are_dense() -> None:
     model = nn.Linear(5, 3)
     model.weight = nn.Parameter(torch.randn(5, 3).t())
     assert impcore.prune_global(model, 0.4).remaining == 9
+
+
+class _Modest(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def prunable_patterns(self) -> list[str]:
+        return ["body.*"]
+
+
+def test_a_model_may_say_what_is_pruned_by_default_and_include_replaces_it() -> None:
+    assert list(find_scope(_Modest(), None, None).parameters) == ["body.weight"]
+    assert list(find_scope(_Modest(), ("head.*",), None).parameters) == ["head.weight"]
+    with pytest.raises(ValueError, match="leave no prunable parameter of _Modest"):
+        find_scope(_Modest(), None, ("body.*",))

@@ -1,7 +1,8 @@
 """The networks that the experiments prune, by name; each says what its blocks are.
 
-Invariant: `ARCHITECTURES` is the only list of names, and importing this module does not import
-PyTorch, so a recipe's `model.arch` can be checked before anything heavy is loaded.
+Invariant: `ARCHITECTURES` (of images) and `TEXT_ARCHITECTURES` (of tokens) are the only lists of
+names, and importing this module does not import PyTorch, so a recipe's `model.arch` can be checked
+before anything heavy is loaded.
 """
 
 from __future__ import annotations
@@ -11,12 +12,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from impcore.models.blocks import HasBlocks, blocks_of
+from impcore.models.blocks import HasBlocks, HasHead, blocks_of, head_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["ARCHITECTURES", "STEMS", "HasBlocks", "blocks_of", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "STEMS",
+    "TEXT_ARCHITECTURES",
+    "HasBlocks",
+    "HasHead",
+    "blocks_of",
+    "build",
+    "build_text",
+    "head_of",
+]
 
 STEMS = ("cifar",)
 """The stems that some architecture takes: "cifar" is a 3x3 convolution with stride 1, no pool."""
@@ -32,6 +43,16 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     f"resnet{depth}": partial(_cifar_resnet, depth) for depth in (14, 20, 32, 44, 56)
 }
 """Name → builder, called with the keywords of `build`. A new network is one more entry."""
+
+
+def _bert(**options: object) -> nn.Module:
+    from impcore.models import bert
+
+    return bert.build(**options)  # type: ignore[arg-type]
+
+
+TEXT_ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"bert": _bert}
+"""Name → builder, called with the keywords of `build_text`."""
 
 
 def build(
@@ -72,4 +93,63 @@ def build(
             raise ValueError(f"{field}: {value!r} is not an integer of at least 1")
     return ARCHITECTURES[arch](
         stem=stem, num_classes=num_classes, in_channels=in_channels, bn_gamma=bn_gamma
+    )
+
+
+def build_text(
+    arch: str,
+    *,
+    task: str,
+    num_classes: int,
+    vocab_size: int,
+    pad_token: int = 0,
+    path: str | None = None,
+    hidden_size: int | None = None,
+    layers: int | None = None,
+    heads: int | None = None,
+    intermediate_size: int | None = None,
+    positions: int = 512,
+    dropout: float = 0.1,
+) -> nn.Module:
+    """Make the text model `arch` on the CPU in float32: the weights of `path`, or fresh ones.
+
+    Random numbers (all weights without a path; the head with one) come from PyTorch's global CPU
+    generator.
+
+    Args:
+        arch: a key of `TEXT_ARCHITECTURES`.
+        task: "classification", "regression", "extractive_qa" or "mlm": which head it has.
+        num_classes: width of a classification's output; 1 for the other tasks.
+        vocab_size: tokens in the tokenizer's vocabulary.
+        pad_token: the number of the padding token.
+        path: a directory with config.json and weights, or the name of a model on the Hugging Face
+            hub; then the sizes below are its own, and must not be given.
+        hidden_size, layers, heads, intermediate_size: the sizes of a fresh model, all four;
+            BERT-base is 768, 12, 12, 3072.
+        positions: the longest input, in tokens, of a fresh model.
+        dropout: dropout probability of a fresh model.
+
+    Returns:
+        A module called with the tensors of a text batch as keywords; see `impcore.models.bert`.
+
+    Raises:
+        ValueError: an argument is not one of the values above.
+        MissingExtraError: Hugging Face transformers is not installed.
+        OSError: there are no weights at `path`, nor a model of that name that can be reached.
+    """
+    if arch not in TEXT_ARCHITECTURES:
+        valid = ", ".join(TEXT_ARCHITECTURES)
+        raise ValueError(f"arch: no text architecture {arch!r}; valid: {valid}")
+    return TEXT_ARCHITECTURES[arch](
+        task=task,
+        num_classes=num_classes,
+        vocab_size=vocab_size,
+        pad_token=pad_token,
+        path=path,
+        hidden_size=hidden_size,
+        layers=layers,
+        heads=heads,
+        intermediate_size=intermediate_size,
+        positions=positions,
+        dropout=dropout,
     )

@@ -1,4 +1,5 @@
-"""How a model says what its blocks are: the parts whose share of magnitude an analysis follows.
+"""How a model says what its parts are: the blocks whose share of magnitude an analysis follows, and
+the head, which belongs to the task.
 
 Invariant: patterns are fnmatch patterns on the parameter names of the *unwrapped* model, whatever
 wraps it; a model that does not say its blocks is refused, never guessed at.
@@ -25,6 +26,15 @@ class HasBlocks(Protocol):
         ...
 
 
+@runtime_checkable
+class HasHead(Protocol):
+    """A model class that names its head: what is made anew for another task."""
+
+    def head_patterns(self) -> list[str]:
+        """Return fnmatch patterns of the names of the head's parameters and buffers."""
+        ...
+
+
 def blocks_of(model: nn.Module, granularity: str = "stage") -> dict[str, list[str]]:
     """Return the blocks of `model`: name → fnmatch patterns of parameter names.
 
@@ -44,6 +54,23 @@ def blocks_of(model: nn.Module, granularity: str = "stage") -> dict[str, list[st
             'yourself, e.g. {"stage1": ["layer1.*"]}'
         )
     return inner.block_patterns(granularity)
+
+
+def head_of(model: nn.Module) -> list[str]:
+    """Return fnmatch patterns of the names of a model's head: ["fc.*"] for a ResNet.
+
+    Wrappers are looked through, as in `blocks_of`.
+
+    Raises:
+        TypeError: the model's class has no `head_patterns` method (see `HasHead`).
+    """
+    inner = _unwrap(model)
+    if not isinstance(inner, HasHead):
+        raise TypeError(
+            f"model: {type(inner).__name__} does not say what its head is; give the class a method "
+            'head_patterns() -> list[str], e.g. ["fc.*"]'
+        )
+    return inner.head_patterns()
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

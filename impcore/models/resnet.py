@@ -83,6 +83,10 @@ class CifarResNet(nn.Module):
             return {name: [f"{name}.*"] for name in names}
         raise ValueError(f"granularity: {granularity!r} is neither 'stage' nor 'block'")
 
+    def head_patterns(self) -> list[str]:
+        """Return the head: the linear layer. See `impcore.models.head_of`."""
+        return ["fc.*"]
+
 
 def cifar_resnet(
     depth: int,

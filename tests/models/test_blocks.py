@@ -73,3 +73,9 @@ def test_any_class_can_say_its_blocks():
     model = Talking(2, 2)
     assert isinstance(model, models.HasBlocks)
     assert models.blocks_of(model, "all") == {"all": ["weight"]}
+
+
+def test_the_head_of_a_resnet_is_its_classifier():
+    assert models.head_of(torch.compile(models.build("resnet14"))) == ["fc.*"]
+    with pytest.raises(TypeError, match=r"Linear does not say what its head is.*head_patterns\(\)"):
+        models.head_of(nn.Linear(2, 2))
