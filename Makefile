@@ -13,7 +13,7 @@ endif
 
 BIN     := $(VENV)/bin
 NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc')
-CXXCODE := $(NATIVE) $(wildcard tests/csrc/*.cpp)
+CXXCODE := $(NATIVE) $(shell find tests/csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 .PHONY: demo test lint suite soak bench install dev clean
 

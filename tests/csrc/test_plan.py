@@ -1,26 +1,16 @@
 """Compiles and runs plan_test.cpp: csrc/plan.h and csrc/keys.h against brute force."""
 
-import os
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).with_name("plan_test.cpp")
-COMPILER = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
+from . import programs
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    if COMPILER is None:
-        pytest.skip("no C++ compiler")
-    path = tmp_path_factory.mktemp("csrc") / "plan_test"
-    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined"]
-    subprocess.run(
-        [COMPILER, *flags, "-fno-sanitize-recover=all", str(SOURCE), "-o", str(path)], check=True
-    )
-    return path
+    out = tmp_path_factory.mktemp("csrc") / "plan_test"
+    return programs.build([programs.HERE / "plan_test.cpp"], out, "undefined")
 
 
 def test_plan_and_keys(program):
