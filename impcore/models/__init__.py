@@ -29,18 +29,27 @@ __all__ = [
     "head_of",
 ]
 
-STEMS = ("cifar",)
-"""The stems that some architecture takes: "cifar" is a 3x3 convolution with stride 1, no pool."""
+STEMS = ("cifar", "imagenet")
+"""The stems that some architecture takes: "cifar" is a 3x3 convolution of stride 1 without a pool,
+"imagenet" a 7x7 convolution of stride 2 and a max-pool. The CIFAR family has only the first.
+"""
 
 
 def _cifar_resnet(depth: int, **options: object) -> nn.Module:
-    from impcore.models import resnet
+    from impcore.models import resnet_cifar
 
-    return resnet.cifar_resnet(depth, **options)  # type: ignore[arg-type]
+    return resnet_cifar.cifar_resnet(depth, **options)  # type: ignore[arg-type]
+
+
+def _imagenet_resnet(depth: int, **options: object) -> nn.Module:
+    from impcore.models import resnet_imagenet
+
+    return resnet_imagenet.imagenet_resnet(depth, **options)  # type: ignore[arg-type]
 
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    f"resnet{depth}": partial(_cifar_resnet, depth) for depth in (14, 20, 32, 44, 56)
+    **{f"resnet{depth}": partial(_cifar_resnet, depth) for depth in (14, 20, 32, 44, 56)},
+    **{f"resnet{depth}": partial(_imagenet_resnet, depth) for depth in (18, 26, 34, 50, 101)},
 }
 """Name → builder, called with the keywords of `build`. A new network is one more entry."""
 
@@ -70,11 +79,12 @@ def build(
 
     Args:
         arch: a key of `ARCHITECTURES`.
-        stem: one of `STEMS`; the CIFAR family has only "cifar".
+        stem: one of `STEMS`; the CIFAR family (resnet14 20 32 44 56) has only "cifar".
         num_classes: width of the output, at least 1.
         in_channels: channels of the input images, at least 1.
         bn_gamma: "uniform" draws the BatchNorm scales from U(0, 1), "ones" sets them to 1;
-            None takes the architecture's published choice (the CIFAR family: "uniform").
+            None takes the architecture's published choice ("uniform" in the CIFAR family, "ones"
+            in torchvision's).
 
     Returns:
         A module from images [N, in_channels, H, W] to logits [N, num_classes].
@@ -87,7 +97,7 @@ def build(
         hint = f" (nearest: {near[0]!r})" if near else ""
         raise ValueError(f"arch: no architecture {arch!r}{hint}; valid: {', '.join(ARCHITECTURES)}")
     if stem not in STEMS:
-        raise ValueError(f"stem: {stem!r} is not a stem of {arch}; valid: {', '.join(STEMS)}")
+        raise ValueError(f"stem: {stem!r} is not one of {', '.join(STEMS)}")
     for field, value in (("num_classes", num_classes), ("in_channels", in_channels)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{field}: {value!r} is not an integer of at least 1")

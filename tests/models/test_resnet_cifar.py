@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from impcore import models
-from impcore.models.resnet import cifar_resnet
+from impcore.models.resnet_cifar import cifar_resnet
 
 # PROTOCOLS: weights of all Conv2d and Linear layers of the ElasticLTH networks.
 PRUNABLE = {14: 174_128, 20: 270_896, 32: 464_432, 44: 657_968, 56: 851_504}
