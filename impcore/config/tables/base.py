@@ -1,0 +1,76 @@
+"""What the tables share: the strict base model, and the types of their keys.
+
+Invariant: a value of one of these types is of its own TOML type, finite and in range.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, cast
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from impcore.config.length import Length
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+
+
+def plain_name(text: str) -> str:
+    """`text`, if it can name a file anywhere; ValueError otherwise."""
+    if not NAME.fullmatch(text) or ".." in text:
+        raise ValueError("should be letters, digits, '_', '-' or single '.', and no path")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("should be a path of printable characters")
+    return text
+
+
+def no_parent(text: str) -> str:
+    """`text`, if it is a path that leads nowhere up; ValueError otherwise."""
+    if ".." in Path(text).parts:
+        raise ValueError("should not contain '..': write the absolute path instead")
+    return text
+
+
+def _not_percent(length: Length) -> Length:
+    if length.unit == "%":
+        raise ValueError("should be epochs ('160ep') or steps ('5000it'), not a percentage")
+    return length
+
+
+def shown_as(default: str) -> FieldInfo:
+    """The default that the help shows for a key whose default depends on others."""
+    return cast(FieldInfo, Field(json_schema_extra={"default": default}))
+
+
+def listed(value: object) -> object:
+    """A TOML array as the tuple that a frozen table keeps."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]
+PathText = Annotated[str, Field(max_length=4000), AfterValidator(_path)]
+TrainLength = Annotated[Length, AfterValidator(_not_percent)]
+Unit = Annotated[float, Field(ge=0, lt=1)]
+BatchSize = Annotated[int, Field(ge=1, le=2**20)]
+Patterns = Annotated[
+    tuple[Text, ...], Field(min_length=1, max_length=1000), BeforeValidator(listed)
+]
+
+
+class Table(BaseModel):
+    """What all tables share: strict types, no unknown keys, no NaN or infinity, no changes."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
