@@ -1,4 +1,5 @@
-// Checks plan.h and keys.h on the host against brute force. Prints the first failure and exits with
+// Checks plan.h, keys.h and floats.h on the host against brute force. Prints the first failure and
+// exits with
 // 1. With the argument "control" it makes a check that is false, and must fail.
 #include "../../csrc/plan.h"
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "../../csrc/floats.h"
 #include "../../csrc/keys.h"
 
 #define CHECK(condition)                                          \
@@ -181,6 +183,33 @@ void test_half(int mantissa, int bias) {
   }
 }
 
+// Every half survives float32; a float32 goes to the nearest half, in a tie to the even one.
+template <class T>
+void test_rounding(double (*decode)(uint32_t)) {
+  const uint32_t infinity = T::kInfinity >> 16;
+  for (uint32_t bits = 0; bits <= 0xffffu; ++bits) {
+    const float wide = widen(T{}, bits);
+    if ((bits & 0x7fffu) > infinity) {
+      CHECK(std::isnan(wide) && (narrow_to(T{}, wide) & 0x7fffu) > infinity);
+      continue;
+    }
+    CHECK(narrow_to(T{}, wide) == bits);
+    CHECK(std::signbit(wide) == bits >> 15);
+    const uint32_t magnitude = bits & 0x7fffu;
+    CHECK(magnitude == infinity ? std::isinf(wide) : std::fabs(wide) == decode(magnitude));
+    if (magnitude >= infinity - 1) continue;
+    const double low = decode(magnitude), high = decode(magnitude + 1);
+    const float middle = std::copysign(float((low + high) / 2), wide);
+    const float beyond = std::copysign(INFINITY, wide);
+    CHECK(narrow_to(T{}, middle) == bits + magnitude % 2);
+    CHECK(narrow_to(T{}, std::nextafter(middle, 0.0f)) == bits);
+    CHECK(narrow_to(T{}, std::nextafter(middle, beyond)) == bits + 1);
+  }
+  const double largest = decode(infinity - 1), step = largest - decode(infinity - 2);
+  CHECK(narrow_to(T{}, std::nextafter(float(largest + step / 2), 0.0f)) == infinity - 1);
+  CHECK(narrow_to(T{}, float(largest + step / 2)) == infinity);
+}
+
 void test_float32() {
   for (int round = 0; round < 100000; ++round) {
     const uint32_t a = uint32_t(random_source.next()), b = uint32_t(random_source.next());
@@ -206,6 +235,8 @@ int main(int argc, char** argv) {
   test_quota();
   test_half<BFloat16>(7, 127);
   test_half<Float16>(10, 15);
+  test_rounding<BFloat16>([](uint32_t bits) { return decoded(bits, 7, 127); });
+  test_rounding<Float16>([](uint32_t bits) { return decoded(bits, 10, 15); });
   test_float32();
   if (argc > 1 && std::strcmp(argv[1], "control") == 0) {
     const int64_t ties[] = {2, 2};

@@ -1,4 +1,4 @@
-"""Compiles and runs plan_test.cpp: csrc/plan.h and csrc/keys.h against brute force."""
+"""Compiles and runs plan_test.cpp: csrc's plan.h, keys.h and floats.h against brute force."""
 
 import subprocess
 

@@ -5,10 +5,12 @@
 // width nor the number of threads shows in a result.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "../../keys.h"
 #include "../../plan.h"
+#include "../../step_scalars.h"
 
 // GCC compiles part of a file for another instruction set; elsewhere the portable loops serve.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -47,22 +49,6 @@ struct StepRows {
   void* weights;
   const void* grads;
   void* states[kMaxStates];
-};
-
-struct SgdScalars {
-  double lr, momentum, dampening, weight_decay;
-  bool nesterov, maximize, first;
-  const float* grad_scale;  // null: gradients are not scaled
-};
-
-// For one value of the step t, which begins at 1.
-struct AdamWScalars {
-  double step_size;     // lr / (1 - beta1^t)
-  double inverse_root;  // 1 / sqrt(1 - beta2^t)
-  double shrink;        // 1 - lr * weight_decay
-  double beta1, beta2, eps;
-  bool amsgrad, maximize;
-  const float* grad_scale;  // null: gradients are not scaled
 };
 
 struct ChunkKernels {

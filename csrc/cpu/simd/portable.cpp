@@ -1,4 +1,5 @@
 // The chunk loops in plain C++: any CPU.
+#include "../../floats.h"
 #include "chunk_kernels.h"
 
 #define IMPCORE_ISA portable
@@ -47,35 +48,6 @@ struct Sums {
     for (int i = 0; i < 16; ++i) out[i] = lane[i];
   }
 };
-
-inline float widen(Float32, uint32_t bits) { return float_of_bits(bits); }
-inline float widen(BFloat16, uint32_t bits) { return float_of_bits(bits << 16); }
-inline float widen(Float16, uint32_t bits) {
-  const float magnitude = Float16::magnitude((bits & 0x7fffu) << 16);
-  return float_of_bits(bits_of_float(magnitude) | (bits & 0x8000u) << 16);
-}
-
-inline uint32_t narrow_to(Float32, float value) { return bits_of_float(value); }
-
-// Round to nearest even; a NaN stays a (quiet) NaN.
-inline uint16_t narrow_to(BFloat16, float value) {
-  const uint32_t bits = bits_of_float(value);
-  if (value != value) return uint16_t(bits >> 16 | 0x40u);
-  return uint16_t((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
-inline uint16_t narrow_to(Float16, float value) {
-  const uint32_t bits = bits_of_float(value);
-  const uint32_t sign = bits >> 16 & 0x8000u;
-  uint32_t key = bits & kMaxKey;
-  if (key > 0x7f800000u) return uint16_t(sign | 0x7e00u | (key >> 13 & 0x3ffu));
-  if (key >= 0x477ff000u) return uint16_t(sign | 0x7c00u);  // rounds above 65504
-  if (key < 0x38800000u) {  // a subnormal half: adding 0.5 rounds at the right bit
-    return uint16_t(sign | (bits_of_float(float_of_bits(key) + 0.5f) - 0x3f000000u));
-  }
-  key += 0xc8000000u + 0xfffu + (key >> 13 & 1);
-  return uint16_t(sign | key >> 13);
-}
 
 struct Floats {
   float lane[16];
