@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from impcore.config import Config
+from impcore.errors import ConfigError
+
 SMALL = {
     "model": {"arch": "resnet20"},
     "data": {"name": "digits"},
@@ -24,3 +27,19 @@ def recipe() -> Callable[..., dict[str, dict[str, object]]]:
         return document
 
     return make
+
+
+@pytest.fixture
+def refuse(recipe: Callable[..., dict[str, dict[str, object]]]) -> Callable[[str, object], None]:
+    """Check that a recipe with `value` under "table.key" is refused, in one line that says so."""
+
+    def check(key: str, value: object) -> None:
+        table, name = key.split(".")
+        with pytest.raises(ConfigError) as caught:
+            Config.from_dict(recipe(**{table: {name: value}}))
+        lines = str(caught.value).splitlines()
+        assert [line.startswith(f"{key} = ") for line in lines] == [True]
+        assert len(lines[0]) < 300
+        assert ": should " in lines[0]
+
+    return check

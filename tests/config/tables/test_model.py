@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+Refuse = Callable[[str, object], None]
+
+REFUSED = [
+    ("model.arch", "torchvision.models.resnet18"), ("model.arch", ["resnet20"]),
+    ("model.stem", None), ("model.path", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), REFUSED)
+def test_a_bad_value_is_one_line_with_its_key(refuse: Refuse, key: str, value: object) -> None:
+    refuse(key, value)
