@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from impcore.data.batches import Batches
     from impcore.data.dataset import Dataset, Split
     from impcore.data.loader import DeviceBatches
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Dataset", "DeviceBatches", "Split", "load"]
+__all__ = ["AUGMENTATIONS", "DATASETS", "Batches", "Dataset", "DeviceBatches", "Split", "load"]
 
 AUGMENTATIONS = ("none", "crop", "flip_crop")
 """What `DeviceBatches` can do to training images; "crop" is a random crop of the padded image."""
 
 _HOME = {
+    "Batches": "impcore.data.batches",
     "Dataset": "impcore.data.dataset",
     "DeviceBatches": "impcore.data.loader",
     "Split": "impcore.data.dataset",

@@ -7,7 +7,6 @@ step of any epoch gives the very bits that an uninterrupted pass gives, on every
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +15,9 @@ from torch import Tensor
 
 from impcore.data import AUGMENTATIONS
 from impcore.data.dataset import Dataset, Split
+from impcore.data.order import batch_starts, check_int, check_place, epoch_generator, to_device
 from impcore.data.pixels import HELD, HeldPixels, normalisation
+from impcore.data.truth import Truth
 from impcore.errors import DataError
 
 
@@ -66,6 +67,8 @@ class DeviceBatches:
         ValueError: another argument is not as above; the message names and quotes it.
     """
 
+    truth = Truth()
+
     def __init__(
         self,
         split: Split,
@@ -82,9 +85,9 @@ class DeviceBatches:
         held: str = "auto",
     ) -> None:
         padding = dataset.crop_padding if crop_padding is None else crop_padding
-        _check_int("batch_size", batch_size, 1)
-        _check_int("crop_padding", padding, 0)
-        _check_int("seed", seed, None)
+        check_int("batch_size", batch_size, 1)
+        check_int("crop_padding", padding, 0)
+        check_int("seed", seed, None)
         _check_name("augment", augment, AUGMENTATIONS)
         _check_name("held", held, HELD)
         if not dtype.is_floating_point:
@@ -100,7 +103,7 @@ class DeviceBatches:
         self._padding = padding if augment != "none" else 0
         self._size = split.images.shape[2:]
         self._count = len(split)
-        self._starts = _starts(self._count, batch_size, drop_last)
+        self._starts = batch_starts(self._count, batch_size, drop_last)
         self._labels = split.labels.to(self.device)
         self._pixels = HeldPixels(
             split.images,
@@ -134,12 +137,7 @@ class DeviceBatches:
         Raises:
             ValueError: either is no such integer.
         """
-        _check_int("epoch", epoch, 0)
-        _check_int("start_step", start_step, 0)
-        if start_step > self.steps_per_epoch:
-            raise ValueError(
-                f"start_step: {start_step} is beyond the {self.steps_per_epoch} steps of an epoch"
-            )
+        check_place(epoch, start_step, self.steps_per_epoch)
         return self._train(epoch, start_step)
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -152,7 +150,7 @@ class DeviceBatches:
             ValueError: no such integer.
         """
         size = self.batch_size if batch_size is None else batch_size
-        _check_int("batch_size", size, 1)
+        check_int("batch_size", size, 1)
         return self._in_order(size)
 
     def _train(self, epoch: int, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -172,9 +170,7 @@ class DeviceBatches:
             yield self._pixels.between(start, stop), self._labels[start:stop].clone()
 
     def _draw(self, epoch: int) -> _Draw:
-        """Draw on the CPU, whose generator gives the same numbers beside every device."""
-        key = hashlib.sha256(f"impcore batches {self.seed} {epoch}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+        generator = epoch_generator(self.seed, epoch)
         order = self._send(torch.randperm(self._count, generator=generator))
         if self.augment == "none":
             return _Draw(order)
@@ -187,27 +183,7 @@ class DeviceBatches:
         return _Draw(order, row + rows, column + columns)
 
     def _send(self, drawn: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            return drawn.pin_memory().to(self.device, non_blocking=True)
-        return drawn.to(self.device)
-
-
-def _starts(count: int, batch_size: int, drop_last: bool) -> list[int]:
-    """Return where each batch begins, and where the last one ends."""
-    starts = list(range(0, count, batch_size))
-    rest = count - starts[-1]
-    if drop_last and rest < batch_size:
-        return starts
-    if rest == 1 and 1 < batch_size < count:
-        starts.pop()
-    return [*starts, count]
-
-
-def _check_int(field: str, value: object, least: int | None) -> None:
-    right = isinstance(value, int) and not isinstance(value, bool)
-    if not right or (least is not None and value < least):  # type: ignore[operator]
-        bound = "" if least is None else f" of at least {least}"
-        raise ValueError(f"{field}: {value!r} is not an integer{bound}")
+        return to_device(drawn, self.device)
 
 
 def _check_name(field: str, value: object, valid: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Accuracy and loss of a model on all images of a split.
+"""The loss and the metrics of a model on all examples of a split.
 
 Invariant: the model's weights, buffers and mode are as before; the device is read once, at the end.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from impcore.data import DeviceBatches
+from impcore.data import Batches
 from impcore.imp.signals import Stop
 from impcore.imp.tasks import Task
 from impcore.imp.training import autocast
@@ -18,16 +18,21 @@ from impcore.imp.training import autocast
 
 @dataclass(frozen=True)
 class Score:
-    """`accuracy` as a fraction (0 to 1), `loss` as the mean over images."""
+    """`loss` as the mean over targets; `metrics` as the task names them, the most telling first."""
 
-    accuracy: float
     loss: float
+    metrics: dict[str, float]
+
+    @property
+    def accuracy(self) -> float | None:
+        """A fraction (0 to 1); None if the task has none."""
+        return self.metrics.get("accuracy")
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    batches: DeviceBatches,
+    batches: Batches,
     task: Task,
     stop: Stop,
     *,
@@ -35,8 +40,9 @@ def evaluate(
     amp: str = "none",
 ) -> Score:
     """Score `model` in evaluation mode. Raises Stopped between batches if a stop is requested."""
-    hits = torch.zeros((), dtype=torch.int64, device=batches.device)
+    results: list[Tensor] = []
     loss = torch.zeros((), dtype=torch.float64, device=batches.device)
+    count = 0
     was_training = model.training
     model.eval()
     try:
@@ -45,7 +51,9 @@ def evaluate(
             with autocast(batches.device, amp):
                 outputs = task.forward(model, inputs)
                 loss += task.loss(outputs, targets).double() * len(targets)
-            hits += task.hits(outputs, targets)
+            results.append(task.results(outputs, inputs, targets))
+            count += len(targets)
     finally:
         model.train(was_training)
-    return Score(hits.item() / len(batches), loss.item() / len(batches))
+    mean = loss.item() / count
+    return Score(mean, task.metrics(torch.cat(results).cpu().numpy(), batches.truth, mean))

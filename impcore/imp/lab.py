@@ -16,7 +16,7 @@ from torch import nn
 
 from impcore import Flow, Masks, data, models
 from impcore.config import Config, Schedule
-from impcore.data import Dataset, DeviceBatches
+from impcore.data import Batches, Dataset, DeviceBatches
 from impcore.errors import ConfigError
 from impcore.imp import determinism, environment, rewinding, schedule
 from impcore.imp.learning_rate import LearningRate
@@ -35,8 +35,8 @@ class Lab:
     masks: Masks
     flow: Flow
     task: Task
-    train: DeviceBatches
-    test: DeviceBatches
+    train: Batches
+    test: Batches
     steps: Schedule
     rate: LearningRate
     counts: list[int]

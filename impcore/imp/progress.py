@@ -38,10 +38,12 @@ def row(
 ) -> dict[str, Any]:
     """The line of rounds.jsonl for the state that the current round trained.
 
-    accuracy (0 to 1) and loss are on the test set, train_loss is the mean over the steps of the
-    last epoch; steps and epochs are those of this round's training; a loss that is not finite is
-    None. mask_hash, remaining and density are of the mask that it was trained under.
+    accuracy (0 to 1; None where the task has none) and loss are on the test set, train_loss is the
+    mean over the steps of the last epoch; steps and epochs are those of this round's training; what
+    is not finite is None. mask_hash, remaining and density are of the mask that it was trained
+    under. A task with more than an accuracy has all of its metrics under "metrics".
     """
+    metrics = {name: records.finite(value) for name, value in score.metrics.items()}
     return {
         "round": progress.round,
         "density": lab.masks.density,
@@ -55,7 +57,7 @@ def row(
         "seconds": round(progress.seconds, 3),
         "mask_hash": lab.masks.hash,
         "bit_exact": progress.bit_exact,
-    }
+    } | ({} if list(metrics) == ["accuracy"] else {"metrics": metrics})
 
 
 def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:

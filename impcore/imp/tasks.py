@@ -1,36 +1,101 @@
 """What a model is trained to do, and how well it does it: one row a task.
 
-Invariant: a task's functions run on the device and read nothing back to the host.
+Invariant: forward, loss and results run on the device and read nothing back to the host; metrics
+see the whole split at once, on the host.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from impcore.data.truth import Truth
+from impcore.imp import reading
+from impcore.imp.metrics import METRICS
+
+Inputs = Any
+"""A batch's input: a tensor, or a dictionary of tensors that are the model's keywords."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A row: inputs to outputs, outputs and targets to the batch's mean loss (0-dimensional), and
-    to the number of right answers in it (0-dimensional).
+    """A row.
+
+    Attributes:
+        loss: outputs and targets to the mean loss over the targets (0-dimensional).
+        results: outputs, inputs and targets to what the metrics need [results, ...], on the device.
+        metrics: the results of a whole split [results, ...], its truth and its mean loss to
+            name -> value, the most telling first; "accuracy" is a fraction.
     """
 
-    forward: Callable[[nn.Module, Any], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
-    hits: Callable[[Tensor, Tensor], Tensor]
+    results: Callable[[Tensor, Inputs, Tensor], Tensor]
+    metrics: Callable[[np.ndarray, Truth, float], dict[str, float]]
+
+    def forward(self, model: nn.Module, inputs: Inputs) -> Tensor:
+        """The model's outputs."""
+        outputs: Tensor = model(**inputs) if isinstance(inputs, dict) else model(inputs)
+        return outputs
 
 
-def _call(model: nn.Module, inputs: Tensor) -> Tensor:
-    outputs: Tensor = model(inputs)
-    return outputs
+def _chosen(logits: Tensor, inputs: Inputs, labels: Tensor) -> Tensor:
+    """The class of the highest logit beside the right one, int64 [B, 2]."""
+    return torch.stack((logits.argmax(dim=1), labels), dim=1)
 
 
-def _hits(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(dim=1) == labels).sum()
+def _numbers(outputs: Tensor, inputs: Inputs, targets: Tensor) -> Tensor:
+    return torch.stack((outputs.double(), targets.double()), dim=1)
 
 
-TASKS: Mapping[str, Task] = {"classification": Task(_call, F.cross_entropy, _hits)}
+def _named(results: np.ndarray, truth: Truth, loss: float) -> dict[str, float]:
+    """The metrics that the split asks for, of each of its parts."""
+    parts = truth.parts or {"": (0, len(results))}
+    return {
+        name + suffix: METRICS[name](results[begin:end, 0], results[begin:end, 1])
+        for suffix, (begin, end) in parts.items()
+        for name in truth.metrics
+    }
+
+
+def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs.float(), targets)
+
+
+def _span_loss(scores: Tensor, spans: Tensor) -> Tensor:
+    """The mean cross entropy of start and end (Devlin et al. 2019, section 4.2)."""
+    return (
+        F.cross_entropy(scores[..., 0], spans[:, 0]) + F.cross_entropy(scores[..., 1], spans[:, 1])
+    ) / 2
+
+
+def _spans(scores: Tensor, inputs: Inputs, spans: Tensor) -> Tensor:
+    """The best span of each window; its context is the second segment but for the closing token."""
+    second = inputs["token_type_ids"] == 1
+    lengths = inputs["attention_mask"].sum(1, keepdim=True)
+    places = torch.arange(second.shape[1], device=second.device)
+    return reading.best_spans(scores, second & (places < lengths - 1))
+
+
+def _answers(results: np.ndarray, truth: Truth, loss: float) -> dict[str, float]:
+    assert truth.reading is not None
+    return reading.score(results, truth.reading)
+
+
+def _masked(results: np.ndarray, truth: Truth, loss: float) -> dict[str, float]:
+    """The fraction of masked tokens that are recovered, and exp(loss)."""
+    return _named(results, truth, loss) | {"perplexity": math.exp(min(loss, 700.0))}
+
+
+TASKS: Mapping[str, Task] = {
+    "classification": Task(F.cross_entropy, _chosen, _named),
+    "regression": Task(_squared, _numbers, _named),
+    "extractive_qa": Task(_span_loss, _spans, _answers),
+    "mlm": Task(F.cross_entropy, _chosen, _masked),
+}

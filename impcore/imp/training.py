@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from impcore.data import DeviceBatches
+from impcore.data import Batches
 from impcore.imp.tasks import Task
 
 
@@ -25,7 +25,7 @@ def autocast(device: torch.device, amp: str) -> AbstractContextManager[object]:
 def steps(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: DeviceBatches,
+    batches: Batches,
     task: Task,
     rate: Callable[[int], float],
     *,

@@ -25,6 +25,20 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def headline(row: Mapping[str, Any]) -> str:
+    """How well a trained state does: its task's most telling metric, and the accuracy beside it."""
+    metrics = row.get("metrics") or {"accuracy": row["accuracy"]}
+    first = next(iter(metrics))
+    shown = {name: metrics[name] for name in dict.fromkeys((first, "accuracy")) if name in metrics}
+    return "  ".join(f"{name} {_number(name, value)}" for name, value in shown.items())
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.2%}" if name in ("accuracy", "f1", "exact_match") else f"{value:.4f}"
+
+
 class View:
     """Lines about a run on standard output, warnings on standard error.
 
@@ -93,11 +107,12 @@ class View:
 
     def row(self, row: Mapping[str, Any], rounds: int) -> None:
         """Print a finished round."""
-        self._last = f"  accuracy {row['accuracy']:.2%}"
+        told = headline(row)
+        self._last = f"  {told}"
         loss = "not finite" if row["loss"] is None else f"{row['loss']:.4f}"
         self.note(
             f"round {row['round']:>{len(str(rounds))}}/{rounds}  density {row['density']:7.2%}  "
-            f"accuracy {row['accuracy']:.2%}  loss {loss}  "
+            f"{told}  loss {loss}  "
             f"{row['remaining']:,} weights  {row['seconds']:.1f} s"
         )
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from impcore import data
+from impcore.data.truth import Truth
 from impcore.imp.evaluation import evaluate
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.tasks import TASKS
@@ -50,3 +51,19 @@ def test_the_mode_is_as_before_even_when_stopped(
     with pytest.raises(Stopped):
         evaluate(network, test_set, TASKS["classification"], stop, batch_size=100)
     assert network.training == training
+
+
+def test_what_the_split_asks_for_is_measured_on_each_part(test_set: data.DeviceBatches) -> None:
+    count = len(test_set)
+    wanted = Truth(("f1", "accuracy"), {"": (0, 100), "_rest": (100, count)})
+    network = model()
+    score = evaluate(network, test_set, TASKS["classification"], Stop(), batch_size=64)
+    test_set.truth = wanted
+    try:
+        parts = evaluate(network, test_set, TASKS["classification"], Stop(), batch_size=64)
+    finally:
+        del test_set.truth
+    assert list(parts.metrics) == ["f1", "accuracy", "f1_rest", "accuracy_rest"]
+    halves = parts.metrics["accuracy"] * 100 + parts.metrics["accuracy_rest"] * (count - 100)
+    assert halves / count == pytest.approx(score.metrics["accuracy"])
+    assert parts.loss == score.loss

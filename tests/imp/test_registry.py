@@ -20,7 +20,7 @@ def test_what_a_recipe_may_name_is_what_there_is() -> None:
     assert names(Run, "experiment") == set(EXPERIMENTS)
     assert names(Train, "optimizer") == set(OPTIMIZERS)
     assert names(Prune, "schedule") == set(SCHEDULES)
-    assert set(TASKS) == {"classification"}
+    assert set(TASKS) == {"classification", "regression", "extractive_qa", "mlm"}
 
 
 def test_importing_the_floor_does_not_import_torch() -> None:

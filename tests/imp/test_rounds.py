@@ -187,7 +187,7 @@ def test_a_diverging_training_stops_with_its_cause(
 def test_a_test_loss_that_is_not_finite_is_null(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "evaluate", lambda *_, **__: Score(0.1, math.inf))
+    monkeypatch.setattr(rounds, "evaluate", lambda *_, **__: Score(math.inf, {"accuracy": 0.1}))
     finish(make_config())
     assert [row["loss"] for row in rows(Path(make_config().run.out))] == [None] * 3
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from impcore.imp.view import View, duration
+from impcore.imp.view import View, duration, headline
 
 ROW = {
     "round": 1,
@@ -100,3 +100,11 @@ def test_eta_is_the_mean_pace_times_what_is_left() -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_headline_is_the_most_telling_metric_with_the_accuracy() -> None:
+    assert headline({"accuracy": 0.5}) == "accuracy 50.00%"
+    metrics = {"matthews": 0.25, "accuracy": 0.875}
+    assert headline({"accuracy": 0.875, "metrics": metrics}) == "matthews 0.2500  accuracy 87.50%"
+    row = {"accuracy": None, "metrics": {"pearson": None, "spearman": 0.1}}
+    assert headline(row) == "pearson undefined"
