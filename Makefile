@@ -12,7 +12,7 @@ export IMPCORE_CUDA ?= 0
 endif
 
 BIN     := $(VENV)/bin
-NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc')
+NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.cu' -o -name '*.cuh')
 CXXCODE := $(NATIVE) $(shell find tests/csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 .PHONY: demo test lint suite soak bench install dev clean

@@ -21,7 +21,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 CPU_SOURCES = ["csrc/bindings.cpp", *sorted(str(p) for p in Path("csrc/cpu").rglob("*.cpp"))]
-CUDA_SOURCES = sorted(str(p) for p in Path("csrc/cuda").glob("*.cu"))
+CUDA_SOURCES = ["csrc/bindings_cuda.cpp", *sorted(str(p) for p in Path("csrc/cuda").glob("*.cu"))]
 CXX_FLAGS = [
     "-std=c++17",
     "-O3",
@@ -36,14 +36,32 @@ CXX_FLAGS = [
     "-Wno-uninitialized",
     "-Wno-maybe-uninitialized",
 ]
+# Machine code for Ampere, Hopper and Blackwell data-centre GPUs (their minor versions run it too),
+# and PTX for what comes after.
+CUDA_ARCHITECTURES = ["80", "90", "100"]
+NVCC_FLAGS = [
+    "-std=c++17",
+    "-O3",
+    # As for the CPU: the same bits on every device.
+    "--fmad=false",
+    "-Werror=all-warnings",
+    *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES),
+    f"-gencode=arch=compute_{CUDA_ARCHITECTURES[-1]},code=compute_{CUDA_ARCHITECTURES[-1]}",
+    "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra",
+]
 NINJA_RULES = """\
 rule cxx
   command = {cxx} {flags} -MMD -MF $out.d -c $in -o $out
   depfile = $out.d
   deps = gcc
   description = C++ $in
+rule nvcc
+  command = {nvcc} {nvcc_flags} -MD -MF $out.d -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+  description = CUDA $in
 rule link
-  command = {cxx} -shared -fopenmp $in -o $out
+  command = {link} $in -o $out
   description = link $out
 """
 
@@ -60,14 +78,27 @@ def find_compiler() -> str:
     )
 
 
-def wants_cuda() -> bool:
-    """Whether to build the CUDA kernels: IMPCORE_CUDA, else whether nvcc is there."""
+def find_nvcc() -> str | None:
+    """The CUDA compiler if the CUDA kernels are to be built: as IMPCORE_CUDA says, else if found.
+
+    Looked for as $CUDA_HOME/bin/nvcc, on the path, and in /usr/local/cuda.
+    """
     choice = os.environ.get("IMPCORE_CUDA", "")
     if choice not in ("", "0", "1"):
         sys.exit(f"impcore: IMPCORE_CUDA={choice!r} is not 0 or 1")
-    if choice == "1" and not CUDA_SOURCES:
-        sys.exit("impcore: IMPCORE_CUDA=1, but this version has no CUDA kernels; unset it")
-    return bool(CUDA_SOURCES) and choice != "0" and (choice == "1" or bool(shutil.which("nvcc")))
+    if choice == "0":
+        return None
+    home = os.environ.get("CUDA_HOME")
+    places = [f"{home}/bin/nvcc"] if home else ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    for place in places:
+        if found := shutil.which(place):
+            return found
+    if choice == "1":
+        sys.exit(
+            f"impcore: IMPCORE_CUDA=1, but there is no nvcc (looked for {', '.join(places)}). "
+            "Install the CUDA toolkit, or set CUDA_HOME to where it is."
+        )
+    return None
 
 
 class NinjaBuild(build_ext):
@@ -79,23 +110,40 @@ class NinjaBuild(build_ext):
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(self.build_temp).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        includes = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
-        rules = NINJA_RULES.format(cxx=find_compiler(), flags=" ".join([*CXX_FLAGS, *includes]))
-        objects = [f"{source.replace('/', '_')}.o" for source in ext.sources]
-        edges = [
-            f"build {obj}: cxx {ROOT / source}"
-            for obj, source in zip(objects, ext.sources, strict=True)
-        ]
-        edges.append(f"build {out}: link {' '.join(objects)}")
-        (work / "build.ninja").write_text("\n".join([rules, *edges, ""]))
+        (work / "build.ninja").write_text(ninja_file(ext.sources, out))
         subprocess.run([Path(ninja.BIN_DIR) / "ninja", "-C", work], check=True)
-        built = "yes" if wants_cuda() else "no"
-        why = "" if CUDA_SOURCES else " (this version has no CUDA kernels)"
-        print(f"impcore: built the backends cpu: yes, cuda: {built}{why}", flush=True)
+        print(
+            f"impcore: built the backends cpu: yes, cuda: {'yes' if NVCC else 'no'}{WHY_NO_CUDA}",
+            flush=True,
+        )
 
 
-wants_cuda()  # a wrong setting stops the build before anything is compiled
+def ninja_file(sources: list[str], out: Path) -> str:
+    """What ninja is to do: compile each source by its kind, and link them."""
+    includes = [f"-I{sysconfig.get_path('include')}", f"-I{pybind11.get_include()}"]
+    defines = ["-DIMPCORE_CUDA"] if NVCC else []
+    cxx = find_compiler()
+    rules = NINJA_RULES.format(
+        cxx=cxx,
+        flags=" ".join([*CXX_FLAGS, *defines, *includes]),
+        nvcc=NVCC or "false",
+        nvcc_flags=" ".join(NVCC_FLAGS),
+        # nvcc links the CUDA runtime statically: the module is imported without a driver too.
+        link=f"{NVCC} -shared -Xcompiler=-fopenmp" if NVCC else f"{cxx} -shared -fopenmp",
+    )
+    objects = [f"{source.replace('/', '_')}.o" for source in sources]
+    edges = [
+        f"build {obj}: {'nvcc' if source.endswith('.cu') else 'cxx'} {ROOT / source}"
+        for obj, source in zip(objects, sources, strict=True)
+    ]
+    edges.append(f"build {out}: link {' '.join(objects)}")
+    return "\n".join([rules, *edges, ""])
+
+
+# A wrong setting stops the build before anything is compiled.
+NVCC = find_nvcc()
+WHY_NO_CUDA = "" if NVCC or os.environ.get("IMPCORE_CUDA") == "0" else " (no nvcc found)"
 setup(
-    ext_modules=[Extension("impcore._C", CPU_SOURCES)],
+    ext_modules=[Extension("impcore._C", CPU_SOURCES + (CUDA_SOURCES if NVCC else []))],
     cmdclass={"build_ext": NinjaBuild},
 )

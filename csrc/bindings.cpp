@@ -1,4 +1,5 @@
-// The only file that knows Python. Tensors come as addresses; impcore/ops checks them before.
+// What Python sees of the native kernels. Tensors come as addresses; impcore/ops checks them
+// before. Only the two binding files know Python.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -6,6 +7,9 @@
 #include <utility>
 #include <vector>
 
+#if defined(IMPCORE_CUDA)
+#include "bindings_cuda.h"
+#endif
 #include "cpu/ops.h"
 
 namespace py = pybind11;
@@ -167,4 +171,9 @@ PYBIND11_MODULE(_C, m) {
                               to_strides, threads);
       },
       release());
+
+#if defined(IMPCORE_CUDA)
+  py::module_ cuda = m.def_submodule("cuda");
+  bind_cuda(cuda);
+#endif
 }

@@ -9,15 +9,11 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__CUDACC__)
-#define IMPCORE_HD __host__ __device__ __forceinline__
-#else
-#define IMPCORE_HD inline __attribute__((always_inline))
-#endif
+#include "host_device.h"
 
 namespace impcore {
 
-// The numbers are part of the binding: impcore/ops/_native.py passes them.
+// The numbers are part of the binding: impcore/ops/native.py passes them.
 enum class DType : int32_t { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2, kFloat64 = 3 };
 
 constexpr uint32_t kMaxKey = 0x7fffffffu;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "host_device.h"
+
 namespace impcore {
 
 // A chunk is at most this many consecutive weights of one tensor, in storage order. An offset in a
@@ -22,9 +24,9 @@ struct Chunk {
 };
 static_assert(sizeof(Chunk) == 5 * sizeof(int64_t), "a chunk is a row of five int64");
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+IMPCORE_HD int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-inline int64_t words_of(int64_t numel) { return ceil_div(numel, kWordBits); }
+IMPCORE_HD int64_t words_of(int64_t numel) { return ceil_div(numel, kWordBits); }
 
 inline int64_t count_chunks(const int64_t* numels, int64_t tensors) {
   int64_t chunks = 0;
@@ -45,6 +47,38 @@ inline void fill_chunks(const int64_t* numels, const int64_t* blocks, int64_t te
   }
 }
 
+// How a plan is sampled: the 32 weights of one mask word per `stride`, so that a sample is whole
+// lines of memory.
+struct SampleGrid {
+  static constexpr int64_t kStride = 2048;
+  static constexpr int64_t kMaxWords = 32768;  // a million samples do for any size
+  int64_t stride;
+
+  IMPCORE_HD explicit SampleGrid(int64_t total) {
+    const int64_t strides = ceil_div(total, kMaxWords * kStride);
+    stride = kStride * (strides > 1 ? strides : 1);
+  }
+  IMPCORE_HD int64_t words(const Chunk& chunk) const { return ceil_div(chunk.length, stride); }
+
+  // Where in its chunk the i-th word is taken: within its stride, by a hash of its position.
+  IMPCORE_HD int64_t place(const Chunk& chunk, int64_t i) const {
+    const int64_t start = i * stride;
+    const int64_t left = chunk.length - start;
+    const int64_t words = (left < stride ? left : stride) / kWordBits;
+    const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
+    return start + (words > 0 ? int64_t(at % uint32_t(words)) * kWordBits : 0);
+  }
+
+ private:
+  static IMPCORE_HD uint32_t hash(uint32_t x) {
+    x ^= x >> 16;
+    x *= 0x7feb352du;
+    x ^= x >> 15;
+    x *= 0x846ca68bu;
+    return x ^ x >> 16;
+  }
+};
+
 // An interval of keys that should hold the k-th smallest one.
 struct Bracket {
   uint32_t lo;
@@ -59,7 +93,7 @@ struct Ranks {
   int64_t hi;  // and ends at this one; >= samples: at the largest key
 };
 
-inline Ranks sample_ranks(int64_t k, int64_t alive, int64_t samples) {
+IMPCORE_HD Ranks sample_ranks(int64_t k, int64_t alive, int64_t samples) {
   const double q = double(k) / double(alive);
   const double margin = 8.5 * std::sqrt(q * (1 - q) * double(samples)) + 1;
   const double target = q * double(samples);
@@ -71,7 +105,7 @@ inline Ranks sample_ranks(int64_t k, int64_t alive, int64_t samples) {
 // is why they are kept apart: only keys strictly inside ever need storing.
 enum class Place { kUpToLo, kInside, kFromHi };
 
-inline Place place_of(int64_t k, int64_t up_to_lo, int64_t inside) {
+IMPCORE_HD Place place_of(int64_t k, int64_t up_to_lo, int64_t inside) {
   if (k < up_to_lo) return Place::kUpToLo;
   return k <= up_to_lo + inside ? Place::kInside : Place::kFromHi;
 }
@@ -86,7 +120,7 @@ inline void spread_quota(int64_t quota, const int64_t* ties, int64_t* pruned, in
 }
 
 // Narrowing by histogram: [lo, hi] is cut into at most 2^bits bins of 2^shift keys.
-inline int bin_shift(Bracket range, int bits) {
+IMPCORE_HD int bin_shift(Bracket range, int bits) {
   int shift = 0;
   while (((range.hi - range.lo) >> shift) >> bits) ++shift;
   return shift;

@@ -88,3 +88,37 @@ def permute(
     to_strides: list[int],
     threads: int,
 ) -> None: ...
+
+# A submodule, in builds with CUDA alone.
+class cuda:
+    class Weights:
+        def __init__(self, dtype: int, chunks: int, num_chunks: int, pointers: int) -> None: ...
+
+    class BlockOrder:
+        def __init__(self, order: int, first: int, num_blocks: int) -> None: ...
+
+    @staticmethod
+    def upload(values: list[int], out: int, stream: int) -> None: ...
+    @staticmethod
+    def topk_mask_workspace(num_chunks: int, total: int) -> int: ...
+    @staticmethod
+    def topk_mask(
+        weights: Weights,
+        total: int,
+        blocks: BlockOrder,
+        mask_in: int,
+        mask_out: int,
+        k: int,
+        workspace: int,
+        status: int,
+        sums_before: int,
+        sums_after: int,
+        bracket: tuple[int, int] | None,
+        stream: int,
+    ) -> None: ...
+    @staticmethod
+    def commit(
+        weights: Weights, sources: int, mask: int, mask_out: int, status: int, stream: int
+    ) -> None: ...
+    @staticmethod
+    def rewind(weights: Weights, sources: int, mask: int, stream: int) -> None: ...

@@ -96,14 +96,15 @@ class Sampler {
     using Bits = typename T::Bits;
     const Chunk& chunk = weights_.chunks[c];
     const Bits* from = reinterpret_cast<const Bits*>(weights_.at(chunk));
-    for (int64_t start = 0; start < chunk.length; start += grid_.stride) {
-      const Bits* place = from + place_of_sample(chunk, start);
+    const int64_t words = grid_.words(chunk);
+    for (int64_t w = 0; w < words; ++w) {
+      const Bits* place = from + grid_.place(chunk, w);
       __builtin_prefetch(place);
       __builtin_prefetch(place + kWordBits - 1);
     }
     uint32_t* out = samples(c);
-    for (int64_t start = 0; start < chunk.length; start += grid_.stride, out += kWordBits) {
-      const int64_t place = place_of_sample(chunk, start);
+    for (int64_t w = 0; w < words; ++w, out += kWordBits) {
+      const int64_t place = grid_.place(chunk, w);
       const uint32_t alive = mask_[chunk.word + place / kWordBits];
       if (place + kWordBits <= chunk.length) {
         kernels_.word_keys(from + place, alive, out);
@@ -114,20 +115,6 @@ class Sampler {
         out[i] = sampled ? T::key(from[place + i]) : kDeadKey;
       }
     }
-  }
-
-  int64_t place_of_sample(const Chunk& chunk, int64_t start) const {
-    const int64_t words = std::min(grid_.stride, chunk.length - start) / kWordBits;
-    const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
-    return start + (words > 0 ? int64_t(at % uint32_t(words)) * kWordBits : 0);
-  }
-
-  static uint32_t hash(uint32_t x) {
-    x ^= x >> 16;
-    x *= 0x7feb352du;
-    x ^= x >> 15;
-    x *= 0x846ca68bu;
-    return x ^ x >> 16;
   }
 
   const Weights& weights_;

@@ -10,17 +10,6 @@ namespace impcore::cpu {
 constexpr int kBinBits = 11;
 constexpr int kBins = 1 << kBinBits;
 
-// How a plan is sampled: the 32 weights of one mask word per `stride`.
-struct SampleGrid {
-  static constexpr int64_t kStride = 2048;
-  static constexpr int64_t kMaxWords = 32768;  // a million samples do for any size
-  int64_t stride;
-
-  explicit SampleGrid(int64_t total)
-      : stride(kStride * std::max<int64_t>(1, ceil_div(total, kMaxWords * kStride))) {}
-  int64_t words(const Chunk& chunk) const { return ceil_div(chunk.length, stride); }
-};
-
 inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
   int64_t total = 0;
   for (int64_t c = 0; c < num_chunks; ++c) total += chunks[c].length;

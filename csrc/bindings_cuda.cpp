@@ -1,0 +1,71 @@
+// The CUDA half of the binding: the submodule _C.cuda. Tensors come as addresses on the device;
+// impcore/ops checks them before.
+#include "bindings_cuda.h"
+
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "cuda/ops.h"
+
+namespace py = pybind11;
+namespace cuda = impcore::cuda;
+using impcore::Bracket;
+using impcore::Chunk;
+using impcore::DType;
+
+namespace bound_cuda {
+
+template <class T>
+T* pointer(int64_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+cuda::Weights weights_of(int32_t dtype, int64_t chunks, int64_t num_chunks, int64_t pointers) {
+  return {static_cast<DType>(dtype), pointer<const Chunk>(chunks), num_chunks,
+          pointer<const int64_t>(pointers)};
+}
+
+cuda::BlockOrder order_of(int64_t order, int64_t first, int64_t num_blocks) {
+  return {pointer<const int64_t>(order), pointer<const int64_t>(first), num_blocks};
+}
+
+void commit(const cuda::Weights& weights, int64_t sources, int64_t mask, int64_t mask_out,
+            int64_t status, int64_t stream) {
+  cuda::commit(weights, pointer<int64_t>(sources), pointer<uint32_t>(mask),
+               pointer<uint32_t>(mask_out), pointer<int64_t>(status), pointer<void>(stream));
+}
+
+void rewind(const cuda::Weights& weights, int64_t sources, int64_t mask, int64_t stream) {
+  cuda::rewind(weights, pointer<int64_t>(sources), pointer<uint32_t>(mask), pointer<void>(stream));
+}
+
+void raise_as_backend_error(std::exception_ptr error) {
+  try {
+    if (error) std::rethrow_exception(error);
+  } catch (const cuda::Error& e) {
+    py::set_error(py::module_::import("impcore.errors").attr("BackendError"), e.what());
+  }
+}
+
+}  // namespace bound_cuda
+
+void bind_cuda(py::module_& m) {
+  using release = py::call_guard<py::gil_scoped_release>;
+  m.doc() = "The CUDA kernels. A stream is a cudaStream_t's address.";
+  py::register_local_exception_translator(bound_cuda::raise_as_backend_error);
+  py::class_<cuda::Weights>(m, "Weights").def(py::init(&bound_cuda::weights_of));
+  py::class_<cuda::BlockOrder>(m, "BlockOrder").def(py::init(&bound_cuda::order_of));
+  m.def(
+      "upload",
+      [](const std::vector<int64_t>& values, int64_t out, int64_t stream) {
+        cuda::upload(values, bound_cuda::pointer<int64_t>(out), bound_cuda::pointer<void>(stream));
+      },
+      release());
+  // TOPK1
+  // TOPK2
+  m.def("commit", bound_cuda::commit, release());
+  m.def("rewind", bound_cuda::rewind, release());
+}
