@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from impcore.errors import CheckpointError
-from impcore.rg.importers.files import RECIPE, load, load_mapping, natural, tensors_of
+from impcore.rg.importers.files import natural
 from impcore.rg.importers.measure import Load, Masked, State
 from impcore.rg.importers.prune_keys import MASK
+from impcore.tensor_files import RECIPE, load, load_mapping, tensors_of
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,9 @@ def _mask_files(path: Path) -> list[Path]:
     models = sorted(path.glob("**/model.pt"), key=natural)
     if models:
         recipe = RECIPE.format(name="model.pt", stem="model")
-        raise CheckpointError(f"{models[0]}: refused: {recipe}")
+        raise CheckpointError(
+            f"{models[0]}: refused: {recipe}\nand import the result with KIND torch_prune"
+        )
     raise CheckpointError(f"{path}: holds no checkpoint-*/mask.pt")
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from impcore.errors import CheckpointError
 from impcore.rg.importers import prune_keys
-from impcore.rg.importers.files import load_mapping, natural, tensors_of
+from impcore.rg.importers.files import natural
 from impcore.rg.importers.measure import Load, Masked, State
+from impcore.tensor_files import load_mapping, tensors_of
 
 _NAME = re.compile(r"(\d+)checkpoint\.pth\.tar")
 

@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 
 from impcore.errors import CheckpointError
-from impcore.rg.importers.files import load_mapping, natural, tensors_of
+from impcore.rg.importers.files import natural
 from impcore.rg.importers.measure import Load, Masked, State
+from impcore.tensor_files import load_mapping, tensors_of
 
 _MODEL = re.compile(r"model_ep(\d+)_it(\d+)\.pth")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from impcore.errors import CheckpointError
 from impcore.rg.importers import prune_keys
-from impcore.rg.importers.files import Tensors, checkpoint_files
+from impcore.rg.importers.files import checkpoint_files
 from impcore.rg.importers.measure import Load, Masked, State
+from impcore.tensor_files import Tensors
 
 
 def pruned_states(directory: Path, pattern: str | None) -> Iterator[Load]:
