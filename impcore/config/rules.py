@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
+from typing import get_args
 
 from impcore.config.faults import Fault
 from impcore.config.length import Length
 from impcore.config.tables import Model, Prune, Rewind, Table, Train
+from impcore.config.tables.model import CifarArch
 
 
 def broken_rules(tables: Mapping[str, Table]) -> list[Fault]:
     """The faults between the keys of the tables that are there."""
     faults: list[Fault] = []
-    train, prune, rewind = tables.get("train"), tables.get("prune"), tables.get("rewind")
+    model, train = tables.get("model"), tables.get("train")
+    prune, rewind = tables.get("prune"), tables.get("rewind")
+    if isinstance(model, Model):
+        faults += _model(model)
     if isinstance(train, Train):
         faults += _train(train)
     if isinstance(prune, Prune):
@@ -32,6 +37,11 @@ def _below(key: str, length: Length, total: Length) -> Iterator[Fault]:
     fraction = length.fraction_of(total)
     if fraction is not None and fraction >= 1:
         yield Fault(key, length, f"should be below train.length = {total!r}")
+
+
+def _model(model: Model) -> Iterator[Fault]:
+    if model.stem != "cifar" and model.arch in get_args(CifarArch):
+        yield Fault("model.stem", model.stem, f'should be "cifar", the only one of {model.arch}')
 
 
 def _train(train: Train) -> Iterator[Fault]:

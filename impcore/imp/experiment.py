@@ -7,13 +7,14 @@ changed before it is known that this run may go on in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from impcore import atomic
 from impcore.config import Config
 from impcore.errors import CheckpointError
-from impcore.imp import environment, lab
+from impcore.imp import environment, lab, records
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.rounds import Rounds
 from impcore.imp.run_directory import RunDirectory
@@ -40,6 +41,9 @@ def imp(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
             view.note(f"{directory.path}: this run is finished; its report is written again")
         else:
             atomic.write(directory.config, config.to_toml().encode())
+            if made.weights is not None:
+                view.note(f"model.path: {made.weights.describe()}")
+                records.write_weights(directory.weights, asdict(made.weights))
             with view:
                 rounds.run()
         _report(directory, view)

@@ -17,11 +17,12 @@ from torch import nn
 from impcore import Flow, Masks, data, models
 from impcore.config import Config, Schedule
 from impcore.data import Batches, Dataset, DeviceBatches
-from impcore.errors import ConfigError
+from impcore.errors import CheckpointError, ConfigError
 from impcore.imp import determinism, environment, rewinding, schedule
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.optimizers import OPTIMIZERS
 from impcore.imp.tasks import TASKS, Task
+from impcore.models.weights import Taken, take
 from impcore.scope import matches
 
 
@@ -43,6 +44,8 @@ class Lab:
     """Weights alive in each trained state n = 0 ... rounds."""
     identity: dict[str, Any]
     """What the run's bits depend on; see `environment.identity`."""
+    weights: Taken | None = None
+    """What was taken over from `model.path`."""
 
     def span(self, round_number: int) -> tuple[int, int]:
         """The first step and the end of the training of a round."""
@@ -61,7 +64,7 @@ def build(config: Config) -> Lab:
     """Load the data, build and seed the model. Raises ConfigError or DataError."""
     device = _device(config.run.device)
     dataset = data.load(config.data.name, root=config.data.root)
-    model = _model(config, dataset)
+    model, weights = _model(config, dataset)
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
     train = DeviceBatches(
         dataset.train,
@@ -111,6 +114,7 @@ def build(config: Config) -> Lab:
         rate=LearningRate(config.train.lr, steps.milestones, config.train.gamma, steps.warmup),
         counts=counts,
         identity=identity,
+        weights=weights,
     )
 
 
@@ -124,17 +128,16 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _model(config: Config, dataset: Dataset) -> nn.Module:
+def _model(config: Config, dataset: Dataset) -> tuple[nn.Module, Taken | None]:
     determinism.seed_all(config.run.seed)
     model = models.build(
         config.model.arch,
         stem=config.model.stem,
         num_classes=dataset.num_classes,
         in_channels=dataset.train.images.shape[1],
+        bn_gamma=config.model.bn_gamma,
     )
-    if config.model.path is not None:
-        _load_weights(model, Path(config.model.path))
-    return model
+    return model, None if config.model.path is None else _weights(model, config.model.path)
 
 
 def _masks(model: nn.Module, config: Config) -> Masks:
@@ -145,15 +148,8 @@ def _masks(model: nn.Module, config: Config) -> Masks:
         raise ConfigError(f"prune.include: {include}, prune.exclude: {exclude}: {error}") from error
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _weights(model: nn.Module, path: str) -> Taken:
     try:
-        weights = load_file(path)
-        model.load_state_dict(weights)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ConfigError(
-            f"model.path: {path}: {error}; should be a safetensors file with the state dict of "
-            "this architecture"
-        ) from error
+        return take(model, Path(path).expanduser())
+    except CheckpointError as error:
+        raise ConfigError(f"model.path: {error}") from error

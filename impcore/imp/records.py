@@ -1,6 +1,6 @@
-"""What a run leaves for its readers: rounds.jsonl and flow.npz.
+"""What a run leaves for its readers: rounds.jsonl, flow.npz, and what its weights started from.
 
-Invariant: both are rewritten whole and atomically from the run's state, so a resumed run ends in
+Invariant: all are rewritten whole and atomically from the run's state, so a resumed run ends in
 the same bytes as one that never stopped: all of flow.npz, and every key of rounds.jsonl except
 `seconds`, the one thing in a run that a clock decides.
 """
@@ -31,6 +31,11 @@ def write_rounds(path: Path, rows: Sequence[Row]) -> None:
     """One JSON object a line. Raises ValueError for a number that is not finite."""
     lines = [json.dumps(row, allow_nan=False) for row in rows]
     atomic.write(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_weights(path: Path, taken: Mapping[str, Any]) -> None:
+    """The file of weights, and the names of the tensors taken over and left random, as JSON."""
+    atomic.write(path, (json.dumps(taken, indent=1) + "\n").encode())
 
 
 def write_flow(

@@ -70,6 +70,11 @@ class RunDirectory:
         return self.path / "config.toml"
 
     @property
+    def weights(self) -> Path:
+        """What was taken over from `model.path`, and what was left random."""
+        return self.path / "weights.json"
+
+    @property
     def rounds(self) -> Path:
         """One JSON row a trained state."""
         return self.path / "rounds.jsonl"

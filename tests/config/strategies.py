@@ -62,8 +62,8 @@ def prunes(draw: st.DrawFn) -> dict[str, object]:
 recipes = st.fixed_dictionaries(
     {
         "model": st.fixed_dictionaries(
-            {"arch": st.sampled_from(["resnet14", "resnet20", "resnet56"])},
-            optional={"path": PATHS},
+            {"arch": st.sampled_from(["resnet14", "resnet20", "resnet56", "resnet50"])},
+            optional={"path": PATHS, "bn_gamma": st.sampled_from(["ones", "uniform"])},
         ),
         "data": st.fixed_dictionaries(
             {"name": st.sampled_from(["digits", "cifar10", "cifar100"])},

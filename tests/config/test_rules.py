@@ -27,6 +27,7 @@ BROKEN = [
     ),
     ({"rewind": {"to": "10ep"}}, "rewind.to = '10ep'", "below train.length = '10ep'"),
     ({"rewind": {"to": "pretrained"}}, "rewind.to = 'pretrained'", "model.path"),
+    ({"model": {"stem": "imagenet"}}, "model.stem = 'imagenet'", "the only one of resnet"),
     ({"rewind": {"length": "5ep"}}, "rewind.length = '5ep'", "finetune"),
 ]
 

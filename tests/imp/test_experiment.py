@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 import torch
 from imp_harness import finish, micro, result, rows, signal_when, start
 
-from impcore import atomic
+from impcore import atomic, models
 from impcore.config import Config
 from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
 from impcore.imp import experiment, run
@@ -359,6 +360,21 @@ def test_names_and_places_may_change(
     shutil.move(tmp_path / "run", tmp_path / "moved")
     moved = micro(tmp_path / "moved", run__name="other", train__checkpoint_every="3it")
     assert finish(moved)["rows"] == finished[1]["rows"]
+
+
+def test_a_run_from_given_weights_says_what_they_left_random(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "weights.pth"
+    given = models.build("resnet14", in_channels=1, num_classes=7).state_dict()
+    torch.save(given, path)
+    config = make_config(model__path=str(path), prune__rounds=0)
+    finish(config)
+    assert "left random: fc.weight, fc.bias" in capsys.readouterr().out
+    told = json.loads((Path(config.run.out) / "weights.json").read_text())
+    assert told["path"] == str(path)
+    assert told["left"] == ["fc.weight", "fc.bias"]
+    assert sorted([*told["taken"], *told["left"]]) == sorted(given)
 
 
 def test_nothing_is_created_when_the_recipe_cannot_run(make_config: MakeConfig) -> None:

@@ -57,6 +57,28 @@ def test_given_weights_are_the_start(make_config: MakeConfig, tmp_path: Path) ->
     assert made.identity["model"] != lab.build(make_config()).identity["model"]
 
 
+def test_what_the_given_weights_leave_is_kept_and_told(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(models.build("resnet14", in_channels=3, num_classes=7).state_dict(), path)
+    made = lab.build(make_config(model__path=str(path)))
+    assert made.weights is not None
+    assert made.weights.left == ("conv1.weight", "fc.weight", "fc.bias")
+    drawn = state(lab.build(make_config()))
+    assert all(
+        torch.equal(made.model.state_dict()[name], drawn[name]) for name in made.weights.left
+    )
+    assert lab.build(make_config()).weights is None
+
+
+def test_the_batch_norm_scales_are_the_recipes(make_config: MakeConfig) -> None:
+    ones = lab.build(make_config(model__bn_gamma="ones")).model.get_parameter("bn1.weight")
+    assert bool((ones == 1).all())
+    drawn = lab.build(make_config()).model.get_parameter("bn1.weight")
+    assert not bool((drawn == 1).any())
+
+
 def _missing(path: Path) -> None:
     pass
 
@@ -66,7 +88,7 @@ def _damaged(path: Path) -> None:
 
 
 def _another(path: Path) -> None:
-    save_file({"fc.weight": torch.zeros(3)}, path)
+    save_file({"layer9.weight": torch.zeros(3)}, path)
 
 
 @pytest.mark.parametrize("fault", [_missing, _damaged, _another])

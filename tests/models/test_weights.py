@@ -105,7 +105,9 @@ def test_hugging_faces_names(tmp_path, kind):
         torch.testing.assert_close(model.features(x), features)
         if not head:
             torch.testing.assert_close(model.fc(features), theirs.classifier(features[..., None]))
-    assert torch.equal(model.bn1.running_var, theirs.resnet.embedder.embedder.normalization.running_var)
+    assert torch.equal(
+        model.bn1.running_var, theirs.resnet.embedder.embedder.normalization.running_var
+    )
 
 
 def test_half_precision_is_widened_and_missing_counters_do_not_matter(tmp_path):

@@ -6,13 +6,21 @@ from typing import Literal
 
 from impcore.config.tables.base import PathText, Table
 
-Arch = Literal[
+CifarArch = Literal[
     "resnet14",
     "resnet20",
     "resnet32",
     "resnet44",
     "resnet56",
 ]
+ImageNetArch = Literal[
+    "resnet18",
+    "resnet26",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+]
+Arch = Literal[CifarArch, ImageNetArch]
 """A line an architecture of `impcore.models`."""
 
 
@@ -20,8 +28,10 @@ class Model(Table):
     """The network."""
 
     arch: Arch
-    """The architecture: a CIFAR-family ResNet."""
-    stem: Literal["cifar"] = "cifar"
-    """The first layer: a 3x3 convolution of stride 1 without pooling."""
+    """The architecture: a ResNet of the CIFAR family (14 20 32 44 56) or of torchvision's."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """The first layer: 3x3 of stride 1 without a pool, or 7x7 of stride 2 with one."""
+    bn_gamma: Literal["ones", "uniform"] | None = None
+    """Initial BatchNorm scales: 1, or U(0, 1); the architecture's published choice unless given."""
     path: PathText | None = None
-    """A local safetensors file of weights to start from."""
+    """Weights to start from: a safetensors or weights-only .pth file, or a Hugging Face folder."""

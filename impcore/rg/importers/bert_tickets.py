@@ -67,7 +67,7 @@ def _mask_files(path: Path) -> list[Path]:
     if models:
         recipe = RECIPE.format(name="model.pt", stem="model")
         raise CheckpointError(
-            f"{models[0]}: refused: {recipe}\nand import the result with KIND torch_prune"
+            f"{models[0]}: refused (KIND torch_prune imports what you convert): {recipe}"
         )
     raise CheckpointError(f"{path}: holds no checkpoint-*/mask.pt")
 

@@ -8,7 +8,8 @@ Refuse = Callable[[str, object], None]
 
 REFUSED = [
     ("model.arch", "torchvision.models.resnet18"), ("model.arch", ["resnet20"]),
-    ("model.stem", None), ("model.path", ""),
+    ("model.stem", None), ("model.stem", "vgg"), ("model.path", ""),
+    ("model.bn_gamma", "zeros"), ("model.bn_gamma", 1),
 ]  # fmt: skip
 
 
