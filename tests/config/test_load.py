@@ -137,8 +137,9 @@ def test_overrides_are_checked_together_with_the_file(tmp_path: Path) -> None:
         f"{path}: 5 faults:",
         "trian = {'lr': 1}: no such table; nearest: train",
         "run.outt = 'x': no such key; nearest: run.out",
-        "model.arch = 'resnet200': should be 'resnet14', 'resnet20', 'resnet32', 'resnet44' or "
-        "'resnet56'; nearest: resnet20",
+        "model.arch = 'resnet200': should be 'resnet14', 'resnet20', 'resnet32', 'resnet44', "
+        "'resnet56', 'resnet18', 'resnet26', 'resnet34', 'resnet50' or 'resnet101'; "
+        "nearest: resnet20",
         "prune.rate = 2.0: should be less than 1",
         "rewind.to = '20ep': should be below train.length = '10ep'",
     ]

@@ -41,7 +41,8 @@ def test_the_toml_has_every_default(recipe: Recipe) -> None:
     }
     assert written == set(Config.from_dict(recipe()).flat()) - without_value
     assert without_value == {
-        "model.path", "data.root", "train.warmup", "prune.include", "prune.exclude", "rewind.length"
+        "model.bn_gamma", "model.path", "data.root", "train.warmup", "prune.include",
+        "prune.exclude", "rewind.length",
     }  # fmt: skip
 
 
