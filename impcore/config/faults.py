@@ -96,6 +96,8 @@ def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel
             return Fault(key, value, unknown_key(key, tables))
         case "model_type" | "model_attributes_type":
             return Fault(key, value, f"should be a table: [{table}]")
+        case "dict_type":
+            return Fault(key, value, "should be a table")
         case "bool_type" | "bool_parsing":
             return Fault(key, value, "should be true or false")
         case "too_short" | "too_long" as bound:

@@ -14,10 +14,11 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError, model_validator
 
-from impcore.config.faults import MAX_FAULTS, Fault, faults_of, unknown_key
+from impcore.config.faults import ABSENT, MAX_FAULTS, Fault, faults_of, unknown_key
 from impcore.config.rules import broken_rules
 from impcore.config.schedule import Schedule, schedule
-from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Train
+from impcore.config.sub_runs import broken_tasks, documents
+from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Tasks, Train
 from impcore.errors import ConfigError
 
 _NO_RESULT_DEPENDS_ON = {"run.name", "run.out", "data.root", "train.checkpoint_every"}
@@ -30,6 +31,10 @@ TABLES: dict[str, type[Table]] = {
     "rewind": Rewind,
     "analysis": Analysis,
 }
+"""The tables that every recipe has."""
+OF_EXPERIMENTS: dict[str, type[Table]] = {"tasks": Tasks}
+"""The one table of its own that an experiment may have, under the experiment's name."""
+_KNOWN = TABLES | OF_EXPERIMENTS
 
 
 class Config(Table):
@@ -42,10 +47,11 @@ class Config(Table):
     prune: Prune
     rewind: Rewind
     analysis: Analysis
+    tasks: Tasks | None = None
 
     @model_validator(mode="after")
     def _rules(self) -> Config:
-        faults = broken_rules({name: getattr(self, name) for name in TABLES})
+        faults = _faults(self._tables())
         if faults:
             raise ValueError("\n".join(map(str, faults)))
         return self
@@ -53,18 +59,25 @@ class Config(Table):
     @classmethod
     def from_dict(cls, raw: Mapping[str, object]) -> Config:
         """The config of a parsed TOML document; ConfigError lists every fault, a line each."""
-        unknown = [key for key in raw if key not in TABLES][:MAX_FAULTS]
-        faults = [Fault(key, raw[key], unknown_key(key, TABLES)) for key in unknown]
+        unknown = [key for key in raw if key not in _KNOWN][:MAX_FAULTS]
+        faults = [Fault(key, raw[key], unknown_key(key, _KNOWN)) for key in unknown]
         tables: dict[str, Table] = {}
-        for name, model in TABLES.items():
+        for name, model in _KNOWN.items():
+            if name in OF_EXPERIMENTS and raw.get(name) is None:
+                continue
             try:
                 tables[name] = model.model_validate(raw.get(name, {}))
             except ValidationError as error:
-                faults += faults_of(name, error, TABLES)
-        faults += broken_rules(tables)
+                faults += faults_of(name, error, _KNOWN)
+        faults += _faults(tables, complete=not faults)
         if faults:
             raise ConfigError("\n".join(map(str, faults[:MAX_FAULTS])))
         return cls.model_validate(tables)
+
+    def sub_runs(self) -> dict[str, Config]:
+        """Name -> config of every run that the experiment "tasks" is made of, in their order."""
+        made = documents(self._tables())
+        return {name: Config.from_dict(document) for name, document in made.items()}
 
     def schedule(self, steps_per_epoch: int) -> Schedule:
         """All lengths in optimiser steps; ConfigError if they do not fit each other."""
@@ -79,13 +92,20 @@ class Config(Table):
         return {
             f"{table}.{key}": value
             for table, keys in self.model_dump().items()
+            if keys is not None
             for key, value in keys.items()
         }
 
+    def _tables(self) -> dict[str, Table]:
+        return {name: getattr(self, name) for name in _KNOWN if getattr(self, name) is not None}
+
     def _decisive(self) -> dict[str, str]:
+        values = self.flat()
+        if values["model.path"] is not None:
+            values["model.path"] = "given"  # a place; what lies there is compared by its content
         return {
             key: json.dumps(value)
-            for key, value in self.flat().items()
+            for key, value in values.items()
             if key not in _NO_RESULT_DEPENDS_ON
         }
 
@@ -96,4 +116,39 @@ class Config(Table):
     def diff(self, other: Config) -> list[str]:
         """`key: here -> there` for each key that `fingerprint` covers and in which they differ."""
         mine, theirs = self._decisive(), other._decisive()
-        return [f"{key}: {mine[key]} -> {theirs[key]}" for key in mine if mine[key] != theirs[key]]
+        keys = dict.fromkeys((*mine, *theirs))
+        pairs = ((key, mine.get(key), theirs.get(key)) for key in keys)
+        return [f"{key}: {here} -> {there}" for key, here, there in pairs if here != there]
+
+
+def _faults(tables: Mapping[str, Table], complete: bool = True) -> list[Fault]:
+    """The faults between tables; with `complete`, those of the runs that an experiment makes too.
+
+    The latter are looked for where there are no others, of which they would be echoes.
+    """
+    faults = broken_rules(tables)
+    run, tasks = tables.get("run"), tables.get("tasks")
+    experiment = run.experiment if isinstance(run, Run) else None
+    for name in OF_EXPERIMENTS:
+        if name in tables and experiment not in (name, None):
+            faults.append(Fault(name, ABSENT, f'needs run.experiment = "{name}"'))
+        if name not in tables and experiment == name:
+            needed = f'missing, and run.experiment = "{name}" needs it'
+            faults.append(Fault(name, ABSENT, needed))
+    if isinstance(tasks, Tasks) and isinstance(tables.get("model"), Model):
+        faults += broken_tasks(tasks, tables["model"].model_dump())
+    if complete and not faults and isinstance(tasks, Tasks):
+        faults += _of_sub_runs(tables)
+    return faults
+
+
+def _of_sub_runs(tables: Mapping[str, Table]) -> list[Fault]:
+    """A fault of several runs is told once, of the first."""
+    found: dict[str, str] = {}
+    for name, document in documents(tables).items():
+        try:
+            Config.from_dict(document)
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                found.setdefault(line, name)
+    return [Fault(f"in run {name!r}", ABSENT, line) for line, name in found.items()]

@@ -36,6 +36,24 @@ def _digits(root: Path | str | None) -> Dataset:
     return digits.load()
 
 
+def _digits_parity(root: Path | str | None) -> Dataset:
+    from impcore.data.digits import derived
+
+    return derived.parity()
+
+
+def _digits_rotation(root: Path | str | None) -> Dataset:
+    from impcore.data.digits import derived
+
+    return derived.rotation()
+
+
+def _digits_noisy(root: Path | str | None) -> Dataset:
+    from impcore.data.digits import derived
+
+    return derived.noisy()
+
+
 def _cifar10(root: Path | str | None) -> Dataset:
     from impcore.data import cifar
 
@@ -50,6 +68,9 @@ def _cifar100(root: Path | str | None) -> Dataset:
 
 DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
     "digits": _digits,
+    "digits_parity": _digits_parity,
+    "digits_rotation": _digits_rotation,
+    "digits_noisy": _digits_noisy,
     "cifar10": _cifar10,
     "cifar100": _cifar100,
 }

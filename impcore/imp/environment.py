@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import impcore
 from impcore import ops
@@ -43,8 +43,13 @@ def code_fingerprint() -> str:
 
 def model_fingerprint(model: nn.Module) -> str:
     """SHA-256 (hex) of a model's structure and its current weights and buffers."""
-    digest = hashlib.sha256(str(model).encode())
-    for name, tensor in model.state_dict().items():
+    return fingerprint(model.state_dict(), str(model))
+
+
+def fingerprint(tensors: Mapping[str, Tensor], kind: str = "") -> str:
+    """SHA-256 (hex) of `kind` and the tensors: names, types, shapes and bytes, in their order."""
+    digest = hashlib.sha256(kind.encode())
+    for name, tensor in tensors.items():
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         plain = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(plain.view(torch.uint8).numpy().tobytes())
@@ -82,6 +87,16 @@ def diff(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in keys
         if saved.get(key) != now.get(key)
     ]
+
+
+def finished_diff(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`key: saved -> now` for what a finished run must agree in: config, and weights given to it.
+
+    Nothing is computed any more, so code, versions and machine may be others.
+    """
+    before, after = saved.get("weights"), now.get("weights")
+    weights = [f"weights: {before} -> {after}"] if before != after else []
+    return config_diff(saved, now) + weights
 
 
 def config_diff(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -22,14 +22,18 @@ from impcore.imp.signals import Stop
 from impcore.imp.view import View
 
 
-def imp(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
+def imp(
+    config: Config, *, stop: Stop, view: View, force_resume: bool, report_again: bool = True
+) -> None:
     """Run iterative magnitude pruning to its end in `config.run.out`, from wherever that is.
+
+    Without `report_again`, the report of a run that was finished before is left as it is.
 
     Raises ConfigError, DataError, RunDirectoryError or CheckpointError before anything is changed,
     and Stopped after saving.
     """
     made = lab.build(config)
-    with RunDirectory(Path(config.run.out)) as directory:
+    with RunDirectory(Path(config.run.out), config.run.experiment) as directory:
         checkpoints = Checkpoints(directory.checkpoints, view.warn)
         rounds = Rounds(made, directory, checkpoints, stop, view)
         saved = checkpoints.load()
@@ -38,7 +42,11 @@ def imp(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
         else:
             _resume(rounds, saved, made.identity, force_resume, view)
         if rounds.progress.done:
-            view.note(f"{directory.path}: this run is finished; its report is written again")
+            kept = not report_again and directory.report.exists()
+            again = "" if kept else "; its report is written again"
+            view.note(f"{directory.path}: this run is finished{again}")
+            if kept:
+                return
         else:
             atomic.write(directory.config, config.to_toml().encode())
             if made.weights is not None:
@@ -46,7 +54,7 @@ def imp(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
                 records.write_weights(directory.weights, asdict(made.weights))
             with view:
                 rounds.run()
-        _report(directory, view)
+        report(directory, view)
 
 
 def _resume(
@@ -54,10 +62,10 @@ def _resume(
 ) -> None:
     """Take up `saved`. Raises CheckpointError if going on would not be bit-exact, unless forced.
 
-    Of a finished run only the config must be the same, as nothing is computed any more.
+    Of a finished run only config and given weights must be the same: nothing is computed any more.
     """
     done = saved.content["state"]["progress"]["done"]
-    compare = environment.config_diff if done else environment.diff
+    compare = environment.finished_diff if done else environment.diff
     changes = "".join(f"\n  {line}" for line in compare(saved.content["identity"], identity))
     if changes and not force:
         raise CheckpointError(
@@ -75,8 +83,9 @@ def _resume(
     view.note(f"resuming in round {progress.round} at step {progress.step}")
 
 
-def _report(directory: RunDirectory, view: View) -> None:
-    from impcore.rg import report
+def report(directory: RunDirectory, view: View) -> None:
+    """Write the report of what is in the directory."""
+    from impcore.rg.report import write
 
-    path = report.write(directory.path)
+    path = write(directory.path)
     view.note(f"report: {path.resolve()}")

@@ -84,6 +84,7 @@ def build(config: Config) -> Lab:
     )
     steps = config.schedule(train.steps_per_epoch)
     identity = environment.identity(config, model, dataset.fingerprint, device)
+    identity["weights"] = _fingerprint(model, weights)
     model.to(device)
     model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing in the stub
     masks = _masks(model, config)
@@ -146,6 +147,14 @@ def _masks(model: nn.Module, config: Config) -> Masks:
         return Masks(model, include=include, exclude=exclude)
     except ValueError as error:
         raise ConfigError(f"prune.include: {include}, prune.exclude: {exclude}: {error}") from error
+
+
+def _fingerprint(model: nn.Module, weights: Taken | None) -> str | None:
+    """Of what was taken over, wherever the file lies."""
+    if weights is None:
+        return None
+    state = model.state_dict()
+    return environment.fingerprint({name: state[name] for name in weights.taken})
 
 
 def _weights(model: nn.Module, path: str) -> Taken:

@@ -67,6 +67,7 @@ def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:
         "config": lab.config.fingerprint(),
         "arch": lab.config.model.arch,
         "data": lab.config.data.name,
+        "weights": lab.identity["weights"],
         "rewind": lab.config.rewind.kind,
         "versions": {"impcore": impcore.__version__, "torch": str(torch.__version__)},
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from impcore.imp.experiment import imp
+from impcore.imp.over_tasks import tasks
 
-EXPERIMENTS: Mapping[str, Callable[..., None]] = {"imp": imp}
+EXPERIMENTS: Mapping[str, Callable[..., None]] = {"imp": imp, "tasks": tasks}
 """Name -> function, called as `imp` is: (config, *, stop, view, force_resume)."""

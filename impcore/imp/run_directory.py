@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tomllib
 from pathlib import Path
 from types import TracebackType
 
@@ -22,15 +23,17 @@ _SUBDIRECTORIES = ("checkpoint", "tickets")
 class RunDirectory:
     """The claimed directory of one run; a context manager that gives the lock back.
 
-    Raises RunDirectoryError if `path` is not a directory, is not empty and not a run's, is in use
-    by another run, or cannot be made. The lock is the kernel's (flock): it ends with the process,
-    however that ends, so there is no stale lock and no process id to misread.
+    Raises RunDirectoryError if `path` is not a directory, is not empty and not a run's, holds
+    another experiment than `experiment`, is in use by another run, or cannot be made. The lock is
+    the kernel's (flock): it ends with the process, however that ends, so there is no stale lock and
+    no process id to misread.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, experiment: str = "imp") -> None:
         self.path = path
         try:
             _refuse_foreign(path)
+            _refuse_other(path, experiment)
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = _lock(path)
             try:
@@ -84,6 +87,11 @@ class RunDirectory:
         """The flow of M and P over the trained states."""
         return self.path / "flow.npz"
 
+    @property
+    def report(self) -> Path:
+        """What the analysis made of the run."""
+        return self.path / "report.html"
+
     def ticket(self, round_number: int) -> Path:
         """The ticket of the trained state `round_number`."""
         return self.path / "tickets" / f"round_{round_number:02d}.safetensors"
@@ -99,6 +107,21 @@ def _refuse_foreign(path: Path) -> None:
         raise RunDirectoryError(
             f"run.out: {path} is not empty and not a run directory (it holds "
             f"{', '.join(sorted(names)[:3])}); choose another with --run.out"
+        )
+
+
+def _refuse_other(path: Path, experiment: str) -> None:
+    config = path / "config.toml"
+    if not config.is_file():
+        return
+    try:
+        found = tomllib.loads(config.read_text("utf-8"))["run"]["experiment"]
+    except (ValueError, KeyError, TypeError):
+        return  # damaged, and written anew: what decides is in the checkpoints
+    if found != experiment:
+        raise RunDirectoryError(
+            f"run.out: {path} holds a run of the experiment {found!r}, not of {experiment!r}; "
+            "choose another with --run.out"
         )
 
 

@@ -56,7 +56,8 @@ class View:
         self._started = self._drawn = time.monotonic()
         self._left = self._done = 0
         self._steps_per_epoch = 1
-        self._where = self._density = self._last = ""
+        self._where = self._density = self._last = self._part = ""
+        self._after = 0
         self._start = self._end = 0
 
     def note(self, text: str) -> None:
@@ -67,14 +68,25 @@ class View:
         """Print a warning, on standard error."""
         self._print(self._errors, f"warning: {text}", style="bold red")
 
+    def part(self, name: str, steps_after: int) -> None:
+        """Say which of several runs comes next, and how many training steps follow after it."""
+        self._part, self._after, self._last = f"{name}  ", steps_after, ""
+        self.note(f"run {name}")
+
     def open(self, steps_left: int, steps_per_epoch: int) -> None:
-        """Start the clock of a run that has `steps_left` training steps to go."""
-        self._left, self._done, self._steps_per_epoch = steps_left, 0, steps_per_epoch
-        self._started = self._drawn = time.monotonic()
+        """Start the clock of a run that has `steps_left` training steps to go.
+
+        Runs of which `part` told share one clock: it shows when the last of them will be done.
+        """
+        self._steps_per_epoch = steps_per_epoch
+        if not (self._part and self._done):
+            self._started, self._done = time.monotonic(), 0
+        self._drawn = time.monotonic()
+        self._left = self._done + steps_left + self._after
         if self._live:
             columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
             self._progress = Progress(*columns, console=self._console, transient=True)
-            self._progress.add_task("", total=max(1, steps_left))
+            self._progress.add_task("", total=max(1, self._left))
             self._progress.start()
 
     def begin(self, round_number: int, rounds: int, density: float, start: int, end: int) -> None:
@@ -93,7 +105,7 @@ class View:
         epochs = f"{done / self._steps_per_epoch:.1f}"
         whole = f"{(self._end - self._start) / self._steps_per_epoch:.1f}"
         # The most wanted first: a narrow terminal cuts the end off.
-        text = f"{self._where}  epoch {epochs}/{whole}  ETA {duration(self.eta(now))}  "
+        text = f"{self._part}{self._where}  epoch {epochs}/{whole}  ETA {duration(self.eta(now))}  "
         text += f"{self._density}{self._last}  loss {loss.item():.4f}"
         if self._progress is None:
             self.note(text)

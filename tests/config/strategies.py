@@ -74,7 +74,7 @@ recipes = st.fixed_dictionaries(
     },
     optional={
         "run": _some(
-            name=st.from_regex(r"[A-Za-z0-9_-]{1,30}", fullmatch=True),
+            name=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,29}", fullmatch=True),
             out=PATHS,
             seed=st.integers(0, 2**32 - 1),
             device=st.sampled_from(["auto", "cpu", "cuda"]),

@@ -15,12 +15,21 @@ def test_every_name_reaches_its_loader(tmp_path, write_cifar10, write_cifar100):
         dataset = data.load(name, root=tmp_path)
         assert dataset.name == name
         classes[name] = dataset.num_classes
-    assert classes == {"digits": 10, "cifar10": 10, "cifar100": 100}
+    assert classes == {
+        "digits": 10,
+        "digits_parity": 2,
+        "digits_rotation": 4,
+        "digits_noisy": 10,
+        "cifar10": 10,
+        "cifar100": 100,
+    }
 
 
 @pytest.mark.parametrize(("name", "near"), [("cifar", "cifar10"), ("digit", "digits")])
 def test_unknown_name_lists_the_valid_ones_and_the_nearest(name, near):
-    with pytest.raises(DataError, match=f"'{name}'.*nearest: '{near}'.*digits, cifar10, cifar100"):
+    with pytest.raises(
+        DataError, match=f"'{name}'.*nearest: '{near}'.*digits, .*cifar10, cifar100"
+    ):
         data.load(name)
 
 

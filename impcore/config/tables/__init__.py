@@ -11,6 +11,7 @@ from impcore.config.tables.model import Model
 from impcore.config.tables.prune import Prune
 from impcore.config.tables.rewind import Rewind
 from impcore.config.tables.run import Run
+from impcore.config.tables.tasks import Tasks
 from impcore.config.tables.train import Train
 
-__all__ = ["Analysis", "Data", "Model", "Prune", "Rewind", "Run", "Table", "Train"]
+__all__ = ["Analysis", "Data", "Model", "Prune", "Rewind", "Run", "Table", "Tasks", "Train"]

@@ -8,6 +8,9 @@ from impcore.config.tables.base import PathText, Table
 
 DataName = Literal[
     "digits",
+    "digits_parity",
+    "digits_rotation",
+    "digits_noisy",
     "cifar10",
     "cifar100",
 ]

@@ -12,8 +12,8 @@ from impcore.config.tables.base import NAME, PathText, Table, no_parent, plain_n
 class Run(Table):
     """What is run, and where it writes."""
 
-    experiment: Literal["imp"] = "imp"
-    """The experiment: iterative magnitude pruning."""
+    experiment: Literal["imp", "tasks"] = "imp"
+    """Iterative magnitude pruning: once, or of several tasks and initialisations ([tasks])."""
     name: Annotated[str, AfterValidator(plain_name), shown_as("<recipe>")] = "run"
     """The run's name."""
     out: Annotated[PathText, AfterValidator(no_parent), shown_as("runs/<name>")] = "runs/run"

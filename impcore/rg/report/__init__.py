@@ -11,21 +11,26 @@ from pathlib import Path
 
 from impcore import atomic
 from impcore.errors import RunDirectoryError
-from impcore.rg.report import joint, notes, page, sections, sigma_csv, tidy
+from impcore.rg.report import assemble, sigma_csv, tidy
+from impcore.rg.report.assemble import HTML
 from impcore.rg.report.comparison import Comparison, compare
-from impcore.rg.report.page import Html
-from impcore.rg.report.subject import AUTO, Group, Options, Subject, groups, subject, subjects
+from impcore.rg.report.grid import Grid
+from impcore.rg.report.subject import Options, Subject, groups, subject, subjects
 from impcore.rg.run import Run, load
+from impcore.rg.tasks import is_tasks, load_tasks
 
 __all__ = ["Options", "write", "write_joint"]
 
-CSV, HTML, FIGURES = "sigma.csv", "report.html", "figures"
+CSV = "sigma.csv"
 
 
 def write(
     run_dir: Path, *, options: Options | None = None, out: Path | None = None, files: bool = False
 ) -> Path:
     """Rewrite sigma.csv and report.html of a run directory; returns the path of the latter.
+
+    The directory of an experiment over tasks gets one report of all its runs, and the tidy files
+    of `write_joint`.
 
     Args:
         out: where they go; the run directory by default.
@@ -36,9 +41,11 @@ def write(
         ValueError: an option is wrong.
     """
     chosen = options or Options()
+    if is_tasks(Path(run_dir)):
+        return _write_tasks(Path(run_dir), chosen, out, files)
     one = subject(load(run_dir), chosen)
     comparisons = compare([one], [], chosen)
-    made = _single(one, comparisons, chosen, files)
+    made = assemble.single(one, comparisons, chosen, files)
     made = {CSV: sigma_csv.render(one.run, one.analyses), **made}
     return _write_all(out or one.run.path, made)
 
@@ -65,14 +72,32 @@ def write_joint(
     made = subjects(loaded, chosen)
     found = groups(made)
     comparisons = compare(made, found, chosen)
-    content = {
+    content = assemble.many(made, found, comparisons, chosen, files)
+    return _write_all(out, {**_tidy(made, comparisons, chosen), **content})
+
+
+def _write_tasks(directory: Path, options: Options, out: Path | None, files: bool) -> Path:
+    of = load_tasks(directory)
+    made = [
+        subject(run, options, label=f"{init}-{task}", group=task)
+        for (init, task), run in of.runs.items()
+    ]
+    grid = Grid(of, dict(zip(of.runs, made, strict=True)))
+    comparisons = compare(made, [], options)
+    content = assemble.over_tasks(grid, comparisons, options, files)
+    return _write_all(out or directory, {**_tidy(made, comparisons, options), **content})
+
+
+def _tidy(
+    made: Sequence[Subject], comparisons: Sequence[Comparison], options: Options
+) -> dict[str, bytes]:
+    """The CSV files of several runs."""
+    return {
         CSV: sigma_csv.render_joint([(one.label, one.run, one.analyses) for one in made]),
         "rounds.csv": tidy.rounds(made),
         "exponents.csv": tidy.exponents(made),
-        "distances.csv": tidy.distances(comparisons, chosen.level),
+        "distances.csv": tidy.distances(comparisons, options.level),
     }
-    content |= _many(made, found, comparisons, chosen, files)
-    return _write_all(out, content)
 
 
 def _write_all(out: Path, content: dict[str, bytes]) -> Path:
@@ -85,83 +110,3 @@ def _write_all(out: Path, content: dict[str, bytes]) -> Path:
     for name, data in content.items():
         atomic.write(out / name, data)
     return out / HTML
-
-
-def _single(
-    one: Subject, comparisons: Sequence[Comparison], options: Options, files: bool
-) -> dict[str, bytes]:
-    run = one.run
-    known = any(analysis.eigen is not None for analysis in one.analyses.values())
-    brief = page.prose(notes.BRIEFLY) if known else Html("")
-    tables = [sections.sigma_table(analysis) for analysis in one.analyses.values()]
-    beside = [joint.comparison(some) for some in comparisons if some.published]
-    drawn = _figures([one], [some for some in comparisons if some.published], files)
-    parts = [
-        sections.heading(run),
-        page.section("Eigenvalues", *tables, brief),
-        _section("Figures", drawn[0]),
-        _section("Beside the published values", [*beside, *_printed(options)]),
-        _section("The flow as a whole", sections.flow_tables(one)),
-        page.section("Critical exponent", sections.exponent_table(one)),
-        page.section("Rounds", sections.rounds_table(run)),
-        sections.about(run),
-        sections.setup(run),
-    ]
-    title = f"{run.name} – impcore report"
-    return {**drawn[1], HTML: page.page(title, [part for part in parts if part]).encode()}
-
-
-def _many(
-    made: Sequence[Subject],
-    found: Sequence[Group],
-    comparisons: Sequence[Comparison],
-    options: Options,
-    files: bool,
-) -> dict[str, bytes]:
-    drawn = _figures(made, comparisons, files)
-    tables = [joint.comparison(one) for one in comparisons]
-    apart = [joint.distances(one, options.level) for one in comparisons]
-    parts = [
-        joint.heading(made, found),
-        page.section("Eigenvalues", *tables, joint.reasons(made)),
-        _section("Over seeds", joint.seeds(found)),
-        _section("Figures", drawn[0]),
-        page.section("Similarity", *apart, joint.static(made)),
-        _section("Critical exponents", joint.exponents(made, found)),
-        _section("Published values", _printed(options)),
-        joint.about(made),
-        sections.environment_section(),
-    ]
-    title = f"{len(made)} runs – impcore report"
-    return {**drawn[1], HTML: page.page(title, [part for part in parts if part]).encode()}
-
-
-def _figures(
-    made: Sequence[Subject], comparisons: Sequence[Comparison], files: bool
-) -> tuple[list[Html], dict[str, bytes]]:
-    """The figures' markup, and their files if they are wanted."""
-    if not any(len(one.run.remaining) for one in made):
-        return [], {}
-    from impcore.rg.report.drawing import pdf_file, svg_file  # matplotlib takes half a second
-    from impcore.rg.report.gallery import gallery
-
-    drawn = gallery(made, comparisons)
-    content: dict[str, bytes] = {}
-    for one in drawn if files else ():
-        content[f"{FIGURES}/{one.name}.svg"] = svg_file(one.figure).encode()
-        content[f"{FIGURES}/{one.name}.pdf"] = pdf_file(one.figure)
-        content[f"{FIGURES}/{one.name}.csv"] = tidy.render(one.headers, one.rows)
-    return [page.figures([one.html() for one in drawn])], content
-
-
-def _printed(options: Options) -> list[Html]:
-    """Tables that were asked for by number, as printed."""
-    if options.beside == AUTO:
-        return []
-    return joint.published_tables([int(number) for number in options.beside])
-
-
-def _section(heading: str, parts: Sequence[Html]) -> Html:
-    """A titled part of the page, or nothing where it would be empty."""
-    shown = [part for part in parts if part]
-    return page.section(heading, *shown) if shown else Html("")

@@ -114,11 +114,11 @@ def round_colors(states: int) -> list[tuple[float, float, float, float]]:
     return [FIRST_TO_LAST(n / max(states - 1, 1)) for n in range(states)]
 
 
-def block_colors(names: Sequence[str]) -> list[object]:
+def block_colors(names: Sequence[str]) -> list[Any]:
     """Distinct colours for a few blocks, a sequence in depth for many; grey for the rest."""
     blocks = [name for name in names if name != REST]
     if len(blocks) <= len(DISTINCT):
-        palette: list[object] = list(DISTINCT)
+        palette: list[Any] = list(DISTINCT)
     else:
         ramp = matplotlib.colormaps["viridis"]
         palette = [ramp(0.92 * i / (len(blocks) - 1)) for i in range(len(blocks))]

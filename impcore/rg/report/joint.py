@@ -31,11 +31,12 @@ def heading(subjects: Sequence[Subject], groups: Sequence[Group]) -> Html:
     return page.join(
         Html("<h1>Pruning flows compared</h1>"),
         page.paragraph(f"{runs}{experiments}: iterative magnitude pruning and its flow.", "lead"),
-        _runs(subjects),
+        overview(subjects),
     )
 
 
-def _runs(subjects: Sequence[Subject]) -> Html:
+def overview(subjects: Sequence[Subject]) -> Html:
+    """A line a run: what it is, how far it went, how accurate it was."""
     headers = (
         "run", "experiment", "states", "weights", "last density", "first accuracy",
         "best accuracy", "last accuracy", "θ",

@@ -58,6 +58,10 @@ tbody th { font-weight: 500; }
 pre { background: #f6f6f6; border: 1px solid #e0e0e0; border-radius: 6px; padding: .7rem .9rem;
   font-size: .82rem; line-height: 1.4; white-space: pre-wrap; overflow-wrap: anywhere; }
 .warning { border-left: 4px solid #b2182b; padding: .3rem .8rem; background: #fdf3f3; }
+.note { border-left: 4px solid #888; padding: .3rem .8rem; background: #f6f6f6; }
+.beside { display: flex; flex-wrap: wrap; gap: 0 3rem; }
+.beside > div { min-width: 0; }
+.wide td:first-child, .wide th:first-child { white-space: normal; min-width: 16rem; }
 @media (max-width: 600px) { tbody th { position: sticky; left: 0; background: #fff;
   max-width: 45vw; white-space: normal; overflow-wrap: anywhere; } }
 @media print { body { max-width: none; padding: 0; font-size: 10.5pt; }
@@ -187,6 +191,16 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str | Cell]], caption:
         f'{title}<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def wide_table(headers: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> Html:
+    """A table whose first column holds sentences, which are broken into lines."""
+    return Html(f'<div class="wide">{table(headers, rows)}</div>')
+
+
+def beside(parts: Sequence[Html]) -> Html:
+    """Pieces next to each other, as far as the page is wide."""
+    return Html('<div class="beside">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>")
 
 
 def figure(svg: str, label: str, caption: str) -> Html:

@@ -1,0 +1,116 @@
+"""The experiment `tasks`: one pre-training, then the rounds of `imp` for every task and start.
+
+Invariant: every run in it is an ordinary run in a directory of its own, with its own checkpoints
+and its own identity, and this module adds only their order. What it does itself (handing on the
+pre-trained weights, the joint report) is done again from the runs' files whenever it is cut short.
+
+    runs/NAME/pretrain/                 a run without a prune
+    runs/NAME/pretrained.safetensors    the weights it ended with: model.path of init "pretrained"
+    runs/NAME/INIT-TASK/                a run of every task from every initialisation
+    runs/NAME/report.html, *.csv        all of them side by side
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from impcore import atomic
+from impcore.config import Config
+from impcore.config.sub_runs import PRETRAIN, WEIGHTS
+from impcore.errors import CheckpointError, ConfigError
+from impcore.imp import lab, sealed
+from impcore.imp.checkpoint import Checkpoints
+from impcore.imp.experiment import imp, report
+from impcore.imp.run_directory import RunDirectory
+from impcore.imp.signals import Stop
+from impcore.imp.view import View
+
+_KIND = "impcore-weights-1"
+
+
+def tasks(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
+    """Run every run of `config.tasks` to its end, from wherever it is, and report on all of them.
+
+    Raises ConfigError, DataError, RunDirectoryError or CheckpointError before anything is changed,
+    and Stopped after saving.
+    """
+    runs = config.sub_runs()
+    steps = {name: _steps(run) for name, run in runs.items()}
+    with RunDirectory(Path(config.run.out), config.run.experiment) as directory:
+        if not force_resume:
+            _refuse_changes(runs)
+        atomic.write(directory.config, config.to_toml().encode())
+        left = {name: 0 if _finished(run) else steps[name] for name, run in runs.items()}
+        for number, (name, run) in enumerate(runs.items(), start=1):
+            stop.check()
+            left.pop(name)
+            view.part(f"{number}/{len(runs)} {name}", sum(left.values()))
+            imp(run, stop=stop, view=view, force_resume=force_resume, report_again=False)
+            if name == PRETRAIN:
+                _hand_on(run, directory.path / WEIGHTS, view)
+        report(directory, view)
+
+
+def _steps(run: Config) -> int:
+    """The training steps of a whole run: its data and model are made, and what is wrong raised.
+
+    The pre-trained weights need not be there yet.
+    """
+    without = run.model.model_copy(update={"path": None})
+    made = lab.build(run.model_copy(update={"model": without}))
+    spans = (made.span(number) for number in range(len(made.counts)))
+    return sum(end - start for start, end in spans)
+
+
+def _refuse_changes(runs: Mapping[str, Config]) -> None:
+    """Raise CheckpointError if a run that has been started is not the one that is now meant.
+
+    A run's own checkpoint is checked when its turn comes; this looks at all before any goes on.
+    """
+    changes = []
+    for name, run in runs.items():
+        path = Path(run.run.out) / "config.toml"
+        if path.exists():
+            try:
+                saved = Config.from_dict(tomllib.loads(path.read_text("utf-8")))
+            except (OSError, ValueError, ConfigError) as error:
+                raise CheckpointError(f"{path}: not a config of this version: {error}") from error
+            changes += [f"\n  {name}: {line}" for line in saved.diff(run)]
+    if changes:
+        raise CheckpointError(
+            f"runs of this experiment were started under something else (saved -> now):"
+            f"{''.join(changes)}\nchange it back, choose another --run.out, or remove those runs' "
+            'directories; --force_resume goes on all the same and marks them "not bit-exact"'
+        )
+
+
+def _finished(run: Config) -> bool:
+    """Whether all rounds of a run are behind it; only the time that is left depends on this."""
+    rounds = Path(run.run.out) / "rounds.jsonl"
+    return rounds.exists() and rounds.read_bytes().count(b"\n") > run.prune.rounds
+
+
+def _hand_on(pretraining: Config, weights: Path, view: View) -> None:
+    """Write the weights that the pre-training ended with, from its newest checkpoint.
+
+    They are written every time: the same checkpoint gives the same bytes, and damage is healed.
+    """
+    directory = Path(pretraining.run.out)
+    saved = Checkpoints(directory / "checkpoint", view.warn).load()
+    if saved is None:
+        raise CheckpointError(f"{directory}: holds no checkpoint; remove it to start again")
+    prefix = "state.model."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in saved.tensors.items()
+        if name.startswith(prefix)
+    }
+    provenance = {
+        "config": pretraining.fingerprint(),
+        "arch": pretraining.model.arch,
+        "data": pretraining.data.name,
+        "code": saved.content["identity"]["code"],
+    }
+    atomic.write(weights, sealed.pack(_KIND, {"provenance": provenance}, state))

@@ -1,0 +1,122 @@
+"""The figures of tasks against initialisations: accuracy a task, and σ of all a block.
+
+Invariant: colour is the initialisation and the marker is the task, in every figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from impcore.rg.report import figures
+from impcore.rg.report.drawing import block_colors, legend_below, literal, new_figure, style
+from impcore.rg.report.gallery import Cell, Drawn
+from impcore.rg.report.grid import Grid
+from impcore.rg.vectors import Vector, vector
+
+_MARKERS = "osD^vPX*<>"
+_WIDEST = 0.7  # of the space of a block that its points take
+
+
+def drawn(grid: Grid) -> list[Drawn]:
+    """Every figure that the runs have data for."""
+    return [*_sigmas(grid), *_accuracies(grid)]
+
+
+def _accuracies(grid: Grid) -> Iterator[Drawn]:
+    for number, task in enumerate(grid.tasks.tasks):
+        shown = {
+            init: one.run
+            for init, one in grid.of_task(task).items()
+            if np.isfinite(one.run.accuracy).any()
+        }
+        if not shown:
+            continue
+        rows = tuple(
+            (task, init, n, float(run.density[n]), float(run.accuracy[n]))
+            for init, run in shown.items()
+            for n in range(len(run.remaining))
+        )
+        yield Drawn(
+            f"accuracy-of-task-{number}",
+            figures.accuracy(list(shown.items()), named=True),
+            f"Test accuracy against density, {task}",
+            f"{task}: test accuracy against density, one line an initialisation.",
+            ("task", "init", "round", "density", "accuracy"),
+            rows,
+        )
+
+
+def _sigmas(grid: Grid) -> Iterator[Drawn]:
+    found = {key: vector(one.eigen) for key, one in grid.subjects.items() if one.eigen is not None}
+    names = max((one.names for one in found.values()), key=len, default=())
+    if not names:
+        return
+    rows: list[tuple[Cell, ...]] = [
+        (init, task, name, float(one.sigma_mean[i]), float(one.sigma_sem[i]))
+        for (init, task), one in found.items()
+        for i, name in enumerate(one.names)
+    ]
+    yield Drawn(
+        "sigma-side-by-side",
+        _sigma_figure(grid, found, names),
+        "σ of every block, by task and initialisation",
+        "σ of every block ± SEM over the steps: colour is the initialisation, the marker the task. "
+        "Where tasks are alike their markers lie together.",
+        ("init", "task", "block", "sigma", "sem"),
+        tuple(rows),
+    )
+
+
+def _sigma_figure(
+    grid: Grid, found: Mapping[tuple[str, str], Vector], names: tuple[str, ...]
+) -> Figure:
+    inits, tasks = grid.tasks.inits, grid.tasks.tasks
+    colors = dict(zip(inits, block_colors(inits), strict=True))
+    order = [(init, task) for init in inits for task in tasks]
+    offsets = np.linspace(-_WIDEST / 2, _WIDEST / 2, len(order)) if len(order) > 1 else [0.0]
+    with style():
+        figure, axes = new_figure(extra=0.4)
+        axes.axhline(0, color="#555555", linewidth=0.9)
+        for key, offset in zip(order, offsets, strict=True):
+            if key not in found:
+                continue
+            one, marker = found[key], _marker(tasks.index(key[1]))
+            places = [names.index(name) + offset for name in one.names if name in names]
+            known = [i for i, name in enumerate(one.names) if name in names]
+            sem = np.nan_to_num(one.sigma_sem[known])
+            axes.errorbar(
+                places, one.sigma_mean[known], yerr=sem, fmt=marker, color=colors[key[0]],
+                ms=4.5, elinewidth=1,
+            )  # fmt: skip
+        axes.set_xticks(range(len(names)), [literal(name, 12) for name in names])
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        axes.grid(visible=False, axis="x")
+        if max(map(len, names)) * len(names) > 34:
+            axes.tick_params(axis="x", rotation=60)
+        axes.yaxis.set_major_locator(MaxNLocator(7))
+        axes.set_ylabel("$\\sigma_i$ of $M_i$")
+        _legend(figure, colors, tasks)
+    return figure
+
+
+def _marker(task: int) -> str:
+    return _MARKERS[task % len(_MARKERS)]
+
+
+def _legend(figure: Figure, colors: Mapping[str, Any], tasks: Sequence[str]) -> None:
+    """Squares in the colours of the initialisations, then the tasks' markers in grey."""
+    looks = [
+        *((color, "s") for color in colors.values()),
+        *(("#666666", _marker(i)) for i in range(len(tasks))),
+    ]
+    names = [*colors, *tasks]
+    handles = [
+        Line2D([], [], color=color, marker=marker, ls="none", ms=6) for color, marker in looks
+    ]
+    legend_below(figure, handles, names)

@@ -1,0 +1,87 @@
+"""Read the directory of the experiment "tasks": its runs, by initialisation and task.
+
+Invariant: config.toml alone says which runs there are; a run that has not measured anything yet is
+named as missing, and one whose files are damaged is a RunDirectoryError, as it is by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from impcore.errors import RunDirectoryError
+from impcore.rg.run import CONFIG, FLOW, Run, load
+
+PRETRAIN, WEIGHTS = "pretrain", "weights.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """The runs of one model on several tasks, from several initialisations."""
+
+    path: Path
+    name: str
+    about: str
+    config_text: str
+    inits: tuple[str, ...]
+    tasks: tuple[str, ...]
+    runs: Mapping[tuple[str, str], Run]  # (init, task) -> run, initialisation by initialisation
+    pretraining: Run | None
+    missing: tuple[str, ...]  # names of runs that have measured nothing yet
+
+    def weights(self, init: str, task: str) -> Mapping[str, Any]:
+        """What a run took over from its given weights: taken, left; {} if it had none."""
+        path = self.runs[init, task].path / WEIGHTS
+        if not path.exists():
+            return {}
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            return {key: [str(name) for name in found[key]] for key in ("taken", "left")}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunDirectoryError(f"{path}: not a record of weights: {error}") from error
+
+
+def is_tasks(path: Path) -> bool:
+    """Whether the directory `path` holds the experiment "tasks", by its config.toml."""
+    config = path / CONFIG
+    if not config.is_file():
+        return False
+    try:
+        run = tomllib.loads(config.read_text("utf-8")).get("run")
+    except (OSError, ValueError, RecursionError):
+        return False  # whoever reads it as a run says what is wrong with it
+    return isinstance(run, dict) and run.get("experiment") == "tasks"
+
+
+def load_tasks(path: Path) -> Tasks:
+    """Read the directory of an experiment.
+
+    Raises:
+        RunDirectoryError: config.toml does not say which runs there are, or a run is damaged.
+    """
+    text = (path / CONFIG).read_text("utf-8")
+    config = tomllib.loads(text)
+    try:
+        table = config["tasks"]
+        inits, tasks = tuple(table["init"]), tuple(table["task"])
+        about, name = str(table.get("about", "")), str(config["run"]["name"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(f"{path / CONFIG}: its [tasks] lacks {error}") from error
+    places = {(init, task): path / f"{init}-{task}" for init in inits for task in tasks}
+    pretraining = path / PRETRAIN
+    expected = [*([pretraining] if "pretrain" in table else []), *places.values()]
+    return Tasks(
+        path=path,
+        name=name,
+        about=about,
+        config_text=text,
+        inits=inits,
+        tasks=tasks,
+        runs={key: load(place) for key, place in places.items() if (place / FLOW).exists()},
+        pretraining=load(pretraining) if (pretraining / FLOW).exists() else None,
+        missing=tuple(place.name for place in expected if not (place / FLOW).exists()),
+    )
