@@ -15,6 +15,7 @@ from impcore.config.faults import Fault
 from impcore.config.length import Length
 from impcore.config.tables import Model, Prune, Rewind, Table, Train
 from impcore.config.tables.model import CifarArch
+from impcore.config.tables.train import OPTIONS
 
 
 def broken_rules(tables: Mapping[str, Table]) -> list[Fault]:
@@ -44,15 +45,26 @@ def _model(model: Model) -> Iterator[Fault]:
         yield Fault("model.stem", model.stem, f'should be "cifar", the only one of {model.arch}')
 
 
+def _unused(train: Train) -> Iterator[Fault]:
+    """Faults of keys that have a value, and that what is chosen does not take."""
+    for key, choices in OPTIONS.items():
+        taken = choices[getattr(train, key)]
+        for option in sorted({option for options in choices.values() for option in options}):
+            value = getattr(train, option)
+            if value is not None and option not in taken:
+                takers = [f'"{name}"' for name, options in choices.items() if option in options]
+                yield Fault(f"train.{option}", value, f"needs train.{key} = {' or '.join(takers)}")
+
+
 def _train(train: Train) -> Iterator[Fault]:
-    for milestone in train.milestones:
+    yield from _unused(train)
+    milestones = train.milestones or ()
+    for milestone in milestones:
         yield from _below("train.milestones", milestone, train.length)
-    for before, after in pairwise(train.milestones):
+    for before, after in pairwise(milestones):
         first, second = before.fraction_of(train.length), after.fraction_of(train.length)
         if first is not None and second is not None and first >= second:
-            yield Fault(
-                "train.milestones", train.milestones, f"{after!r} should be after {before!r}"
-            )
+            yield Fault("train.milestones", milestones, f"{after!r} should be after {before!r}")
     if train.warmup is not None:
         yield from _below("train.warmup", train.warmup, train.length)
     if train.nesterov and train.momentum == 0:

@@ -24,8 +24,11 @@ class Schedule:
     steps_per_epoch: int
     total: int
     milestones: tuple[int, ...]
+    """() of a schedule without."""
     warmup: int
     """0 without warm-up."""
+    horizon: int
+    """Where a decay of the learning rate ends: at `total`, or at that of all rounds together."""
     rewind: int
     """0 for "init" and "pretrained"."""
     finetune: int
@@ -50,8 +53,9 @@ def schedule(config: Config, steps_per_epoch: int) -> Schedule:
     result = Schedule(
         steps_per_epoch=steps_per_epoch,
         total=steps("train.length", train.length),
-        milestones=tuple(steps("train.milestones", m, total) for m in train.milestones),
+        milestones=tuple(steps("train.milestones", m, total) for m in train.milestones or ()),
         warmup=0 if train.warmup is None else steps("train.warmup", train.warmup, total),
+        horizon=total * (config.prune.rounds + 1 if train.lr_span == "all" else 1),
         rewind=steps("rewind.to", rewind.to, total, least=0),
         finetune=steps("rewind.length", rewind.length or train.length),
         checkpoint_every=steps("train.checkpoint_every", train.checkpoint_every),

@@ -15,12 +15,11 @@ import torch
 from torch import nn
 
 from impcore import Flow, Masks, data, models
-from impcore.config import Config, Schedule
+from impcore.config import Config, Schedule, Train
 from impcore.data import Batches, Dataset, DeviceBatches
 from impcore.errors import CheckpointError, ConfigError
-from impcore.imp import determinism, environment, rewinding, schedule
+from impcore.imp import determinism, environment, optimizers, rewinding, schedule
 from impcore.imp.learning_rate import LearningRate
-from impcore.imp.optimizers import OPTIMIZERS
 from impcore.imp.tasks import TASKS, Task
 from impcore.models.weights import Taken, take
 from impcore.scope import matches
@@ -57,7 +56,7 @@ class Lab:
 
     def fresh_optimizer(self) -> torch.optim.Optimizer:
         """A new optimiser over the model, without state."""
-        return OPTIMIZERS[self.config.train.optimizer](self.model, self.masks, self.config.train)
+        return optimizers.fresh(self.model, self.masks, self.config.train)
 
 
 def build(config: Config) -> Lab:
@@ -112,10 +111,22 @@ def build(config: Config) -> Lab:
         train=train,
         test=test,
         steps=steps,
-        rate=LearningRate(config.train.lr, steps.milestones, config.train.gamma, steps.warmup),
+        rate=_rate(config.train, steps),
         counts=counts,
         identity=identity,
         weights=weights,
+    )
+
+
+def _rate(train: Train, steps: Schedule) -> LearningRate:
+    return LearningRate(
+        train.lr,
+        milestones=steps.milestones,
+        gamma=1.0 if train.gamma is None else train.gamma,
+        warmup=steps.warmup,
+        shape=train.schedule,
+        horizon=steps.horizon,
+        end=train.lr_end or 0.0,
     )
 
 

@@ -11,22 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from impcore import MaskedSGD, Masks
+from impcore import MaskedAdamW, MaskedSGD, Masks
 from impcore.config import Train
 
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": MaskedSGD,
+    "adamw": MaskedAdamW,
+}
+"""Name -> class, called with parameters, lr, weight_decay, masks and its own keys."""
 
-def _sgd(model: nn.Module, masks: Masks, train: Train) -> torch.optim.Optimizer:
-    return MaskedSGD(
+
+def fresh(model: nn.Module, masks: Masks, train: Train) -> torch.optim.Optimizer:
+    """A new optimiser over the model, as the recipe wants it."""
+    return OPTIMIZERS[train.optimizer](
         model.parameters(),
         lr=train.lr,
-        momentum=train.momentum,
         weight_decay=train.weight_decay,
-        nesterov=train.nesterov,
         masks=masks,
+        **train.options_of("optimizer"),
     )
-
-
-OPTIMIZERS: Mapping[str, Callable[[nn.Module, Masks, Train], torch.optim.Optimizer]] = {"sgd": _sgd}
 
 
 def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

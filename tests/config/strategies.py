@@ -23,19 +23,45 @@ def trains(draw: st.DrawFn) -> dict[str, object]:
         _some(
             batch_size=st.integers(1, 2**20),
             lr=st.floats(1e-9, 1000) | st.integers(1, 1000),
-            momentum=st.floats(0.01, 0.99),
             weight_decay=st.floats(0, 0.9),
-            nesterov=st.booleans(),
-            milestones=st.lists(inside, max_size=5, unique=True).map(
-                lambda steps: [f"{step}{unit}" for step in sorted(steps)]
-            ),
-            gamma=st.floats(0.01, 1),
             warmup=inside.map(lambda step: f"{step}{unit}"),
             amp=st.sampled_from(["none", "bf16"]),
             channels_last=st.booleans(),
         )
     )
-    return {"length": f"{total}{unit}", **table}
+    milestones = st.lists(inside, max_size=5, unique=True).map(
+        lambda steps: [f"{step}{unit}" for step in sorted(steps)]
+    )
+    decay = _some(lr_end=st.floats(0, 1), lr_span=st.sampled_from(["round", "all"]))
+    return (
+        {"length": f"{total}{unit}", **table}
+        | _one_of(
+            draw,
+            "optimizer",
+            sgd=_some(momentum=st.floats(0.01, 0.99), nesterov=st.booleans()),
+            adamw=_some(
+                betas=st.lists(st.floats(0, 0.999), min_size=2, max_size=2),
+                eps=st.floats(1e-12, 0.1),
+            ),
+        )
+        | _one_of(
+            draw,
+            "schedule",
+            milestones=_some(milestones=milestones, gamma=st.floats(0.01, 1)),
+            linear=decay,
+            cosine=decay,
+            onecycle=_some(lr_end=st.floats(0, 1)),
+        )
+    )
+
+
+def _one_of(
+    draw: st.DrawFn, key: str, **choices: st.SearchStrategy[dict[str, object]]
+) -> dict[str, object]:
+    """One of the choices under `key`, unless it is the first, and its options."""
+    chosen = draw(st.sampled_from(list(choices)))
+    named = {} if chosen == next(iter(choices)) else {key: chosen}
+    return named | draw(choices[chosen])
 
 
 @st.composite

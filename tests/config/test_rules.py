@@ -16,6 +16,23 @@ BROKEN = [
     ({"train": {"milestones": ["5ep", "40%"]}}, "train.milestones", "'40%' should be after '5ep'"),
     ({"train": {"warmup": "100%"}}, "train.warmup = '100%'", "below train.length"),
     ({"train": {"nesterov": True, "momentum": 0}}, "train.nesterov = true", "train.momentum"),
+    (
+        {"train": {"optimizer": "adamw", "momentum": 0.9}},
+        "train.momentum = 0.9",
+        'needs train.optimizer = "sgd"',
+    ),
+    ({"train": {"eps": 1e-6}}, "train.eps = 1e-06", 'needs train.optimizer = "adamw"'),
+    (
+        {"train": {"schedule": "linear", "milestones": ["5ep"]}},
+        "train.milestones = ['5ep']",
+        'needs train.schedule = "milestones"',
+    ),
+    ({"train": {"lr_end": 0.5}}, "train.lr_end = 0.5", '"linear" or "cosine" or "onecycle"'),
+    (
+        {"train": {"schedule": "onecycle", "lr_span": "all"}},
+        "train.lr_span = 'all'",
+        'needs train.schedule = "linear" or "cosine"',
+    ),
     ({"prune": {"rate": 0}}, "prune.rate = 0.0", "should be above 0"),
     ({"prune": {"schedule": "linear", "rate": 0.1, "rounds": 10}}, "prune.rate = 0.1", "below 0.1"),
     ({"prune": {"densities": [0.5]}}, "prune.densities = [0.5]", "explicit"),

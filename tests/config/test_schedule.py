@@ -24,7 +24,7 @@ def test_whatever_is_accepted_keeps_the_order(raw: dict[str, object], per_epoch:
     bounds = [0, *steps.milestones, steps.total]
     assert all(before < after for before, after in pairwise(bounds))
     assert 0 <= steps.rewind < steps.total
-    assert 0 <= steps.warmup < steps.total
+    assert 0 <= steps.warmup < steps.total <= steps.horizon
     assert steps.finetune >= 1
     assert steps.checkpoint_every >= 1
 
@@ -58,3 +58,9 @@ def test_what_only_the_data_can_tell_is_refused_with_every_key(recipe: Recipe) -
         "train.milestones = ['100it', '1ep', '9999it']: should rise; "
         "in steps they are [100, 22, 9999]",
     ]
+
+
+@pytest.mark.parametrize(("span", "horizon"), [("round", 220), ("all", 880)])
+def test_a_decay_may_span_all_rounds(recipe: Recipe, span: str, horizon: int) -> None:
+    train = {"schedule": "linear", "lr_span": span}
+    assert Config.from_dict(recipe(train=train)).schedule(22).horizon == horizon

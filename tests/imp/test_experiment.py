@@ -88,6 +88,7 @@ def test_two_threads_are_as_exact_as_one(
         {"train__amp": "bf16", "rewind__kind": "lr"},
         {"analysis__theta": "rewound", "rewind__kind": "finetune", "rewind__to": "init"},
         {"train__momentum": 0.0, "data__augment": "crop", "analysis__theta": "rewound"},
+        {"train__optimizer": "adamw", "train__schedule": "onecycle", "train__milestones": None},
     ],
     ids=lambda overrides: "+".join(map(str, overrides.values())),
 )

@@ -5,6 +5,7 @@ import sys
 import typing
 
 from impcore.config import Run
+from impcore.imp.learning_rate import SHAPES
 from impcore.imp.optimizers import OPTIMIZERS
 from impcore.imp.registry import EXPERIMENTS
 from impcore.imp.schedule import SCHEDULES
@@ -19,6 +20,7 @@ def test_what_a_recipe_may_name_is_what_there_is() -> None:
 
     assert names(Run, "experiment") == set(EXPERIMENTS)
     assert names(Train, "optimizer") == set(OPTIMIZERS)
+    assert names(Train, "schedule") == set(SHAPES)
     assert names(Prune, "schedule") == set(SCHEDULES)
     assert set(TASKS) == {"classification", "regression", "extractive_qa", "mlm"}
 

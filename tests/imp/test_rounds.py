@@ -41,6 +41,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"prune__schedule": "linear", "prune__rate": 0.3, "train__channels_last": True},
     {"prune__schedule": "explicit", "prune__densities": [0.5, 0.1], "train__amp": "bf16"},
     {"prune__exclude": ["conv1.*", "fc.*"], "data__augment": "crop", "train__nesterov": True},
+    {"train__optimizer": "adamw", "train__schedule": "linear", "train__milestones": None},
 ]
 
 

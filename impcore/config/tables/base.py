@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -43,9 +43,9 @@ def _not_percent(length: Length) -> Length:
     return length
 
 
-def shown_as(default: str) -> FieldInfo:
+def shown_as(default: object) -> FieldInfo:
     """The default that the help shows for a key whose default depends on others."""
-    return cast(FieldInfo, Field(json_schema_extra={"default": default}))
+    return cast(FieldInfo, Field(json_schema_extra=cast(Any, {"default": default})))
 
 
 def listed(value: object) -> object:

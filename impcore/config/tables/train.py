@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from impcore.config.length import Length
-from impcore.config.tables.base import BatchSize, Table, TrainLength, Unit, listed
+from impcore.config.tables.base import BatchSize, Table, TrainLength, Unit, listed, shown_as
 
-Optimizer = Literal["sgd",]
+Optimizer = Literal[
+    "sgd",
+    "adamw",
+]
 """A line an optimiser of `impcore.imp.optimizers`."""
+
+RateSchedule = Literal[
+    "milestones",
+    "linear",
+    "cosine",
+    "onecycle",
+]
+"""A line a shape of `impcore.imp.learning_rate`."""
+
+OPTIONS: dict[str, dict[str, dict[str, object]]] = {
+    "optimizer": {
+        "sgd": {"momentum": 0.9, "nesterov": False},
+        "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
+    },
+    "schedule": {
+        "milestones": {"milestones": (), "gamma": 0.1, "warmup": None},
+        "linear": {"lr_end": 0.0, "lr_span": "round", "warmup": None},
+        "cosine": {"lr_end": 0.0, "lr_span": "round", "warmup": None},
+        "onecycle": {"lr_end": 4e-6, "warmup": "30%"},
+    },
+}
+"""Choosing key -> its value -> the keys that only it takes, with their defaults there.
+
+A key that the chosen value does not take has no value; giving it one is a fault (rules.py).
+"""
+
+Betas = Annotated[tuple[Unit, ...], Field(min_length=2, max_length=2), BeforeValidator(listed)]
+Milestones = Annotated[tuple[Length, ...], Field(max_length=100), BeforeValidator(listed)]
 
 
 class Train(Table):
@@ -25,22 +56,50 @@ class Train(Table):
     optimizer: Optimizer = "sgd"
     """The optimiser."""
     lr: Annotated[float, Field(gt=0, le=1000)] = 0.1
-    """Learning rate after warm-up and before the first milestone."""
-    momentum: Unit = 0.9
-    """Momentum of SGD."""
+    """Learning rate after warm-up, before any decay."""
     weight_decay: Unit = 1e-4
-    """Weight decay (L2), on every parameter."""
-    nesterov: bool = False
-    """Nesterov momentum."""
-    milestones: Annotated[tuple[Length, ...], Field(max_length=100), BeforeValidator(listed)] = ()
-    """When the learning rate is multiplied by gamma."""
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Factor on the learning rate at a milestone."""
+    """Weight decay on every parameter: L2 (sgd) or decoupled (adamw)."""
+    momentum: Annotated[Unit | None, shown_as(0.9)] = None
+    """Optimizer sgd: momentum."""
+    nesterov: Annotated[bool | None, shown_as(False)] = None
+    """Optimizer sgd: Nesterov momentum."""
+    betas: Annotated[Betas | None, shown_as([0.9, 0.999])] = None
+    """Optimizer adamw: decay rates of the averages of the gradient and of its square."""
+    eps: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, shown_as(1e-8)] = None
+    """Optimizer adamw: added to the root in the denominator."""
+    schedule: RateSchedule = "milestones"
+    """How the learning rate goes: steps down at milestones, a decay to lr_end, or up and down."""
+    milestones: Annotated[Milestones | None, shown_as([])] = None
+    """Schedule milestones: when the learning rate is multiplied by gamma."""
+    gamma: Annotated[Annotated[float, Field(gt=0, le=1)] | None, shown_as(0.1)] = None
+    """Schedule milestones: factor on the learning rate at each."""
+    lr_end: Annotated[Annotated[float, Field(ge=0, le=1)] | None, shown_as(0.0)] = None
+    """Schedules linear, cosine, onecycle: end of the rate as a fraction of lr (onecycle: 4e-6)."""
+    lr_span: Annotated[Literal["round", "all"] | None, shown_as("round")] = None
+    """Schedules linear, cosine: decay over train.length, or over that of all rounds together."""
     warmup: Length | None = None
-    """Length of a linear warm-up of the learning rate from 0, per step."""
+    """Length of the linear rise of the rate from 0; of onecycle, by a cosine from lr/25 (30%)."""
     amp: Literal["none", "bf16"] = "none"
     """Automatic mixed precision."""
     channels_last: bool = False
     """Keep images and weights in channels-last memory order."""
     checkpoint_every: TrainLength = Length("1ep")
     """Length between checkpoints: what a kill -9 can lose at most."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_choices(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        for key, choices in OPTIONS.items():
+            chosen = filled.get(key, cls.model_fields[key].default)
+            options = choices.get(chosen, {}) if isinstance(chosen, str) else {}
+            for option, default in options.items():
+                if filled.get(option) is None:
+                    filled[option] = default
+        return filled
+
+    def options_of(self, key: str) -> dict[str, Any]:
+        """The keys that only the value of "optimizer" or "schedule" takes, with their values."""
+        return {option: getattr(self, option) for option in OPTIONS[key][getattr(self, key)]}
