@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from impcore.data.dataset import Dataset, Split
     from impcore.data.loader import DeviceBatches
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Batches", "Dataset", "DeviceBatches", "Split", "load"]
-
-AUGMENTATIONS = ("none", "crop", "flip_crop")
-"""What `DeviceBatches` can do to training images; "crop" is a random crop of the padded image."""
+__all__ = ["DATASETS", "Batches", "Dataset", "DeviceBatches", "Split", "load"]
 
 _HOME = {
     "Batches": "impcore.data.batches",

@@ -8,30 +8,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from impcore.data import AUGMENTATIONS
-from impcore.data.dataset import Dataset, Split
+from impcore.data.dataset import AnySplit, Dataset
 from impcore.data.order import batch_starts, check_int, check_place, epoch_generator, to_device
-from impcore.data.pixels import HELD, HeldPixels, normalisation
+from impcore.data.pixels import HELD, normalisation
+from impcore.data.source import Preparation
 from impcore.data.truth import Truth
 from impcore.errors import DataError
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """An epoch's random choices, on the device: int64 order [N], rows [N, H], columns [N, W].
-
-    Step s takes entries s * batch_size on of all three; rows and columns, None without
-    augmentation, index the padded image.
-    """
-
-    order: Tensor
-    rows: Tensor | None = None
-    columns: Tensor | None = None
 
 
 class DeviceBatches:
@@ -40,6 +27,7 @@ class DeviceBatches:
     `augment="crop"` pads the raw image with zero pixels, as torchvision's RandomCrop does before
     normalising, and takes a uniformly random window of the original size; "flip_crop" also
     mirrors half of the images left to right (He et al. 2016, section 4.2). Both are one gather.
+    Image folders have "resized_crop" instead; see `impcore.data.stored_images`.
 
     The images are held normalised in `dtype` if that takes at most half of the free memory of the
     device, else raw as uint8 and normalised batch by batch, which is logged as a warning; `held`
@@ -56,7 +44,7 @@ class DeviceBatches:
         device: where images are held and batches are made.
         dtype: a floating type.
         memory_format: torch.contiguous_format or torch.channels_last.
-        augment: one of `impcore.data.AUGMENTATIONS`; applies to `epoch`, never to `eval_batches`.
+        augment: one of the split's `augmentations`; applies to `epoch`, never to `eval_batches`.
         crop_padding: pixels; None takes the data set's.
         seed: any integer.
         drop_last: leave out an incomplete last batch.
@@ -71,8 +59,8 @@ class DeviceBatches:
 
     def __init__(
         self,
-        split: Split,
-        dataset: Dataset,
+        split: AnySplit,
+        dataset: Dataset[Any],
         *,
         batch_size: int,
         device: torch.device | str = "cpu",
@@ -88,7 +76,7 @@ class DeviceBatches:
         check_int("batch_size", batch_size, 1)
         check_int("crop_padding", padding, 0)
         check_int("seed", seed, None)
-        _check_name("augment", augment, AUGMENTATIONS)
+        _check_name("augment", augment, split.augmentations)
         _check_name("held", held, HELD)
         if not dtype.is_floating_point:
             raise ValueError(f"dtype: {dtype} is not a floating type")
@@ -100,18 +88,18 @@ class DeviceBatches:
             raise DataError(f"batch_size: {batch_size} and drop_last leave none of {len(split)}")
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
         self.device = torch.device(device)
-        self._padding = padding if augment != "none" else 0
-        self._size = split.images.shape[2:]
         self._count = len(split)
         self._starts = batch_starts(self._count, batch_size, drop_last)
         self._labels = split.labels.to(self.device)
-        self._pixels = HeldPixels(
-            split.images,
-            normalisation(dataset.mean, dataset.std, dataset.scale, dtype),
-            padding=self._padding,
-            device=self.device,
-            channels_last=memory_format == torch.channels_last,
-            held=held,
+        self._images = split.source(
+            Preparation(
+                normalisation(dataset.mean, dataset.std, dataset.scale, dtype),
+                self.device,
+                channels_last=memory_format == torch.channels_last,
+                augment=augment,
+                padding=padding,
+                held=held,
+            )
         )
 
     def __len__(self) -> int:
@@ -124,8 +112,8 @@ class DeviceBatches:
 
     @property
     def held(self) -> str:
-        """How the images are held: "normalised" or "raw"."""
-        return self._pixels.held
+        """How the images are held: "normalised", "raw", or "stored" on disk."""
+        return self._images.held
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the training batches of `epoch` from `start_step` on, shuffled and augmented.
@@ -154,36 +142,23 @@ class DeviceBatches:
         return self._in_order(size)
 
     def _train(self, epoch: int, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        draw = self._draw(epoch)
-        for step in range(start_step, self.steps_per_epoch):
-            part = slice(self._starts[step], self._starts[step + 1])
-            order = draw.order[part]
-            if draw.rows is None or draw.columns is None:
-                images = self._pixels.take(order)
-            else:
-                images = self._pixels.gather(order, draw.rows[part], draw.columns[part])
-            yield images, self._labels.index_select(0, order)
+        generator = epoch_generator(self.seed, epoch)
+        order = torch.randperm(self._count, generator=generator)
+        parts = [self._part(step) for step in range(start_step, self.steps_per_epoch)]
+        images = self._images.training(order, generator, parts)
+        order = to_device(order, self.device)
+        for part, batch in zip(parts, images, strict=True):
+            yield batch, self._labels.index_select(0, order[part])
+
+    def _part(self, step: int) -> slice:
+        """Batch `step` as a slice of the epoch's order."""
+        return slice(self._starts[step], self._starts[step + 1])
 
     def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, self._count, size):
-            stop = min(start + size, self._count)
-            yield self._pixels.between(start, stop), self._labels[start:stop].clone()
-
-    def _draw(self, epoch: int) -> _Draw:
-        generator = epoch_generator(self.seed, epoch)
-        order = self._send(torch.randperm(self._count, generator=generator))
-        if self.augment == "none":
-            return _Draw(order)
-        corners = torch.randint(2 * self._padding + 1, (2, self._count, 1), generator=generator)
-        row, column = self._send(corners)
-        rows, columns = (torch.arange(n, device=self.device) for n in self._size)
-        if self.augment == "flip_crop":
-            flip = self._send(torch.randint(2, (self._count, 1), generator=generator))
-            columns = torch.where(flip == 1, columns.flip(0), columns)
-        return _Draw(order, row + rows, column + columns)
-
-    def _send(self, drawn: Tensor) -> Tensor:
-        return to_device(drawn, self.device)
+        starts = range(0, self._count, size)
+        parts = [slice(start, min(start + size, self._count)) for start in starts]
+        for part, batch in zip(parts, self._images.in_order(parts), strict=True):
+            yield batch, self._labels[part].clone()
 
 
 def _check_name(field: str, value: object, valid: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ files) is raised here, before the run directory exists.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Lab:
     task: Task
     train: Batches
     test: Batches
+    validation: Batches | None
+    """Held out of the training images: scored, and never trained on."""
     steps: Schedule
     rate: LearningRate
     counts: list[int]
@@ -63,24 +66,19 @@ def build(config: Config) -> Lab:
     """Load the data, build and seed the model. Raises ConfigError or DataError."""
     device = _device(config.run.device)
     dataset = data.load(config.data.name, root=config.data.root)
+    if config.data.validation:
+        dataset = dataset.hold_out(config.data.validation)
     model, weights = _model(config, dataset)
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    train = DeviceBatches(
+    held = partial(DeviceBatches, dataset=dataset, device=device, memory_format=memory_format)
+    train = held(
         dataset.train,
-        dataset,
         batch_size=config.train.batch_size,
-        device=device,
-        memory_format=memory_format,
         augment=config.data.augment,
         seed=config.run.seed,
+        drop_last=config.data.drop_last,
     )
-    test = DeviceBatches(
-        dataset.test,
-        dataset,
-        batch_size=config.train.eval_batch_size,
-        device=device,
-        memory_format=memory_format,
-    )
+    scored = partial(held, batch_size=config.train.eval_batch_size)
     steps = config.schedule(train.steps_per_epoch)
     identity = environment.identity(config, model, dataset.fingerprint, device)
     identity["weights"] = _fingerprint(model, weights)
@@ -109,7 +107,8 @@ def build(config: Config) -> Lab:
         flow=Flow(masks, blocks=blocks),
         task=TASKS["classification"],
         train=train,
-        test=test,
+        test=scored(dataset.test),
+        validation=None if dataset.validation is None else scored(dataset.validation),
         steps=steps,
         rate=_rate(config.train, steps),
         counts=counts,
@@ -146,7 +145,7 @@ def _model(config: Config, dataset: Dataset) -> tuple[nn.Module, Taken | None]:
         config.model.arch,
         stem=config.model.stem,
         num_classes=dataset.num_classes,
-        in_channels=dataset.train.images.shape[1],
+        in_channels=dataset.train.shape[0],
         bn_gamma=config.model.bn_gamma,
     )
     return model, None if config.model.path is None else _weights(model, config.model.path)

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 import impcore
+from impcore.data import Batches
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
 from impcore.imp import determinism, invariants, optimizers, records, rewinding, training, tree
 from impcore.imp.checkpoint import Checkpoints, State
-from impcore.imp.evaluation import evaluate
+from impcore.imp.evaluation import Score, evaluate
 from impcore.imp.lab import Lab
 from impcore.imp.progress import Progress, row, ticket
 from impcore.imp.run_directory import RunDirectory
@@ -201,18 +202,24 @@ class Rounds:
     def _score(self) -> dict[str, Any]:
         """The row of the state that has just been trained."""
         lab, progress = self._lab, self.progress
-        score = evaluate(
-            lab.model,
-            lab.test,
-            lab.task,
-            self._stop,
-            batch_size=lab.config.train.eval_batch_size,
-            amp=lab.config.train.amp,
-        )
+        score = self._evaluate(lab.test)
+        validation = None if lab.validation is None else self._evaluate(lab.validation)
         start, end = lab.span(progress.round)
         last_epoch = min((end - 1) % lab.steps.steps_per_epoch + 1, end - start)
         self._count_seconds()
-        return row(lab, progress, score, self._loss.item() / last_epoch, end - start)
+        train_loss = self._loss.item() / last_epoch
+        return row(lab, progress, score, train_loss, end - start, validation)
+
+    def _evaluate(self, batches: Batches) -> Score:
+        train = self._lab.config.train
+        return evaluate(
+            self._lab.model,
+            batches,
+            self._lab.task,
+            self._stop,
+            batch_size=train.eval_batch_size,
+            amp=train.amp,
+        )
 
     def _write_records(self) -> None:
         """Write rounds.jsonl and flow.npz for the rounds that are behind."""

@@ -93,7 +93,12 @@ recipes = st.fixed_dictionaries(
         ),
         "data": st.fixed_dictionaries(
             {"name": st.sampled_from(["digits", "cifar10", "cifar100"])},
-            optional={"root": PATHS, "augment": st.sampled_from(["none", "crop", "flip_crop"])},
+            optional={
+                "root": PATHS,
+                "augment": st.sampled_from(["none", "crop", "flip_crop"]),
+                "validation": st.integers(0, 2**31),
+                "drop_last": st.booleans(),
+            },
         ),
         "train": trains(),
         "prune": prunes(),

@@ -60,3 +60,20 @@ def test_the_fingerprint_changes_with_every_part(make_dataset):
         variants.append(dataclasses.replace(dataset, **change))
     variants.append(dataclasses.replace(dataset, num_classes=5))
     assert len({v.fingerprint for v in variants}) == len(variants)
+
+
+def test_the_last_training_images_are_held_out(make_dataset):
+    dataset = make_dataset()
+    held = dataset.hold_out(5)
+    assert (len(held.train), len(held.validation), len(held.test)) == (18, 5, 9)
+    assert torch.equal(held.validation.images, dataset.train.images[18:])
+    assert torch.equal(held.validation.labels, dataset.train.labels[18:])
+    assert torch.equal(held.train.images, dataset.train.images[:18])
+    assert held.test is dataset.test
+    assert len({d.fingerprint for d in (dataset, held, dataset.hold_out(4))}) == 3
+
+
+@pytest.mark.parametrize("count", [0, 23, 24])
+def test_holding_out_nothing_or_everything_is_refused(make_dataset, count):
+    with pytest.raises(DataError, match=rf"random: {count} images .* of 23 .* 1 to 22"):
+        make_dataset().hold_out(count)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impcore.data import AUGMENTATIONS, Dataset, DeviceBatches, Split
+from impcore.data import Dataset, DeviceBatches, Split
 from impcore.errors import DataError
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -40,7 +40,7 @@ def equal(left, right):
 options = st.fixed_dictionaries(
     {
         "batch_size": st.integers(1, 30),
-        "augment": st.sampled_from(AUGMENTATIONS),
+        "augment": st.sampled_from(Split.augmentations),
         "crop_padding": st.none() | st.integers(0, 3),
         "seed": st.integers(-(2**70), 2**70),
         "memory_format": st.sampled_from(FORMATS),
@@ -140,7 +140,7 @@ def test_the_order_does_not_depend_on_the_augmentation():
     dataset = numbered(50)
     orders = [
         torch.cat([y for _, y in batches(dataset, augment=augment).epoch(3)])
-        for augment in AUGMENTATIONS
+        for augment in Split.augmentations
     ]
     assert torch.equal(orders[0], orders[1])
     assert torch.equal(orders[0], orders[2])
@@ -148,7 +148,7 @@ def test_the_order_does_not_depend_on_the_augmentation():
 
 @pytest.mark.parametrize("held", ["normalised", "raw"])
 @pytest.mark.parametrize("memory_format", FORMATS)
-@pytest.mark.parametrize("augment", AUGMENTATIONS)
+@pytest.mark.parametrize("augment", Split.augmentations)
 def test_evaluation_is_in_order_and_never_augmented(make_dataset, augment, memory_format, held):
     dataset = make_dataset(count=23)
     made = batches(dataset, augment=augment, memory_format=memory_format, held=held)
@@ -230,7 +230,7 @@ def test_nothing_to_make_batches_of_is_refused(make_dataset):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("held", ["normalised", "raw"])
 @pytest.mark.parametrize("memory_format", FORMATS)
-@pytest.mark.parametrize("augment", AUGMENTATIONS)
+@pytest.mark.parametrize("augment", Split.augmentations)
 def test_a_gpu_gives_the_bits_of_the_cpu(make_dataset, augment, memory_format, held):
     dataset = make_dataset(count=50)
     chosen = {"augment": augment, "memory_format": memory_format, "dtype": torch.bfloat16}

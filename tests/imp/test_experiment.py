@@ -378,6 +378,16 @@ def test_a_run_from_given_weights_says_what_they_left_random(
     assert sorted([*told["taken"], *told["left"]]) == sorted(given)
 
 
+def test_a_validation_split_is_scored_in_every_row(make_config: MakeConfig) -> None:
+    config = make_config(data__validation=300, prune__rounds=1)
+    finish(config)
+    found = rows(Path(config.run.out))
+    scores = [(row["validation_accuracy"], row["validation_loss"]) for row in found]
+    assert len(scores) == 2
+    assert all(0 < accuracy <= 1 and loss > 0 for accuracy, loss in scores)
+    assert all(row["accuracy"] != row["validation_accuracy"] for row in found)
+
+
 def test_nothing_is_created_when_the_recipe_cannot_run(make_config: MakeConfig) -> None:
     for overrides in (
         {"prune__include": ["nothing.*"]},

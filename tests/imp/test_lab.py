@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from impcore import models
 from impcore.config import Config
-from impcore.errors import ConfigError
+from impcore.errors import ConfigError, DataError
 from impcore.imp import lab
 
 MakeConfig = Callable[..., Config]
@@ -39,6 +39,16 @@ def test_memory_format_is_the_recipes_and_changes_no_identity(
     weight = made.model.get_parameter("layer1.0.conv1.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert made.identity["model"] == lab.build(make_config()).identity["model"]
+
+
+def test_validation_images_are_not_trained_on(make_config: MakeConfig) -> None:
+    made = lab.build(make_config(data__validation=300, data__drop_last=True))
+    assert made.validation is not None
+    # 1,352 digits; 32 images a step.
+    assert (len(made.validation), len(made.train), made.train.steps_per_epoch) == (300, 1052, 32)
+    assert lab.build(make_config()).validation is None
+    with pytest.raises(DataError, match="digits: 1352 images cannot be held out of 1352"):
+        lab.build(make_config(data__validation=1352))
 
 
 def test_blocks_without_a_prunable_parameter_are_left_out(make_config: MakeConfig) -> None:

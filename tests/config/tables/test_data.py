@@ -8,6 +8,7 @@ Refuse = Callable[[str, object], None]
 
 REFUSED = [
     ("data.name", "../cifar10"), ("data.augment", True), ("data.root", 1),
+    ("data.validation", -1), ("data.validation", 5.0), ("data.drop_last", 1),
 ]  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""Images that lie on the device, as batches take them: cropped and mirrored by one gather.
+
+Invariant: what comes out has the same bits on every device, because all random choices are drawn on
+the CPU and nothing is computed but indices and a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from impcore.data.order import to_device
+from impcore.data.pixels import HeldPixels
+from impcore.data.source import Preparation
+
+AUGMENTATIONS = ("none", "crop", "flip_crop")
+
+
+class HeldImages:
+    """The images [N, C, H, W] of a split on the device; a `impcore.data.source.Source`.
+
+    "crop" takes a uniformly random window of the padded image; "flip_crop" also mirrors half of
+    the images left to right.
+    """
+
+    def __init__(self, images: Tensor, preparation: Preparation) -> None:
+        self._size = images.shape[2:]
+        self._device, self._augment = preparation.device, preparation.augment
+        self._padding = preparation.padding if self._augment != "none" else 0
+        self._pixels = HeldPixels(
+            images,
+            preparation.table,
+            padding=self._padding,
+            device=self._device,
+            channels_last=preparation.channels_last,
+            held=preparation.held,
+        )
+
+    @property
+    def held(self) -> str:
+        """How they are held: "normalised" or "raw"."""
+        return self._pixels.held
+
+    def training(
+        self, order: Tensor, generator: torch.Generator, parts: Sequence[slice]
+    ) -> Iterator[Tensor]:
+        """Return the images order[part] for each part, augmented."""
+        windows = self._windows(len(order), generator)
+        order = to_device(order, self._device)
+        for part in parts:
+            if windows is None:
+                yield self._pixels.take(order[part])
+            else:
+                rows, columns = windows
+                yield self._pixels.gather(order[part], rows[part], columns[part])
+
+    def in_order(self, parts: Sequence[slice]) -> Iterator[Tensor]:
+        """Return the images of each part of the split's own order, without augmentation."""
+        for part in parts:
+            yield self._pixels.between(part.start, part.stop)
+
+    def _windows(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+        """Rows [count, H] and columns [count, W] of the padded image that are cut out of each."""
+        if self._augment == "none":
+            return None
+        corners = torch.randint(2 * self._padding + 1, (2, count, 1), generator=generator)
+        row, column = to_device(corners, self._device)
+        rows, columns = (torch.arange(n, device=self._device) for n in self._size)
+        if self._augment == "flip_crop":
+            drawn = torch.randint(2, (count, 1), generator=generator)
+            columns = torch.where(to_device(drawn, self._device) == 1, columns.flip(0), columns)
+        return row + rows, column + columns
