@@ -32,6 +32,17 @@ cuda::BlockOrder order_of(int64_t order, int64_t first, int64_t num_blocks) {
   return {pointer<const int64_t>(order), pointer<const int64_t>(first), num_blocks};
 }
 
+void topk_mask(const cuda::Weights& weights, int64_t total, const cuda::BlockOrder& blocks,
+               int64_t mask_in, int64_t mask_out, int64_t k, int64_t workspace, int64_t status,
+               int64_t sums_before, int64_t sums_after,
+               std::optional<std::pair<uint32_t, uint32_t>> bracket, int64_t stream) {
+  const Bracket forced = bracket ? Bracket{bracket->first, bracket->second} : Bracket{0, 0};
+  cuda::topk_mask(weights, total, blocks, pointer<uint32_t>(mask_in), pointer<uint32_t>(mask_out),
+                  pointer<int64_t>(k), pointer<void>(workspace), pointer<int64_t>(status),
+                  pointer<double>(sums_before), pointer<double>(sums_after),
+                  bracket ? &forced : nullptr, pointer<void>(stream));
+}
+
 void commit(const cuda::Weights& weights, int64_t sources, int64_t mask, int64_t mask_out,
             int64_t status, int64_t stream) {
   cuda::commit(weights, pointer<int64_t>(sources), pointer<uint32_t>(mask),
@@ -66,6 +77,8 @@ void bind_cuda(py::module_& m) {
       release());
   // TOPK1
   // TOPK2
+  m.def("topk_mask_workspace", &cuda::topk_mask_workspace);
+  m.def("topk_mask", bound_cuda::topk_mask, release());
   m.def("commit", bound_cuda::commit, release());
   m.def("rewind", bound_cuda::rewind, release());
 }

@@ -19,7 +19,7 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 // What a block of threads works on: an eighth of a chunk, so that a small model still fills a GPU.
 constexpr int64_t kTile = 8192;
 constexpr int64_t kTilesPerChunk = kChunkLength / kTile;
-constexpr int64_t kWarpSpan = kTile / kWarps;  // consecutive weights of one warp: 32 mask words
+constexpr int kWarpSpan = int(kTile) / kWarps;  // consecutive weights of one warp: 32 mask words
 
 inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) {
@@ -67,7 +67,7 @@ struct Tile {
   int64_t tensor;
   int64_t offset;  // first element, in the tensor's storage order
   int64_t word;    // first word in the mask arena
-  int64_t length;  // elements
+  int length;      // elements
 };
 
 __device__ inline Tile tile_of(const Chunk* chunks, int64_t tile) {
@@ -75,7 +75,7 @@ __device__ inline Tile tile_of(const Chunk* chunks, int64_t tile) {
   const int64_t start = tile % kTilesPerChunk * kTile;
   const int64_t left = chunk.length - start;
   return Tile{chunk.tensor, chunk.offset + start, chunk.word + start / kWordBits,
-              left < 0 ? 0 : (left < kTile ? left : kTile)};
+              int(left < 0 ? 0 : (left < kTile ? left : kTile))};
 }
 
 template <class Bits>
@@ -122,7 +122,7 @@ template <class Bits>
 struct Span {
   static constexpr int kPack = Pack<Bits>::kSize;
   static constexpr int kStep = kLanes * kPack;
-  static constexpr int kSteps = int(kWarpSpan) / kStep;
+  static constexpr int kSteps = kWarpSpan / kStep;
   static constexpr unsigned kPackBits = (1u << kPack) - 1;
 
   // The mask bits of this lane's pack in a step, from the word that each lane holds.
@@ -134,9 +134,8 @@ struct Span {
 };
 
 // This lane's mask word of a warp's span; 0 beyond the tile's end.
-__device__ __forceinline__ uint32_t span_word(const uint32_t* mask, const Tile& tile,
-                                              int64_t span) {
-  const int64_t word = span / kWordBits + int(threadIdx.x) % kLanes;
+__device__ __forceinline__ uint32_t span_word(const uint32_t* mask, const Tile& tile, int span) {
+  const int word = span / int(kWordBits) + int(threadIdx.x) % kLanes;
   return word < words_of(tile.length) ? mask[tile.word + word] : 0;
 }
 
@@ -145,20 +144,20 @@ __device__ __forceinline__ uint32_t span_word(const uint32_t* mask, const Tile& 
 // span are under way before the first is used.
 template <class Bits, class Body>
 __device__ __forceinline__ void for_packs(const Bits* weights, uint32_t words, const Tile& tile,
-                                          int64_t span, const Body& body) {
+                                          int span, const Body& body) {
   using S = Span<Bits>;
   const bool aligned = is_aligned(weights);
   Pack<Bits> packs[S::kSteps];
   unsigned bits[S::kSteps];
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
-    const int64_t first = span + step * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
+    const int first = span + step * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
     bits[step] = S::bits(words, step);
     packs[step] = load(weights + first, bits[step], aligned && first + S::kPack <= tile.length);
   }
 #pragma unroll
   for (int step = 0; step < S::kSteps; ++step) {
-    const int64_t first = span + step * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
+    const int first = span + step * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
     body(step, first, bits[step], packs[step]);
   }
 }
@@ -187,32 +186,33 @@ __device__ Value block_sum(Value value) {
   return sum;
 }
 
-// Sums per block over all tiles, in a fixed order: out[b] = sum of values, out[num_blocks + b] =
-// sum of counts. One block of threads a plan block. Unless the status (if there is one) is 0: 0.
-struct TileSums {
-  const double* values;
-  const int32_t* counts;
-};
-
-__device__ inline void fold_block(const BlockOrder& blocks, const TileSums& tiles,
-                                  const int64_t* status, double* out) {
-  const int64_t block = blockIdx.x;
-  const int64_t first = blocks.first[block] * kTilesPerChunk;
+// Sums of one plan block over its tiles, in a fixed order: out[block] = sum of the values,
+// out[num_blocks + block] = sum of the counts; 0 if `dirty`. For one block of threads.
+__device__ inline void fold_tiles(const BlockOrder& blocks, int64_t block, const double* values,
+                                  const int32_t* counts, bool dirty, double* out) {
   const int64_t end = blocks.first[block + 1] * kTilesPerChunk;
   double value = 0;
   int64_t count = 0;
-  for (int64_t i = first + threadIdx.x; i < end; i += blockDim.x) {
+  for (int64_t i = blocks.first[block] * kTilesPerChunk + threadIdx.x; i < end; i += blockDim.x) {
     const int64_t tile = blocks.order[i / kTilesPerChunk] * kTilesPerChunk + i % kTilesPerChunk;
-    value += tiles.values[tile];
-    count += tiles.counts[tile];
+    value += values[tile];
+    count += counts[tile];
   }
   value = block_sum(value);
-  const double counted = block_sum(double(count));
+  count = block_sum(count);
   if (threadIdx.x == 0) {
-    const bool clean = status == nullptr || *status == 0;
-    out[block] = clean ? value : 0;
-    out[blocks.num_blocks + block] = clean ? counted : 0;
+    out[block] = dirty ? 0 : value;
+    out[blocks.num_blocks + block] = dirty ? 0 : double(count);
   }
+}
+
+// Blocks of threads that fill the current device, for kernels that walk over their work.
+inline int64_t filling_blocks() {
+  int device = 0, processors = 0;
+  check(cudaGetDevice(&device), "no current CUDA device");
+  check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+        "the CUDA device does not tell its size");
+  return int64_t(processors) * 4;
 }
 
 }  // namespace impcore::cuda

@@ -19,7 +19,7 @@ struct Rewind {
 };
 
 template <class Bits>
-__device__ __forceinline__ void store(Bits* to, const Pack<Bits>& pack, int64_t left, bool whole) {
+__device__ __forceinline__ void store(Bits* to, const Pack<Bits>& pack, int left, bool whole) {
   if (whole) {
     *reinterpret_cast<uint4*>(to) = pack.whole;
     return;
@@ -35,18 +35,18 @@ __global__ void __launch_bounds__(kThreads) rewind_tile(Rewind job) {
   using S = Span<Bits>;
   if (job.status != nullptr && *job.status != 0) return;
   const Tile tile = tile_of(job.chunks, blockIdx.x);
-  const int64_t span = int64_t(threadIdx.x) / kLanes * kWarpSpan;
+  const int span = int(threadIdx.x) / kLanes * kWarpSpan;
   if (span >= tile.length) return;
   const uint32_t words = span_word(job.mask, tile, span);
-  const int64_t word = span / kWordBits + threadIdx.x % kLanes;
+  const int word = span / int(kWordBits) + int(threadIdx.x) % kLanes;
   if (job.mask_to != nullptr && word < words_of(tile.length)) job.mask_to[tile.word + word] = words;
 
   Bits* weights = at<Bits>(job.pointers, tile);
   const bool in_place = job.sources == nullptr;
   const Bits* sources = in_place ? weights : at<const Bits>(job.sources, tile);
   const bool aligned = is_aligned(weights);
-  for_packs(sources, words, tile, span, [&](int, int64_t first, unsigned bits, Pack<Bits> pack) {
-    const int64_t left = tile.length - first;
+  for_packs(sources, words, tile, span, [&](int, int first, unsigned bits, Pack<Bits> pack) {
+    const int left = tile.length - first;
     if (left <= 0 || (in_place && bits == S::kPackBits)) return;
 #pragma unroll
     for (int j = 0; j < S::kPack; ++j) {

@@ -1,0 +1,134 @@
+// Stage 0 of the selection: a bracket that very probably holds the k-th smallest key, from a
+// sample. Nothing depends on the bracket but speed; the scan checks it.
+#pragma once
+
+#include "topk_mask.cuh"
+
+namespace impcore::cuda {
+
+// The state that the samples' first digit leads to. By the last block of threads.
+__device__ inline void begin(const Job& job, const Bracket& forced, bool is_forced) {
+  const Count* bins = job.bins + kSampled * kBins;
+  int64_t mine = 0;
+  for (int b = int(threadIdx.x); b < kBins; b += kThreads) mine += int64_t(__ldcg(bins + b));
+  int64_t sampled;
+  threads_before(mine, &sampled);
+
+  const Bracket all{0, kMaxKey};
+  const int64_t alive = int64_t(__ldcg(&job.state->alive));
+  const int64_t k = *job.k;
+  const bool valid = 0 <= k && k <= alive;
+  Quantile lo{all, 0, 0}, hi{all, 0, 0};
+  if (is_forced) {
+    lo.range.lo = forced.lo;
+    hi.range.hi = forced.hi;
+  } else if (valid && sampled > 0) {
+    const Ranks ranks = sample_ranks(k, alive, sampled);
+    if (ranks.lo >= 0) {
+      lo.rank = ranks.lo + 1;
+      lo.samples = narrow_block(bins, kFirstShift, &lo.range, &lo.rank);
+    }
+    if (ranks.hi < sampled) {
+      hi.rank = ranks.hi + 1;
+      hi.samples = narrow_block(bins, kFirstShift, &hi.range, &hi.rank);
+    }
+  }
+  if (threadIdx.x == 0) {
+    State& state = *job.state;
+    state.mode = valid ? Mode::kScan : Mode::kDone;
+    state.sampled = sampled;
+    state.lo = lo;
+    state.hi = hi;
+    *job.status = valid ? 0 : -1;
+  }
+}
+
+// Takes the sample, counts its first digit, and counts the alive weights. One block of threads a
+// chunk (one in all, if there is none).
+template <class T>
+__global__ void __launch_bounds__(kThreads) sample(Job job, Bracket forced, bool is_forced) {
+  using Bits = typename T::Bits;
+  __shared__ BlockBins bins;
+  __shared__ int64_t base;
+  bins.clear();
+  __syncthreads();
+  if (blockIdx.x < job.num_chunks) {
+    const Chunk& chunk = job.chunks[blockIdx.x];
+    const Bits* weights = reinterpret_cast<const Bits*>(job.pointers[chunk.tensor]) + chunk.offset;
+    const uint32_t* mask = job.mask_in + chunk.word;
+    int64_t alive = 0;
+    for (int64_t w = threadIdx.x; w < words_of(chunk.length); w += kThreads) {
+      alive += __popc(mask[w]);
+    }
+    alive = block_sum(alive);
+    const SampleGrid grid(job.total);
+    const int64_t words = grid.words(chunk);
+    if (threadIdx.x == 0) {
+      atomicAdd(&job.state->alive, Count(alive));
+      base = int64_t(atomicAdd(&job.state->stored, Count(words * kWordBits)));
+    }
+    __syncthreads();
+    const int lane = int(threadIdx.x) % kLanes;
+    for (int64_t w = threadIdx.x / kLanes; w < words; w += kWarps) {
+      const int64_t i = grid.place(chunk, w) + lane;
+      const bool counted = i < chunk.length && (mask[i / kWordBits] >> (i % kWordBits) & 1);
+      const uint32_t key = counted ? T::key(weights[i]) : kDeadKey;
+      job.keys[base + w * kWordBits + lane] = key;
+      bins.add(counted, key >> kFirstShift);
+    }
+    __syncthreads();
+    bins.flush(job.bins + kSampled * kBins);
+  }
+  if (is_last_block(&job.state->tickets[kSampled])) begin(job, forced, is_forced);
+}
+
+// Whether an end of the bracket has a further digit.
+__device__ inline bool can_narrow(const Quantile& end) {
+  return end.samples > 0 && end.range.lo < end.range.hi;
+}
+
+// Counts the next digit of both ends, on any number of blocks of threads. Two digits of three do,
+// unless many weights share them (few distinct values, a narrow range).
+static __global__ void __launch_bounds__(kThreads) refine(Job job, Histogram lo_bins) {
+  __shared__ BlockBins bins[2];
+  State& state = *job.state;
+  const bool crowded = state.lo.samples + state.hi.samples > state.sampled / 512;
+  const bool open = can_narrow(state.lo) || can_narrow(state.hi);
+  if (state.mode != Mode::kScan || !open || (lo_bins == kLo2 && !crowded)) return;
+  Quantile ends[2] = {state.lo, state.hi};
+  int shifts[2];
+  for (int e = 0; e < 2; ++e) {
+    if (!can_narrow(ends[e])) ends[e].range = Bracket{kDeadKey, kDeadKey};  // holds no key
+    shifts[e] = bin_shift(ends[e].range, kBinBits);
+    bins[e].clear();
+  }
+  __syncthreads();
+  const int64_t stored = int64_t(state.stored);
+  for (int64_t start = int64_t(blockIdx.x) * kThreads; start < stored;
+       start += int64_t(gridDim.x) * kThreads) {
+    const int64_t i = start + threadIdx.x;
+    const uint32_t key = i < stored ? job.keys[i] : kDeadKey;
+    for (int e = 0; e < 2; ++e) {
+      uint32_t bin;
+      const bool counted = bin_of(key, ends[e].range, shifts[e], &bin) && key != kDeadKey;
+      bins[e].add(counted, bin);
+    }
+  }
+  __syncthreads();
+  for (int e = 0; e < 2; ++e) bins[e].flush(job.bins + (lo_bins + e) * kBins);
+
+  if (!is_last_block(&state.tickets[lo_bins])) return;
+  ends[0] = state.lo;
+  ends[1] = state.hi;
+  for (int e = 0; e < 2; ++e) {
+    if (!can_narrow(ends[e])) continue;
+    const Count* counts = job.bins + (lo_bins + e) * kBins;
+    ends[e].samples = narrow_block(counts, shifts[e], &ends[e].range, &ends[e].rank);
+  }
+  if (threadIdx.x == 0) {
+    state.lo = ends[0];
+    state.hi = ends[1];
+  }
+}
+
+}  // namespace impcore::cuda
