@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     import impcore.rg as rg
-    from impcore import models, ops
+    from impcore import models, ops, scores
     from impcore.flow import Flow
     from impcore.masks import Masks, masks_of
     from impcore.optim import MaskedAdamW, MaskedSGD
@@ -29,7 +29,7 @@ _HOME = {
     "masks_of": "impcore.masks",
     "prune_global": "impcore.prune",
 }
-_MODULES = ("models", "ops", "rg")
+_MODULES = ("models", "ops", "rg", "scores")
 
 __all__ = [
     "Flow",
@@ -42,6 +42,7 @@ __all__ = [
     "ops",
     "prune_global",
     "rg",
+    "scores",
 ]
 
 

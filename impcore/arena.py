@@ -6,6 +6,7 @@ permuted or moved after a `.to(...)`; padding bits are 0.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,8 +87,11 @@ class Arena:
 
     def read(self, i: int) -> torch.Tensor:
         """The i-th mask as a bool tensor of the parameter's shape and strides (a copy)."""
-        flat = ops.bits.unpack(self.words[self._span(i)], self.plan.numels[i])
-        return flat.as_strided(self._shape(i), self._strides[i])
+        return self.stored(i).as_strided(self._shape(i), self._strides[i])
+
+    def stored(self, i: int) -> torch.Tensor:
+        """The i-th mask as a flat bool tensor in storage order (a copy)."""
+        return ops.bits.unpack(self.words[self._span(i)], self.plan.numels[i])
 
     def write(self, i: int, mask: torch.Tensor) -> None:
         """Replaces the i-th mask by a bool tensor of the parameter's shape."""
@@ -103,6 +107,14 @@ class Arena:
             self.words[self._span(i)], self._shape(i), self._strides[i], self._logical(i)
         )
         return words.cpu().view(torch.uint8)[: -(-self.plan.numels[i] // 8)].clone()
+
+    def hash(self) -> str:
+        """SHA-256 (hex) over names, shapes and masks in logical order."""
+        digest = hashlib.sha256()
+        for i, name in enumerate(self._binding.names):
+            digest.update(f"{name}\0{self._shape(i)}\0".encode())
+            digest.update(self.packed(i).numpy().tobytes())
+        return digest.hexdigest()
 
     def load_packed(self, packed: Mapping[str, torch.Tensor]) -> None:
         """Replaces every mask by what `packed` wrote.
@@ -137,8 +149,7 @@ class Arena:
         return torch.empty(self._shape(i), device="meta").stride()
 
     def _span(self, i: int) -> slice:
-        start = self.plan.words[i]
-        return slice(start, start + words_of(self.plan.numels[i]))
+        return self.plan.spans[i]
 
 
 def _words_of_bytes(name: str, packed: torch.Tensor, numel: int) -> torch.Tensor:

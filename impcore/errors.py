@@ -12,7 +12,11 @@ class ImpcoreError(Exception):
 
 
 class NonFiniteError(ImpcoreError, ValueError):
-    """Alive weights hold NaN or infinity, so their magnitudes cannot be ranked."""
+    """Alive weights, or their scores, hold NaN or infinity and cannot be ranked."""
+
+
+class LayerCollapseError(ImpcoreError, ValueError):
+    """A prune would leave a parameter fewer weights than it is to keep; the message names it."""
 
 
 class BackendError(ImpcoreError, RuntimeError):

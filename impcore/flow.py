@@ -17,6 +17,7 @@ import torch
 from impcore import ops
 from impcore.errors import NonFiniteError
 from impcore.masks import Masks
+from impcore.outcome import error_of
 from impcore.scope import matches, patterns_of
 
 REST = "rest"
@@ -65,11 +66,13 @@ class Flow:
 
     def _sums(self) -> npt.NDArray[np.float64]:
         pending, self._pending = self._pending, []
-        dirty = [sums for sums, status in pending if int(status) != 0]
+        dirty = [(sums, int(status)) for sums, status in pending if int(status) != 0]
         if dirty:
             # These prunes did not happen, so their rows describe nothing.
-            self._rows = [row for row in self._rows if not any(row is sums for sums in dirty)]
-            raise NonFiniteError("a recorded prune met NaN or infinity; its row was dropped")
+            self._rows = [row for row in self._rows if not any(row is sums for sums, _ in dirty)]
+            raise error_of(
+                dirty[0][1], self.masks, "a recorded prune did nothing; its row was dropped"
+            )
         if not self._rows:
             return np.empty((0, 2, len(self.names)))
         return torch.stack(self._rows).cpu().numpy()
@@ -79,8 +82,10 @@ class Flow:
         """Magnitude shares, float64 [rows, columns]; each row sums to 1 (NaN if no weight is left).
 
         Raises:
-            NonFiniteError: a prune recorded with sync=False met NaN or infinity; or a recorded row
-                holds them, which can only be mended by `load_state_dict`.
+            NonFiniteError: a recorded row holds NaN or infinity, which can only be mended by
+                `load_state_dict`.
+            NonFiniteError, LayerCollapseError, ValueError: a prune recorded with sync=False did
+                nothing; its row has been dropped.
         """
         sums = self._sums()[:, 0]
         for row, column in np.argwhere(~np.isfinite(sums)):

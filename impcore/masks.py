@@ -6,7 +6,6 @@ model has one live `Masks`; the model's state-dict keys never change.
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from impcore import hooks, ops
 from impcore import scope as scopes
 from impcore.arena import Arena
 from impcore.binding import Binding
-from impcore.errors import NonFiniteError
+from impcore.outcome import Ledger
 from impcore.unwrap import unwrap
 
 _ATTRIBUTE = "_impcore_masks"
@@ -64,8 +63,7 @@ class Masks(Mapping[str, torch.Tensor]):
         scope = scopes.find_scope(model, self.include, self.exclude)
         self._binding = Binding(model, scope)
         self._arena = Arena(self._binding)
-        self._remaining: int | None = self.total
-        self._pending: list[torch.Tensor] = []
+        self._ledger = Ledger(self.total)
         for kind, names in (("frozen parameters", scope.frozen), (_COMPUTED, scope.computed)):
             if names:
                 warnings.warn(f"{kind} are left out of pruning: {', '.join(names)}", stacklevel=2)
@@ -124,7 +122,7 @@ class Masks(Mapping[str, torch.Tensor]):
             raise ValueError(f"masks[{name!r}] has shape {shape}, not {tuple(value.shape)}")
         self._binding.check_maskable()
         self.settle()
-        self._remaining = None
+        self._ledger.remaining = None
         self._arena.write(i, value)
         self.apply()
 
@@ -158,12 +156,13 @@ class Masks(Mapping[str, torch.Tensor]):
         """How many weights are alive.
 
         Raises:
-            NonFiniteError: an earlier prune_global(sync=False) met NaN or infinity and did nothing.
+            NonFiniteError, LayerCollapseError, ValueError: an earlier prune_global(sync=False) did
+                nothing; the message says why.
         """
         self.settle()
-        if self._remaining is None:
-            self._remaining = int(ops.bits.count(self.words))
-        return self._remaining
+        if self._ledger.remaining is None:
+            self._ledger.remaining = int(ops.bits.count(self.words))
+        return self._ledger.remaining
 
     @property
     def density(self) -> float:
@@ -176,12 +175,8 @@ class Masks(Mapping[str, torch.Tensor]):
 
         Independent of memory format and device.
         """
-        digest = hashlib.sha256()
-        packed = self.state_dict()
-        for name, shape in zip(self.names, self._binding.shapes, strict=True):
-            digest.update(f"{name}\0{shape}\0".encode())
-            digest.update(packed[name].numpy().tobytes())
-        return digest.hexdigest()
+        self.settle()
+        return self._arena.hash()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Packed masks: name to uint8 [ceil(numel / 8)] on the CPU.
@@ -199,9 +194,9 @@ class Masks(Mapping[str, torch.Tensor]):
             TypeError: the weights cannot be masked as they are now; nothing has been changed.
         """
         self._binding.check_maskable()
-        self._remaining = None
+        self._ledger.remaining = None
         self._arena.load_packed(state)
-        self._pending.clear()
+        self._ledger.forgive()
         self.apply()
 
     def rewind(self, source: Mapping[str, torch.Tensor]) -> None:
@@ -240,6 +235,10 @@ class Masks(Mapping[str, torch.Tensor]):
         """The packed masks: int32 [plan.total_words], in the parameters' layout and device."""
         return self._arena.words
 
+    def stored(self, i: int) -> torch.Tensor:
+        """The mask of the i-th of `names`: bool [numel], in its parameter's storage order."""
+        return self._arena.stored(i)
+
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A scratch arena and the selection's workspace, allocated once and kept."""
         return self._arena.spare()
@@ -268,37 +267,23 @@ class Masks(Mapping[str, torch.Tensor]):
 
     def expected_remaining(self) -> int:
         """`remaining`, taking asynchronous prunes for clean: no host read if the count is known."""
-        return self.remaining if self._remaining is None else self._remaining
+        known = self._ledger.remaining
+        return self.remaining if known is None else known
 
-    def commit(self, plan: ops.Plan, selection: ops.Selection, count: int, sync: bool) -> None:
+    def commit(self, status: torch.Tensor, count: int | None, sync: bool) -> None:
         """Takes over the scratch arena of a selection of `count` weights, if its status is clean.
 
-        With `sync` the status has been read and is clean; otherwise `settle` reads it later.
+        A count of None is unknown. With `sync` the status has been read and is clean; otherwise
+        `settle` reads it later.
         """
         # Until it is over, an interrupt must not leave a number behind that may be wrong.
-        remaining, self._remaining = self._remaining, None
+        remaining, self._ledger.remaining = self._ledger.remaining, None
         if not sync:
-            self._pending.append(selection.status)
-        ops.commit(plan, self.weights, self.words, self.spare()[0], selection.status)
-        self._remaining = None if remaining is None else remaining - count
+            self._ledger.defer(status)
+        ops.commit(self.plan, self.weights, self.words, self.spare()[0], status)
+        if remaining is not None and count is not None:
+            self._ledger.remaining = remaining - count
 
     def settle(self) -> None:
         """Reads the statuses of asynchronous prunes (raises like `remaining`)."""
-        if not self._pending:
-            return
-        statuses = [int(status) for status in self._pending]
-        self._pending.clear()
-        if any(statuses):
-            self._remaining = None
-            raise self.non_finite("an earlier prune_global(sync=False) did nothing")
-
-    def non_finite(self, consequence: str) -> NonFiniteError:
-        """The error that names the parameters whose alive weights hold NaN or infinity."""
-        counts = {
-            name: int((~torch.isfinite(weight) & self[name]).sum())
-            for name, weight in zip(self.names, self.weights, strict=True)
-        }
-        listed = ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
-        return NonFiniteError(
-            f"NaN or infinity among the alive weights of {listed or 'the model'}: {consequence}"
-        )
+        self._ledger.settle(self)

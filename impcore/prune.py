@@ -1,22 +1,26 @@
-"""prune_global: exact global magnitude pruning of a model in one call.
+"""prune_global: exact pruning of a model in one call, by magnitude or any other score.
 
-Invariant: exactly the k smallest alive weights go, under the total order of
+Invariant: exactly the k lowest alive weights go, under the total order of
 `impcore.ops.topk_mask`; on any error model and masks are unchanged.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
-from impcore import ops
+from impcore import ops, scores
+from impcore.arguments import Arguments, ScoreFunction
+from impcore.cuts import CUTS, Request, judged
 from impcore.flow import Flow
 from impcore.masks import Masks, masks_of
+from impcore.ranking import by_magnitude, by_score
+from impcore.refusals import refusal
 from impcore.scope import patterns_of
+from impcore.scores.gradients import Loss
 from impcore.unwrap import unwrap
 
 
@@ -24,13 +28,19 @@ def prune_global(
     model: nn.Module,
     rate: float | None = None,
     *,
-    count: int | None = None,
+    count: int | Mapping[str, int] | None = None,
+    scope: str = "global",
+    score: str | Mapping[str, torch.Tensor] | ScoreFunction = "magnitude",
+    data: Any = None,
+    loss: Loss | None = None,
+    seed: int | None = None,
+    min_keep: int = 0,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     flow: Flow | None = None,
     sync: bool = True,
 ) -> Masks:
-    """Prunes the smallest remaining weights of a model, over all its layers at once.
+    """Prunes the lowest-scored remaining weights of a model, by default over all layers at once.
 
     The first call attaches `Masks` to the model; later ones prune what is left. Counts are those
     of torch.nn.utils.prune.global_unstructured with L1Unstructured; ties have a defined order.
@@ -38,24 +48,40 @@ def prune_global(
     Args:
         model: any nn.Module; wrappers of DDP and torch.compile are looked through.
         rate: in [0, 1): round(rate * remaining) more weights are pruned (Python's rounding).
-        count: or this many, at most as many as remain.
+        count: or this many, at most as many as remain; with scope="layerwise" a mapping from
+            parameter names, of which those that are left out lose nothing.
+        scope: "global": all weights compete. "layerwise": `rate` holds in each parameter by itself.
+            "random": as many go from each parameter as with "global", but which ones is drawn at
+            random (the control that keeps the layers' densities).
+        score: what weights are ranked by, the lowest going first: "magnitude" (|w|), "random",
+            "snip", "grasp", "synflow" (see `impcore.scores`); a mapping from parameter names to
+            floating tensors of their shapes, such as an `impcore.scores.Movement`; or a function
+            from the model to one.
+        data: batches for "snip" and "grasp"; for "synflow" the shape of one input.
+        loss: for "snip" and "grasp": from the model and a batch to the batch's loss.
+        seed: for score="random" and scope="random"; 0 unless given.
+        min_keep: refuse to leave fewer weights than this in a parameter that loses some.
         include, exclude: fnmatch patterns on parameter names (see `Masks`). Given when the model
             has masks already, they must be those of the masks.
-        flow: records M(n) of the weights as they are before this prune, at no extra read.
-        sync: read the outcome and raise at once. With False nothing is read back to the host; NaN
-            or infinity is reported at the next read, for example of `masks.remaining`.
+        flow: records M(n) of the weights as they are before this prune; at no extra read with the
+            default scope and score.
+        sync: read the outcome and raise at once. With False nothing is read back to the host, and
+            errors of the outcome come at the next read, for example of `masks.remaining`.
 
     Returns:
         The live masks of the model.
 
     Raises:
-        ValueError: rate or count is out of range; include or exclude differ from the masks'; the
-            flow belongs to another model; there is nothing to prune.
-        NonFiniteError: alive weights hold NaN or infinity; names and numbers are given.
+        ValueError: an argument is out of range, missing or unused; include or exclude differ from
+            the masks'; the flow belongs to another model; there is nothing to prune.
+        NonFiniteError: alive weights or their scores hold NaN or infinity, by name and number.
+        LayerCollapseError: a parameter would keep fewer than `min_keep`, by name.
         ModelChangedError: the model is not what its masks were made for.
-        TypeError, NotImplementedError, LayoutError, BackendError: weights that cannot be masked.
+        KeyError, TypeError, NotImplementedError, LayoutError, BackendError: scores that do not fit,
+            or weights that cannot be masked.
     """
-    check_amount(rate, count)
+    arguments = Arguments(rate, count, scope, score, data, loss, seed, min_keep)
+    arguments.check()
     inner = unwrap(model)
     masks = masks_of(inner)
     if flow is not None and (masks is None or flow.masks is not masks):
@@ -63,63 +89,36 @@ def prune_global(
     if masks is not None:
         _check_patterns(masks, include=include, exclude=exclude)
         masks.check_model()
-        return _prune(masks, rate, count, flow, sync)
+        return _prune(inner, masks, arguments, flow, sync)
     masks = Masks(inner, include, exclude)
     try:
-        return _prune(masks, rate, count, flow, sync)
+        return _prune(inner, masks, arguments, flow, sync)
     except BaseException:
         masks.release()  # the model had none before, and nothing was pruned
         raise
 
 
 def _prune(
-    masks: Masks, rate: float | None, count: int | None, flow: Flow | None, sync: bool
+    model: nn.Module, masks: Masks, arguments: Arguments, flow: Flow | None, sync: bool
 ) -> Masks:
-    amount = _amount(masks.remaining if sync else masks.expected_remaining(), rate, count)
+    amount = arguments.amount(masks, sync)
+    found = scores.evaluate(arguments.score, model, arguments.for_score())
+    ranking = by_magnitude(masks) if found is None else by_score(masks, found)
     plan = masks.plan if flow is None else flow.plan
-    scratch, workspace = masks.spare()
-    selection = ops.topk_mask(plan, masks.weights, masks.words, scratch, amount, workspace)
-    if sync and int(selection.status) != 0:
-        raise masks.non_finite("nothing was pruned")
-    masks.commit(plan, selection, amount, sync)
-    if flow is not None:
-        flow.append(selection.sums_before, None if sync else selection.status)
+    request = Request(masks, ranking, plan, seed=arguments.seed or 0, **amount)
+    cut = CUTS[arguments.scope](request)
+    status = judged(cut.status, masks, ranking, arguments.min_keep)
+    if sync and int(status) != 0:
+        raise refusal(
+            int(status), masks, scores=found, each=request.each, min_keep=arguments.min_keep
+        )
+    sums = cut.sums
+    if flow is not None and sums is None:
+        sums = ops.block_l1(plan, masks.weights, masks.words)
+    masks.commit(status, request.total, sync)
+    if flow is not None and sums is not None:
+        flow.append(sums, None if sync else status)
     return masks
-
-
-def check_amount(rate: float | None, count: int | None) -> None:
-    """Raises ValueError unless exactly one of rate and count is given, and makes sense."""
-    if (rate is None) == (count is None):
-        raise ValueError(f"give exactly one of rate and count, got rate={rate!r}, count={count!r}")
-    if rate is not None:
-        number = not isinstance(rate, (bool, str)) and _is_real(rate)
-        if not number or not 0 <= float(rate) < 1:
-            raise ValueError(f"rate must be a number in [0, 1), got {rate!r}")
-    if count is not None and (isinstance(count, bool) or not _is_index(count) or count < 0):
-        raise ValueError(f"count must be an integer >= 0, got {count!r}")
-
-
-def _amount(remaining: int, rate: float | None, count: int | None) -> int:
-    if count is None:
-        return round(float(rate or 0) * remaining)
-    if count > remaining:
-        raise ValueError(f"count={count} is above the number of remaining weights, {remaining}")
-    return operator.index(count)
-
-
-def _is_real(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _is_index(value: Any) -> bool:
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True
 
 
 def _check_patterns(masks: Masks, **given: Sequence[str] | None) -> None:

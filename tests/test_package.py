@@ -58,6 +58,7 @@ def test_every_public_name_is_there_and_documented() -> None:
         "ops",
         "prune_global",
         "rg",
+        "scores",
     }
     assert expected <= set(impcore.__all__)
 

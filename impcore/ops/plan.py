@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -72,6 +73,17 @@ class Plan:
     def with_blocks(self, blocks: Sequence[int]) -> Plan:
         """The same layout with other blocks (raises like `make`)."""
         return Plan.make(self.numels, blocks)
+
+    @cached_property
+    def spans(self) -> tuple[slice, ...]:
+        """Each tensor's words in a mask arena."""
+        ends = (start + words_of(n) for start, n in zip(self.words, self.numels, strict=True))
+        return tuple(slice(start, end) for start, end in zip(self.words, ends, strict=True))
+
+    @cached_property
+    def single(self) -> tuple[Plan, ...]:
+        """A plan for each tensor alone; its arena is the tensor's span of this plan's."""
+        return tuple(Plan.make([n]) for n in self.numels)
 
     @property
     def total(self) -> int:

@@ -60,3 +60,11 @@ def test_rejections(sizes, blocks, message):
 def test_a_plan_cannot_be_changed():
     with pytest.raises(AttributeError):
         Plan.make([1]).total_words = 5
+
+
+@given(numels)
+def test_a_tensors_own_plan_fits_its_span_of_the_arena(sizes):
+    plan = Plan.make(sizes)
+    assert [n for own in plan.single for n in own.numels] == sizes
+    assert [own.total_words for own in plan.single] == [s.stop - s.start for s in plan.spans]
+    assert [s.start for s in plan.spans] == list(plan.words)

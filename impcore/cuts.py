@@ -1,0 +1,140 @@
+"""What competes when weights are pruned: all of them, each tensor's own, or chance within tensors.
+
+Each cut writes the masks' scratch arena and reports one status. Invariant: the number pruned is
+exact, overall ("global", "random") or in every tensor ("layerwise"); nothing is committed here, and
+nothing is read back to the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from impcore import ops
+from impcore.masks import Masks
+from impcore.outcome import COLLAPSED
+from impcore.ranking import Ranking, by_score, select
+from impcore.scores.random import draw
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one prune asks for: exactly one of rate, total and each.
+
+    Attributes:
+        masks: of the model.
+        ranking: what its weights are ranked by.
+        plan: the masks' layout, with the blocks whose sums are wanted.
+        total: weights to prune from all tensors together.
+        rate: or the fraction to prune of what remains in each tensor.
+        each: or how many in each tensor.
+        seed: of what is drawn at random.
+    """
+
+    masks: Masks
+    ranking: Ranking
+    plan: ops.Plan
+    total: int | None = None
+    rate: float | None = None
+    each: Sequence[int] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a cut found.
+
+    Attributes:
+        status: int64 [1], as `ops.Selection` has it.
+        sums: float64 [2, blocks]: sums of |m theta| and of m before the prune, if the selection
+            read the weights themselves.
+    """
+
+    status: torch.Tensor
+    sums: torch.Tensor | None = None
+
+
+def _global(request: Request) -> Cut:
+    """The lowest `total` weights of all tensors together."""
+    masks, ranking = request.masks, request.ranking
+    scratch, workspace = masks.spare()
+    assert request.total is not None
+    selection = select(request.plan, ranking.digits, masks.words, scratch, request.total, workspace)
+    read_weights = len(ranking.digits) == 1
+    return Cut(selection.status, selection.sums_before if read_weights else None)
+
+
+def _layerwise(request: Request) -> Cut:
+    """The lowest `each[i]`, or round(rate * remaining_i), weights of every tensor i."""
+    masks = request.masks
+    counts: Sequence[int | torch.Tensor]
+    if request.each is not None:
+        counts = request.each
+    else:
+        assert request.rate is not None
+        # As Python's round on Python's float: float64, halves to even.
+        alive = _counts(masks.plan, masks.words)
+        counts = list((alive.double() * request.rate).round().long())
+    return Cut(_in_each(masks, request.ranking, counts, masks.spare()[0]))
+
+
+def _random(request: Request) -> Cut:
+    """From each tensor as many as the global cut takes there, but drawn at random."""
+    masks = request.masks
+    scratch, _ = masks.spare()
+    status = _global(request).status
+    counts = list(_counts(masks.plan, masks.words & ~scratch))
+    named = dict(zip(masks.names, masks.weights, strict=True))
+    _in_each(masks, by_score(masks, draw(named, request.seed)), counts, scratch)
+    return Cut(status)
+
+
+CUTS: Mapping[str, Callable[[Request], Cut]] = {
+    "global": _global,
+    "layerwise": _layerwise,
+    "random": _random,
+}
+"""Scope -> cut. A new scope is one more entry."""
+
+
+def _in_each(
+    masks: Masks, ranking: Ranking, counts: Sequence[int | torch.Tensor], out: torch.Tensor
+) -> torch.Tensor:
+    """The lowest `counts[i]` of each tensor: the status, 0 or the first tensor's that is not."""
+    words = masks.words
+    status = torch.zeros(1, dtype=torch.int64, device=out.device)
+    for i, (plan, span) in enumerate(zip(masks.plan.single, masks.plan.spans, strict=True)):
+        if plan.total:
+            workspace = ops.workspace(plan, out.device)
+            selection = select(plan, ranking.of(i), words[span], out[span], counts[i], workspace)
+            status = torch.where(status == 0, selection.status, status)
+    return status
+
+
+def judged(status: torch.Tensor, masks: Masks, ranking: Ranking, min_keep: int) -> torch.Tensor:
+    """The status of a cut: also not 0 if the ranking has faults or a tensor would collapse."""
+    if ranking.faults is not None:
+        status = torch.where(status == 0, ranking.faults, status)
+    if min_keep:
+        collapse = collapsing(masks, min_keep).any()
+        status = torch.where((status == 0) & collapse, COLLAPSED, status)
+    return status
+
+
+def collapsing(masks: Masks, min_keep: int) -> torch.Tensor:
+    """Which tensors would lose weights and keep fewer than `min_keep`: bool [tensors]."""
+    before = _counts(masks.plan, masks.words)
+    after = _counts(masks.plan, masks.spare()[0])
+    return (after < before) & (after < min_keep)
+
+
+def kept(masks: Masks) -> dict[str, int]:
+    """How many weights each parameter would keep (a host read)."""
+    return dict(zip(masks.names, _counts(masks.plan, masks.spare()[0]).tolist(), strict=True))
+
+
+def _counts(plan: ops.Plan, words: torch.Tensor) -> torch.Tensor:
+    """How many weights of each tensor are alive: int64 [tensors]."""
+    return torch.stack([ops.bits.count(words[span]) for span in plan.spans])

@@ -1,0 +1,77 @@
+"""SynFlow: the flow of synaptic strength through a weight (Tanaka et al., NeurIPS 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from impcore.scores.gradients import targets, undisturbed
+from impcore.unwrap import unwrap
+
+
+def synflow(model: nn.Module, data: Tensor | Sequence[int]) -> dict[str, Tensor]:
+    """|w| * dR/d|w| for R = sum of the linearised network's outputs: float64 by parameter name.
+
+    Tanaka et al. 2020 ("Pruning neural networks without any data by iteratively conserving synaptic
+    flow", Sec. 6, Algorithm 1): every parameter is replaced by its absolute value, the input is all
+    ones, the network is in evaluation mode. Never negative. Meant to be pruned in many rounds (they
+    take 100), a little each.
+
+    BatchNorm's running means are taken as 0, so that the network stays linear when it has been
+    trained; in a fresh one they are 0, as in the authors' code. In float64, because R grows
+    exponentially with depth: a ResNet-56's overflows float32.
+
+    Args:
+        model: of Linear, convolution, pooling, ReLU and BatchNorm layers, from one input tensor to
+            one output tensor; left as it was.
+        data: a batch of inputs, of which only the shape is used, or the shape of one input.
+
+    Raises:
+        TypeError: `data` is neither, or the model's output is not a tensor.
+    """
+    model = unwrap(model)
+    named = targets(model)
+    device = next(iter(named.values())).device
+    state = _linearised(model)
+    with undisturbed(model):
+        model.eval()
+        ones = torch.ones((1, *_shape(data)), dtype=torch.float64, device=device)
+        output = functional_call(model, state, (ones,))
+        if not isinstance(output, Tensor):
+            raise TypeError(f"synflow needs a model that returns a tensor, not {type(output)}")
+        strengths = [state[name] for name in named]
+        flows = torch.autograd.grad(
+            output.sum(), strengths, allow_unused=True, materialize_grads=True
+        )
+    return {
+        name: strength.detach() * flow
+        for name, strength, flow in zip(named, strengths, flows, strict=True)
+    }
+
+
+def _linearised(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and floating buffers as absolute values in float64, running means as 0."""
+    state = {
+        name: p.detach().double().abs().requires_grad_() for name, p in model.named_parameters()
+    }
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            state[name] = torch.zeros_like(buffer, dtype=torch.float64)
+        elif buffer.is_floating_point():
+            state[name] = buffer.detach().double().abs()
+    return state
+
+
+def _shape(data: Tensor | Sequence[int]) -> tuple[int, ...]:
+    """The shape of one input."""
+    if isinstance(data, Tensor):
+        return tuple(data.shape[1:])
+    if isinstance(data, Sequence) and all(isinstance(size, int) for size in data):
+        return tuple(data)
+    raise TypeError(
+        f"synflow takes a batch of inputs or the shape of one, such as (3, 32, 32), as data=, not "
+        f"{type(data).__name__}"
+    )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from library_cases import PRUNABLE, backward, net
+from torch import nn
+
+import impcore
+from impcore import scores
+from impcore.scores.gradients import targets
+
+from .cases import batches, loss, same, smooth, state_of
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp", "synflow"])
+@pytest.mark.parametrize("training", [True, False])
+def test_scoring_leaves_no_trace(score: str, training: bool) -> None:
+    model = smooth().train(training)
+    model[2].train(not training)
+    model(batches()[0][0]).sum().backward()
+    before = state_of(model)
+    given = {"data": (2, 3, 3)} if score == "synflow" else {"data": batches(), "loss": loss}
+    with torch.no_grad():
+        getattr(scores, score)(model, **given)
+    assert same(state_of(model), before)
+    assert impcore.masks_of(model) is None
+
+
+def test_an_error_in_the_loss_leaves_no_trace() -> None:
+    model = smooth()
+    before = state_of(model)
+
+    def broken(model: nn.Module, batch: object) -> torch.Tensor:
+        model(batches()[0][0])
+        model.eval()
+        raise RuntimeError("made up")
+
+    with pytest.raises(RuntimeError, match="made up"):
+        impcore.prune_global(model, 0.3, score="snip", data=[1], loss=broken)
+    assert same(state_of(model), before)
+    assert impcore.masks_of(model) is None
+
+
+def test_targets_are_the_masked_parameters_or_the_default_scope() -> None:
+    model = net()
+    assert list(targets(model)) == PRUNABLE
+    impcore.Masks(model, include=["conv*"])
+    assert list(targets(model)) == PRUNABLE[:2]
+    assert targets(nn.DataParallel(model))["conv1.weight"] is model.conv1.weight
+
+
+def test_the_mode_is_the_callers() -> None:
+    model = smooth()
+    seen = []
+
+    def watched(model: nn.Module, batch: tuple) -> torch.Tensor:
+        seen.append(model.training)
+        return loss(model, batch)
+
+    for training in (True, False):
+        model.train(training)
+        scores.snip(model, batches(), watched)
+    assert seen == [True, True, False, False]
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp"])
+def test_missing_batches_and_losses_that_are_none_are_refused(score: str) -> None:
+    model = smooth()
+    with pytest.raises(ValueError, match="holds no batch"):
+        impcore.prune_global(model, 0.2, score=score, data=[], loss=loss)
+    for wrong, kind in ((lambda m, b: m(b[0]), r"\(5, 3\)"), (lambda m, b: 3.0, "float")):
+        with pytest.raises(TypeError, match=rf"scalar tensor, not {kind}"):
+            impcore.prune_global(model, 0.2, score=score, data=batches(), loss=wrong)
+    assert impcore.masks_of(model) is None
+
+
+def test_a_parameter_that_the_loss_does_not_see_scores_nothing() -> None:
+    model = net()
+    model.unused = nn.Linear(3, 3)
+    model.requires_grad_(True)
+    backward(model)
+    x = torch.randn(4, 3, 5, 5)
+    assert not scores.snip(model, [x], lambda m, b: m(b).square().sum())["unused.weight"].any()

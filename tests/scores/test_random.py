@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import torch
+from library_cases import PRUNABLE, net
+
+import impcore
+from impcore.scores import random
+
+
+def test_scores_depend_on_seed_name_and_shape_alone() -> None:
+    first = random(net(1), 5)
+    assert list(first) == PRUNABLE
+    model = net(2).half()
+    impcore.Masks(model, exclude=["conv1.*"])
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    others = random(model, 5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(others) == PRUNABLE[1:]
+    assert all(torch.equal(first[name], others[name]) for name in others)
+    assert not torch.equal(random(model, 6)["fc.weight"], first["fc.weight"])
+
+
+def test_they_are_uniform() -> None:
+    scores = random(torch.nn.Linear(200, 200))["weight"]
+    assert scores.dtype == torch.float32
+    counts = torch.histc(scores, 10, 0, 1)
+    assert float((counts - 4000).abs().max()) < 300  # five standard deviations
