@@ -63,6 +63,18 @@ def _cifar100(root: Path | str | None) -> Dataset:
     return cifar.load(cifar.CIFAR100, root)
 
 
+def _svhn(root: Path | str | None) -> Dataset:
+    from impcore.data import svhn
+
+    return svhn.load(root)
+
+
+def _fashion_mnist(root: Path | str | None) -> Dataset:
+    from impcore.data import fashion_mnist
+
+    return fashion_mnist.load(root)
+
+
 DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
     "digits": _digits,
     "digits_parity": _digits_parity,
@@ -70,6 +82,8 @@ DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
     "digits_noisy": _digits_noisy,
     "cifar10": _cifar10,
     "cifar100": _cifar100,
+    "svhn": _svhn,
+    "fashion_mnist": _fashion_mnist,
 }
 """Name → loader, called with `root`. A new data set is one more entry."""
 
@@ -80,8 +94,8 @@ def load(name: str, *, root: Path | str | None = None) -> Dataset:
     Args:
         name: a key of `DATASETS`.
         root: the folder that holds the data set's own folder (cifar-10-batches-py,
-            cifar-100-python); None means the folder that $IMPCORE_DATA names. `digits` comes
-            with the package and needs none.
+            cifar-100-python, svhn, FashionMNIST/raw); None means the folder that $IMPCORE_DATA
+            names. `digits` comes with the package and needs none.
 
     Raises:
         DataError: unknown name; files missing (the message says which, where it looked, and how

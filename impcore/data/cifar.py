@@ -6,13 +6,13 @@ one error names the file and what is wrong with it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from impcore.data import places
 from impcore.data.dataset import Dataset, Split
 from impcore.data.pickled import read_batch
 from impcore.errors import DataError
@@ -74,12 +74,11 @@ def load(spec: Spec, root: Path | str | None = None) -> Dataset:
     Raises:
         DataError: no root, files missing, or a file that is not an official batch.
     """
-    folder = _folder(spec, root)
-    missing = [name for name in (*spec.train, *spec.test) if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{spec.name}: {', '.join(missing)} missing from {folder.absolute()}; {_how(spec)}"
-        )
+    how = (
+        f"to get them, download {spec.archive} (md5 {spec.md5}) and unpack it where {spec.folder} "
+        "belongs: tar -xzf ARCHIVE -C ROOT"
+    )
+    folder = places.find(spec.name, root, spec.folder, (*spec.train, *spec.test), how)
     return Dataset(
         name=spec.name,
         train=_split(spec, [folder / name for name in spec.train]),
@@ -87,25 +86,6 @@ def load(spec: Spec, root: Path | str | None = None) -> Dataset:
         num_classes=spec.num_classes,
         mean=spec.mean,
         std=spec.std,
-    )
-
-
-def _folder(spec: Spec, root: Path | str | None) -> Path:
-    if root is None:
-        root = os.environ.get("IMPCORE_DATA") or None
-    if root is None:
-        files = ", ".join((*spec.train, *spec.test))
-        raise DataError(
-            f"{spec.name}: no folder given for {spec.folder} ({files}): set `root` in the "
-            f"recipe's [data] table, or $IMPCORE_DATA; {_how(spec)}"
-        )
-    return Path(root).expanduser() / spec.folder
-
-
-def _how(spec: Spec) -> str:
-    return (
-        f"to get them, download {spec.archive} (md5 {spec.md5}) and unpack it where {spec.folder} "
-        "belongs: tar -xzf ARCHIVE -C ROOT"
     )
 
 

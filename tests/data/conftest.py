@@ -1,7 +1,9 @@
+import gzip
 import struct
 
 import numpy as np
 import pytest
+from idx_bytes import idx_bytes
 
 from impcore.data import Dataset, Split
 
@@ -106,6 +108,48 @@ def write_cifar100(python2):
             }
             (folder / name).write_bytes(python2().dumps(content))
         return files
+
+    return write
+
+
+@pytest.fixture
+def write_svhn():
+    """Write a tiny svhn under `root` as MATLAB 5 files; return its arrays by file."""
+
+    def write(root, rows=7):
+        from scipy.io import savemat
+
+        rng = np.random.default_rng(0)
+        folder = root / "svhn"
+        folder.mkdir(parents=True)
+        files = {}
+        for name in ("train_32x32.mat", "test_32x32.mat"):
+            pixels = rng.integers(0, 256, (32, 32, 3, rows), dtype=np.uint8)
+            labels = np.resize(np.array([10, 1, 9], np.uint8), (rows, 1))
+            savemat(folder / name, {"X": pixels, "y": labels}, do_compression=True)
+            files[name] = pixels, labels
+        return files
+
+    return write
+
+
+@pytest.fixture
+def write_fashion_mnist():
+    """Write a tiny FashionMNIST/raw under `root`; return its arrays by part."""
+
+    def write(root, rows=7):
+        rng = np.random.default_rng(0)
+        folder = root / "FashionMNIST" / "raw"
+        folder.mkdir(parents=True)
+        parts = {}
+        for part in ("train", "t10k"):
+            pixels = rng.integers(0, 256, (rows, 28, 28), dtype=np.uint8)
+            labels = np.resize(np.array([0, 9, 4], np.uint8), rows)
+            images, names = f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"
+            (folder / images).write_bytes(gzip.compress(idx_bytes(pixels)))
+            (folder / names).write_bytes(gzip.compress(idx_bytes(labels)))
+            parts[part] = pixels, labels
+        return parts
 
     return write
 

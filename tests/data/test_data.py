@@ -7,9 +7,11 @@ from impcore import data
 from impcore.errors import DataError
 
 
-def test_every_name_reaches_its_loader(tmp_path, write_cifar10, write_cifar100):
-    write_cifar10(tmp_path)
-    write_cifar100(tmp_path)
+def test_every_name_reaches_its_loader(
+    tmp_path, write_cifar10, write_cifar100, write_svhn, write_fashion_mnist
+):
+    for write in (write_cifar10, write_cifar100, write_svhn, write_fashion_mnist):
+        write(tmp_path)
     classes = {}
     for name in data.DATASETS:
         dataset = data.load(name, root=tmp_path)
@@ -22,6 +24,8 @@ def test_every_name_reaches_its_loader(tmp_path, write_cifar10, write_cifar100):
         "digits_noisy": 10,
         "cifar10": 10,
         "cifar100": 100,
+        "svhn": 10,
+        "fashion_mnist": 10,
     }
 
 

@@ -15,6 +15,8 @@ DataName = Literal[
     "digits_noisy",
     "cifar10",
     "cifar100",
+    "svhn",
+    "fashion_mnist",
 ]
 """A line a data set of `impcore.data`."""
 
