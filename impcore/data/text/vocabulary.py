@@ -1,0 +1,113 @@
+"""A fast WordPiece tokenizer and the tokens that have a meaning of their own.
+
+Invariant: the tokenizer neither truncates nor pads, and its fingerprint covers all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from impcore.errors import DataError, MissingExtraError
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """`tokenizer` is a tokenizers.Tokenizer; the others are numbers of tokens."""
+
+    tokenizer: Any
+    size: int
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex."""
+        content = f"{self.tokenizer.to_str()} {self.size} {self.pad} {self.cls} {self.sep}"
+        return hashlib.sha256(f"{content} {self.mask}".encode()).hexdigest()
+
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""The special tokens of BERT, numbers 0 to 4 of a vocabulary made here."""
+
+
+def train(texts: Sequence[str], size: int) -> Vocabulary:
+    """A WordPiece vocabulary of at most `size` tokens, as uncased BERT's, learned from `texts`.
+
+    The same texts give the same vocabulary: the trainer of tokenizers numbers letters in the order
+    of a hash table, and breaks ties by these numbers, so they are all given to it in order.
+
+    Raises:
+        MissingExtraError: tokenizers is not installed.
+    """
+    try:
+        from tokenizers import trainers
+    except ImportError as error:
+        raise MissingExtraError(
+            "data.name: the prose needs Hugging Face tokenizers, which is not installed: "
+            "pip install 'impcore[hf]'"
+        ) from error
+    learner = _wordpiece({})
+    letters = sorted({c for text in texts for c in learner.normalizer.normalize_str(text)} - {" "})
+    ordered = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=ordered, show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    found = learner.get_vocab()
+    return of(_wordpiece(found), len(found), (SPECIAL[0], *SPECIAL[2:]))
+
+
+def _wordpiece(vocabulary: dict[str, int]) -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL[1]))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return made
+
+
+def of(tokenizer: Any, size: int, names: tuple[str, str, str, str]) -> Vocabulary:
+    """The vocabulary of a tokenizers.Tokenizer whose pad, cls, sep and mask tokens are `names`."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return Vocabulary(tokenizer, size, *map(tokenizer.token_to_id, names))
+
+
+def load(source: str) -> Vocabulary:
+    """The tokenizer of a directory or a hub name, as transformers' AutoTokenizer finds it.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        DataError: there is no fast tokenizer with BERT's special tokens.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingExtraError(
+            "data.tokenizer: text needs Hugging Face transformers, which is not installed: "
+            "pip install 'impcore[hf]'"
+        ) from error
+    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+        raise DataError(
+            f"tokenizer: {source!r} is not a directory; should hold tokenizer.json or "
+            "vocab.txt, or be the name of a model on the hub"
+        )
+    source = str(Path(source).expanduser()) if source.startswith("~") else source
+    try:
+        found = AutoTokenizer.from_pretrained(source, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"tokenizer: {source!r}: {str(error)[:500]}") from error
+    names = (found.pad_token, found.cls_token, found.sep_token, found.mask_token)
+    if not getattr(found, "is_fast", False) or None in names:
+        raise DataError(
+            f"tokenizer: {source!r} is a {type(found).__name__}; should be a fast tokenizer with "
+            "tokens for padding, classification, separation and masking"
+        )
+    return of(found.backend_tokenizer, len(found), names)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from impcore.data.text import vocabulary
+from impcore.errors import DataError
+
+
+def test_a_saved_tokenizer_is_the_same(words: vocabulary.Vocabulary, tokenizer: str) -> None:
+    found = vocabulary.load(tokenizer)
+    numbers = [(v.size, v.pad, v.cls, v.sep, v.mask) for v in (found, words)]
+    assert numbers[0] == numbers[1] == (words.size, 0, 2, 3, 4)
+    text = "The cat, sat blueish?"
+    assert found.tokenizer.encode(text).ids == words.tokenizer.encode(text).ids
+
+
+def test_training_is_deterministic_across_processes() -> None:
+    code = (
+        "from impcore.data.text import vocabulary; import pydoc_data.topics as t;"
+        "print(vocabulary.train(list(t.topics.values())[:20], 500).fingerprint)"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    assert len({run.stdout for run in runs}) == 1
+
+
+def test_the_trained_vocabulary_is_wordpiece() -> None:
+    made = vocabulary.train(["banana bandana"] * 9, 40)
+    pieces = made.tokenizer.encode("Banana xyz", add_special_tokens=False).tokens
+    assert "".join(piece.removeprefix("##") for piece in pieces[:-1]) == "banana"
+    assert pieces[-1] == "[UNK]"
+    assert made.size <= 40
+
+
+@pytest.mark.parametrize("source", ["./no-such", "/no/such"])
+def test_a_missing_directory_is_named_without_asking_the_hub(source: str) -> None:
+    with pytest.raises(DataError, match=f"{source}' is not a directory"):
+        vocabulary.load(source)
