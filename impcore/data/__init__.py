@@ -1,7 +1,8 @@
 """The data sets that the experiments train on, by name, and their batches on the device.
 
-Invariant: `DATASETS` is the only list of names, and importing this module does not import PyTorch,
-so a recipe's `data.name` can be checked before anything heavy is loaded. Nothing is downloaded.
+Invariant: `DATASETS` (images) and `TEXT_DATASETS` (text) are the only lists of names, and importing
+this module does not import PyTorch, so a recipe's `data.name` can be checked before anything heavy
+is loaded. Nothing is downloaded, but what `source="hub"` asks for.
 """
 
 from __future__ import annotations
@@ -16,14 +17,28 @@ if TYPE_CHECKING:
     from impcore.data.batches import Batches
     from impcore.data.dataset import Dataset, Split
     from impcore.data.loader import DeviceBatches
+    from impcore.data.text.dataset import TextDataset
 
-__all__ = ["DATASETS", "Batches", "Dataset", "DeviceBatches", "Split", "load"]
+__all__ = [
+    "DATASETS",
+    "TEXT_DATASETS",
+    "Batches",
+    "Dataset",
+    "DeviceBatches",
+    "Split",
+    "TextBatches",
+    "TextDataset",
+    "load",
+    "load_text",
+]
 
 _HOME = {
     "Batches": "impcore.data.batches",
     "Dataset": "impcore.data.dataset",
     "DeviceBatches": "impcore.data.loader",
     "Split": "impcore.data.dataset",
+    "TextBatches": "impcore.data.text.batches",
+    "TextDataset": "impcore.data.text.dataset",
 }
 
 
@@ -88,6 +103,22 @@ DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
 """Name → loader, called with `root`. A new data set is one more entry."""
 
 
+TEXT_DATASETS: dict[str, str] = {
+    "mnli": "classification",
+    "sst2": "classification",
+    "stsb": "regression",
+    "qqp": "classification",
+    "wnli": "classification",
+    "qnli": "classification",
+    "mrpc": "classification",
+    "rte": "classification",
+    "cola": "classification",
+    "squad": "extractive_qa",
+    "wikitext": "mlm",
+}
+"""Name → the task that it is for. The loaders are in `impcore.data.text.load`."""
+
+
 def load(name: str, *, root: Path | str | None = None) -> Dataset:
     """Read a data set into host memory.
 
@@ -108,6 +139,45 @@ def load(name: str, *, root: Path | str | None = None) -> Dataset:
         hint = f" (nearest: {near[0]!r})" if near else ""
         raise DataError(f"name: no data set {name!r}{hint}; valid: {', '.join(DATASETS)}")
     return DATASETS[name](root)
+
+
+def load_text(
+    name: str,
+    *,
+    root: str | None = None,
+    source: str = "files",
+    tokenizer: str | None = None,
+    max_length: int | None = None,
+    doc_stride: int | None = None,
+) -> TextDataset:
+    """Read a text data set into host memory, as tokens; they are made once and then cached.
+
+    The cache is impcore/tokens in $XDG_CACHE_HOME or ~/.cache, or in the folder of $IMPCORE_CACHE.
+
+    Args:
+        name: a key of `TEXT_DATASETS`.
+        root: the folder that holds the official files (of GLUE the folder of MNLI, SST-2, ...);
+            None means the folder that $IMPCORE_DATA names. With source="hub" a local copy of the
+            hub's repository, or None for the hub and its cache.
+        source: "files", or "hub": through Hugging Face datasets.
+        tokenizer: a directory or a hub name.
+        max_length: tokens in a row at most; None takes 128, of SQuAD 384.
+        doc_stride: of SQuAD: a window of the context begins every so many tokens; None takes 128.
+
+    Raises:
+        DataError: unknown name; files missing or malformed (names file and line); no tokenizer.
+        MissingExtraError: a library of the extra `hf` is not installed.
+    """
+    if not isinstance(name, str) or name not in TEXT_DATASETS:
+        from impcore.errors import DataError
+
+        near = difflib.get_close_matches(str(name), TEXT_DATASETS, n=1)
+        hint = f" (nearest: {near[0]!r})" if near else ""
+        valid = ", ".join(TEXT_DATASETS)
+        raise DataError(f"name: no text data set {name!r}{hint}; valid: {valid}")
+    from impcore.data.text.load import LOADERS, Options
+
+    return LOADERS[name](Options(root, source, tokenizer, max_length, doc_stride))
 
 
 def __getattr__(name: str) -> object:

@@ -35,6 +35,7 @@ def equal(left: list, right: list) -> bool:
     )
 
 
+TASKS = st.sampled_from(["classification", "mlm"])
 LENGTHS = st.lists(st.integers(3, 30), min_size=1, max_size=40)
 
 
@@ -43,7 +44,7 @@ LENGTHS = st.lists(st.integers(3, 30), min_size=1, max_size=40)
     LENGTHS,
     st.integers(1, 12),
     st.integers(0, 99),
-    st.sampled_from(["classification", "mlm"]),
+    TASKS,
     st.data(),
 )
 def test_going_on_at_any_step_gives_the_bits_of_an_uninterrupted_pass(

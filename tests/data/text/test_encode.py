@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min
 
 def rows(arrays: encode.Arrays) -> list[list[int]]:
     starts = arrays["starts"]
-    return [arrays["tokens"][a:b].tolist() for a, b in zip(starts, starts[1:], strict=False)]
+    return [arrays["tokens"][a:b].tolist() for a, b in pairwise(starts)]
 
 
 def ids(vocabulary: Vocabulary, text: str) -> list[int]:

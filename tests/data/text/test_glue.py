@@ -35,7 +35,7 @@ def test_matched_and_mismatched_are_two_files(write_glue: WriteGlue) -> None:
         (
             "rte",
             "1\tthe cat\ta dog\tmaybe",
-            "line 8: the label is 'maybe'; should be one of entail",
+            "line 8: the label is 'maybe'; should be one of",
         ),
         ("rte", "1\tthe cat\ta dog", "line 8: has 3 columns, 4 are needed"),
         ("stsb", "1\tx\tx\ta\tb\tnan", "line 8: the score is 'nan'; should be a number"),

@@ -78,5 +78,5 @@ def test_a_label_or_a_column_that_is_wrong_is_named(write_glue: WriteGlue, tmp_p
 
 
 def test_what_is_not_there_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nyu-mll/glue rte: not found in .*nothing"):
+    with pytest.raises(DataError, match=r"nyu-mll/glue rte: not found in .*nothing"):
         hub.read_glue("rte", tmp_path / "nothing")
