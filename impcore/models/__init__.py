@@ -8,14 +8,17 @@ before anything heavy is loaded.
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from impcore.models.blocks import HasBlocks, HasHead, blocks_of, head_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from impcore.models.weights import Taken
 
 __all__ = [
     "ARCHITECTURES",
@@ -27,6 +30,7 @@ __all__ = [
     "build",
     "build_text",
     "head_of",
+    "load_text",
 ]
 
 STEMS = ("cifar", "imagenet")
@@ -54,14 +58,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 """Name → builder, called with the keywords of `build`. A new network is one more entry."""
 
 
-def _bert(**options: object) -> nn.Module:
-    from impcore.models import bert
-
-    return bert.build(**options)  # type: ignore[arg-type]
-
-
-TEXT_ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"bert": _bert}
-"""Name → builder, called with the keywords of `build_text`."""
+TEXT_ARCHITECTURES = {"bert": "impcore.models.bert"}
+"""Name → the module whose `build` and `load` make it, as `build_text` and `load_text` call them."""
 
 
 def build(
@@ -112,32 +110,25 @@ def build_text(
     task: str,
     num_classes: int,
     vocab_size: int,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    intermediate_size: int,
     pad_token: int = 0,
-    path: str | None = None,
-    hidden_size: int | None = None,
-    layers: int | None = None,
-    heads: int | None = None,
-    intermediate_size: int | None = None,
     positions: int = 512,
     dropout: float = 0.1,
 ) -> nn.Module:
-    """Make the text model `arch` on the CPU in float32: the weights of `path`, or fresh ones.
-
-    Random numbers (all weights without a path; the head with one) come from PyTorch's global CPU
-    generator.
+    """Make the text model `arch` on the CPU in float32, freshly initialised as `build` does.
 
     Args:
         arch: a key of `TEXT_ARCHITECTURES`.
         task: "classification", "regression", "extractive_qa" or "mlm": which head it has.
         num_classes: width of a classification's output; 1 for the other tasks.
         vocab_size: tokens in the tokenizer's vocabulary.
+        hidden_size, layers, heads, intermediate_size: BERT-base has 768, 12, 12, 3072.
         pad_token: the number of the padding token.
-        path: a directory with config.json and weights, or the name of a model on the Hugging Face
-            hub; then the sizes below are its own, and must not be given.
-        hidden_size, layers, heads, intermediate_size: the sizes of a fresh model, all four;
-            BERT-base is 768, 12, 12, 3072.
-        positions: the longest input, in tokens, of a fresh model.
-        dropout: dropout probability of a fresh model.
+        positions: the longest input, in tokens.
+        dropout: dropout probability.
 
     Returns:
         A module called with the tensors of a text batch as keywords; see `impcore.models.bert`.
@@ -145,21 +136,48 @@ def build_text(
     Raises:
         ValueError: an argument is not one of the values above.
         MissingExtraError: Hugging Face transformers is not installed.
-        OSError: there are no weights at `path`, nor a model of that name that can be reached.
     """
-    if arch not in TEXT_ARCHITECTURES:
-        valid = ", ".join(TEXT_ARCHITECTURES)
-        raise ValueError(f"arch: no text architecture {arch!r}; valid: {valid}")
-    return TEXT_ARCHITECTURES[arch](
+    made: nn.Module = _text(arch).build(
         task=task,
         num_classes=num_classes,
         vocab_size=vocab_size,
-        pad_token=pad_token,
-        path=path,
         hidden_size=hidden_size,
         layers=layers,
         heads=heads,
         intermediate_size=intermediate_size,
+        pad_token=pad_token,
         positions=positions,
         dropout=dropout,
     )
+    return made
+
+
+def load_text(
+    arch: str, path: str, *, task: str, num_classes: int, vocab_size: int
+) -> tuple[nn.Module, Taken]:
+    """Load the text model `arch` with its own sizes; what its file lacks is freshly initialised.
+
+    Args:
+        arch: a key of `TEXT_ARCHITECTURES`.
+        path: a directory with config.json and weights, or the name of a model on the Hugging Face
+            hub, which is downloaded unless its cache has it.
+        task, num_classes, vocab_size: as in `build_text`.
+
+    Returns:
+        The module, and what became of its tensors.
+
+    Raises:
+        ValueError, MissingExtraError: as in `build_text`.
+        CheckpointError: there are no such weights, or they are another network's.
+    """
+    loaded: tuple[nn.Module, Taken] = _text(arch).load(
+        path, task=task, num_classes=num_classes, vocab_size=vocab_size
+    )
+    return loaded
+
+
+def _text(arch: str) -> Any:
+    if arch not in TEXT_ARCHITECTURES:
+        valid = ", ".join(TEXT_ARCHITECTURES)
+        raise ValueError(f"arch: no text architecture {arch!r}; valid: {valid}")
+    return importlib.import_module(TEXT_ARCHITECTURES[arch])

@@ -8,32 +8,28 @@ BERT-base 12 x 7,077,888 + 589,824 = 85,524,480 weights, as in Chen et al. 2020 
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
-from impcore.errors import MissingExtraError
+from impcore.errors import CheckpointError, MissingExtraError
+from impcore.models.names import BERT, Names
+from impcore.models.weights import Taken, take
 
 try:
-    from transformers import BertConfig
+    from transformers import AutoConfig, BertConfig
     from transformers.models.bert.modeling_bert import (
         BertModel,
         BertOnlyMLMHead,
         BertPreTrainedModel,
     )
-    from transformers.utils import logging as hf_logging
+    from transformers.utils import cached_file
 except ImportError as error:
     raise MissingExtraError(
         "arch: 'bert' needs Hugging Face transformers, which is not installed: "
         "pip install 'impcore[hf]'"
     ) from error
-
-_log = logging.getLogger(__name__)
 
 
 class Bert(BertPreTrainedModel):  # type: ignore[misc]
@@ -73,6 +69,10 @@ class Bert(BertPreTrainedModel):  # type: ignore[misc]
             raise ValueError(f"granularity: {granularity!r} is neither 'stage' nor 'block'")
         count = self.config.num_hidden_layers
         return {f"layer.{i}": [f"bert.encoder.layer.{i}.*"] for i in range(count)}
+
+    def names_in_files(self) -> Names:
+        """Return Hugging Face's names. See `impcore.models.weights`."""
+        return BERT
 
     def head_patterns(self) -> list[str]:
         """Return the head, without the pooler. See `impcore.models.head_of`."""
@@ -170,34 +170,19 @@ def build(
     num_classes: int,
     vocab_size: int,
     pad_token: int,
-    path: str | None,
-    hidden_size: int | None,
-    layers: int | None,
-    heads: int | None,
-    intermediate_size: int | None,
+    hidden_size: int,
+    layers: int,
+    heads: int,
+    intermediate_size: int,
     positions: int,
     dropout: float,
 ) -> Bert:
-    """Load or make a BERT for `task`; arguments and errors as in `impcore.models.build_text`."""
-    if task not in MODELS:
-        raise ValueError(f"task: {task!r} is not one of {', '.join(MODELS)}")
-    sizes = {
-        "hidden_size": hidden_size,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "intermediate_size": intermediate_size,
-    }
-    given = [name for name, size in sizes.items() if size is not None]
-    if path is not None:
-        if given:
-            raise ValueError(
-                f"path: {path!r} has its own sizes; {', '.join(given)} must not be given"
-            )
-        return _load(MODELS[task], path, num_classes, vocab_size)
-    if len(given) < len(sizes):
-        raise ValueError(f"path: none given, so all of {', '.join(sizes)} are needed")
+    """Make a fresh BERT for `task`; arguments and errors as in `impcore.models.build_text`."""
     config = BertConfig(
-        **sizes,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate_size,
         vocab_size=vocab_size,
         pad_token_id=pad_token,
         max_position_embeddings=positions,
@@ -205,61 +190,45 @@ def build(
         attention_probs_dropout_prob=dropout,
         num_labels=num_classes,
     )
-    return MODELS[task](config)
+    return _model(task)(config)
 
 
-def _load(kind: type[Bert], path: str, num_classes: int, vocab_size: int) -> Bert:
-    """The weights at `path` in a model with a head; what they lack is drawn, the head as a rule."""
+def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Bert, Taken]:
+    """A BERT of the sizes and weights at `path`; as `impcore.models.load_text`."""
+    kind = _model(task)
     if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
-        raise FileNotFoundError(
-            f"path: {path!r} is not a directory; should hold config.json and model.safetensors, as "
+        raise CheckpointError(
+            f"{path}: is not a directory; should hold config.json and model.safetensors, as "
             "transformers' save_pretrained writes them, or be the name of a model on the hub"
         )
-    path = str(Path(path).expanduser()) if path.startswith("~") else path
-    with _quiet():
-        config = BertConfig.from_pretrained(path, num_labels=num_classes)
-        if config.model_type != "bert":
-            raise ValueError(f"path: {path!r} is a {config.model_type!r} model, not 'bert'")
-        if config.vocab_size < vocab_size:
-            raise ValueError(
-                f"path: {path!r} embeds {config.vocab_size} tokens, the tokenizer has {vocab_size}"
-            )
-        model, info = kind.from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
+    source = str(Path(path).expanduser()) if path.startswith("~") else path
+    config, weights = _files(source)
+    if config.model_type != "bert":
+        raise CheckpointError(f"{path}: is a {config.model_type!r} model; should be 'bert'")
+    if config.vocab_size < vocab_size:
+        raise CheckpointError(
+            f"{path}: embeds {config.vocab_size} tokens; should be the {vocab_size} of the "
+            "tokenizer"
         )
-    _check_loaded(model, path, info)
-    return cast(Bert, model)
+    config.num_labels = num_classes
+    model = kind(config)
+    return model, take(model, weights)
 
 
-def _check_loaded(model: Bert, path: str, info: dict[str, Any]) -> None:
-    """Raise ValueError if anything but the head and the pooler was not in the weights."""
-    lost = [*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]
-    head = f"{model.HEAD}."
-    encoder = [name for name in lost if not name.startswith((head, "bert.pooler."))]
-    if encoder:
-        raise ValueError(
-            f"path: the weights at {path!r} lack {len(encoder)} tensors of a BERT encoder, "
-            f"{encoder[0]} among them"
-        )
-    if any(name.startswith("bert.pooler.") for name in lost):
-        _log.warning("the weights at %s have no pooler: it starts at random", path)
-    # bfloat16 or float16 files are widened, and transformers leaves a loaded model in eval mode.
-    model.float().train()
+def _model(task: str) -> type[Bert]:
+    if task not in MODELS:
+        raise ValueError(f"task: {task!r} is not one of {', '.join(MODELS)}")
+    return MODELS[task]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' report of missing heads and its progress bars off the terminal."""
-    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
+def _files(source: str) -> tuple[Any, str]:
+    """The config and the file of weights of a directory, or of a model on the hub."""
     try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()
+        config = AutoConfig.from_pretrained(source)
+        for name in ("model.safetensors", "pytorch_model.bin"):
+            found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+            if found is not None:
+                return config, found
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{source}: {str(error)[:500]}") from error
+    raise CheckpointError(f"{source}: has neither model.safetensors nor pytorch_model.bin")

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from impcore.models.names import RESNET, Names
+
 BN_GAMMAS = ("uniform", "ones")
 
 
@@ -132,6 +134,10 @@ class ResNet(nn.Module):
             names = [f"{s}.{i}" for s in self.stages for i in range(len(getattr(self, s)))]
             return {name: [f"{name}.*"] for name in names}
         raise ValueError(f"granularity: {granularity!r} is neither 'stage' nor 'block'")
+
+    def names_in_files(self) -> Names:
+        """Return torchvision's and Hugging Face's names. See `impcore.models.weights`."""
+        return RESNET
 
     def head_patterns(self) -> list[str]:
         """Return the head: the linear layer. See `impcore.models.head_of`."""

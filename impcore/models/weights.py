@@ -1,37 +1,35 @@
-"""Give a freshly built residual network the weights of a checkpoint, as far as they fit.
+"""Give a freshly built network the weights of a checkpoint, as far as they fit.
 
 Invariant: every tensor of the network is either taken over whole or left at its initialisation,
-and what was left is said. Only the first convolution and the head may be left, because they depend
-on the images and on the classes; a file that lacks anything else, or holds anything that the
-network has no place for, is another network's and refused before a weight has changed.
+and what was left is said. Its family says what may be left, such as the head, which depends on the
+task (`impcore.models.names`); a file that lacks anything else, or holds anything that the network
+has no place for, is another network's and refused before a weight has changed.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from impcore.errors import CheckpointError
+from impcore.models.names import Names, is_counter
 from impcore.tensor_files import Tensors
 
-_STEM = "conv1.weight"
 _FILES = ("model.safetensors", "pytorch_model.bin")  # a Hugging Face directory's
 
-_HF_STEM = re.compile(r"(?:resnet\.)?embedder\.embedder\.(convolution|normalization)\.(\w+)")
-_HF_BRANCH = re.compile(
-    r"(?:resnet\.)?encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)"
-    r"\.(convolution|normalization)\.(\w+)"
-)
-_HF_SHORTCUT = re.compile(
-    r"(?:resnet\.)?encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut"
-    r"\.(convolution|normalization)\.(\w+)"
-)
-_HF_HEAD = re.compile(r"classifier\.1\.(\w+)")
+
+@runtime_checkable
+class HasNames(Protocol):
+    """A model class that says how files name its tensors."""
+
+    def names_in_files(self) -> Names:
+        """Return the conventions of its family."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,67 +56,45 @@ def take(model: nn.Module, path: Path | str) -> Taken:
     """Copy the weights in `path` into `model`, in place, whatever their floating type.
 
     Args:
-        model: a ResNet of `impcore.models.build`.
+        model: a network of `impcore.models.build` or `build_text`.
         path: a safetensors file or one that torch.save wrote (weights only, never code), with the
-            names of torchvision or of Hugging Face's ResNet; or a directory that holds
+            network's names, torchvision's or Hugging Face's; or a directory that holds
             model.safetensors or pytorch_model.bin.
 
     Raises:
         CheckpointError: unreadable, or another network's: the message names the file and a tensor
             that is unknown, missing, of another shape, or not finite.
     """
-    path = _file(Path(path))
-    given = torchvision_names(Tensors(path), path)
-    state = model.state_dict()
-    _refuse_unknown(given, state, path)
+    if not isinstance(model, HasNames):
+        raise TypeError(f"model: {type(model).__name__} has no method names_in_files()")
+    path, names = _file(Path(path)), model.names_in_files()
+    given = _renamed(Tensors(path), names, path)
+    _refuse_unknown(given, model.state_dict(), names, path)
+    state = _distinct(model)
     fits = []
     for name, tensor in state.items():
         found = given.get(name)
         if found is not None and found.shape == tensor.shape:
             _check_values(name, found, tensor, path)
             fits.append(name)
-        elif not _may_be_left(name):
+        elif not names.may_be_left(name):
             _refuse(name, found, tensor, path)
     with torch.no_grad():
         for name in fits:
             state[name].copy_(given[name])
-    left = (name for name in state if name not in set(fits) and not _is_counter(name))
+    left = (name for name in state if name not in set(fits) and not is_counter(name))
     return Taken(str(path), tuple(fits), tuple(left))
 
 
-def torchvision_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The tensors under torchvision's names, from those or from Hugging Face's ResNet's.
-
-    Raises:
-        CheckpointError: two tensors have the same name afterwards.
-    """
+def _renamed(tensors: Mapping[str, Tensor], names: Names, path: Path) -> dict[str, Tensor]:
+    """The tensors under the network's names; CheckpointError if two have the same afterwards."""
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        new = _torchvision_name(name)
+        new = names.rename(name)
         if new in renamed:
             raise CheckpointError(f"{path}: holds {new} twice, under two conventions of names")
         renamed[new] = tensor
     return renamed
-
-
-def _torchvision_name(name: str) -> str:
-    if match := _HF_STEM.fullmatch(name):
-        kind, what = match.groups()
-        return f"{_kind(kind)}1.{what}"
-    if match := _HF_BRANCH.fullmatch(name):
-        stage, block, layer, kind, what = match.groups()
-        return f"layer{int(stage) + 1}.{block}.{_kind(kind)}{int(layer) + 1}.{what}"
-    if match := _HF_SHORTCUT.fullmatch(name):
-        stage, block, kind, what = match.groups()
-        place = 0 if kind == "convolution" else 1
-        return f"layer{int(stage) + 1}.{block}.downsample.{place}.{what}"
-    if match := _HF_HEAD.fullmatch(name):
-        return f"fc.{match[1]}"
-    return name
-
-
-def _kind(kind: str) -> str:
-    return "conv" if kind == "convolution" else "bn"
 
 
 def _file(path: Path) -> Path:
@@ -130,22 +106,26 @@ def _file(path: Path) -> Path:
     raise CheckpointError(f"{path}: a directory without {' or '.join(_FILES)}")
 
 
-def _is_counter(name: str) -> bool:
-    """Whether a tensor counts batches: older files lack it, and nothing here reads it."""
-    return name.endswith("num_batches_tracked")
+def _distinct(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors; one that has several names, as a tied decoder has, under its first."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen or not tensor.numel():
+            found[name] = tensor
+            seen.add(tensor.data_ptr())
+    return found
 
 
-def _may_be_left(name: str) -> bool:
-    return name == _STEM or name.startswith("fc.") or _is_counter(name)
-
-
-def _refuse_unknown(given: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
-    unknown = [name for name in given if name not in state]
+def _refuse_unknown(
+    given: Mapping[str, Tensor], known: Collection[str], names: Names, path: Path
+) -> None:
+    unknown = [name for name in given if name not in known and not names.may_be_unused(name)]
     if unknown:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise CheckpointError(
             f"{path}: holds {', '.join(unknown[:3])}{more}, which this network lacks; should hold "
-            "the state dict of the same ResNet under torchvision's or Hugging Face's names"
+            f"{names.should_be}"
         )
 
 

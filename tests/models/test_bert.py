@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from impcore import Masks, models
+from impcore.errors import CheckpointError
 from impcore.scope import candidates, narrow
 
 pytest.importorskip("transformers")
@@ -100,67 +101,129 @@ def test_the_global_generator_alone_decides_the_weights():
     assert not torch.equal(first[name], other[name])
 
 
+def load(task, path, seed=0, vocab_size=40):
+    torch.manual_seed(seed)
+    options = {"task": task, "num_classes": TASKS[task], "vocab_size": vocab_size}
+    return models.load_text("bert", str(path), **options)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_pretrained_weights_get_a_head_of_the_seed(tmp_path, task):
     source = tiny("mlm", seed=5)
-    source.save_pretrained(tmp_path / "saved")
-    options = {"task": task, "num_classes": TASKS[task], "vocab_size": 40}
-
-    def load(seed):
-        torch.manual_seed(seed)
-        return models.build_text("bert", path=str(tmp_path / "saved"), **options)
-
-    one, same, other = load(1), load(1), load(2)
+    source.save_pretrained(tmp_path)
+    (one, told), (same, _), (other, _) = (load(task, tmp_path, seed) for seed in (1, 1, 2))
     assert one.training
     for name, weight in source.bert.state_dict().items():
         assert torch.equal(one.bert.state_dict()[name], weight), name
         assert torch.equal(other.bert.state_dict()[name], weight), name
     for name, weight in one.state_dict().items():
         assert torch.equal(weight, same.state_dict()[name]), name
-    if task in ("classification", "extractive_qa"):
-        weight = f"{one.HEAD}.weight"
-        assert not torch.equal(one.state_dict()[weight], other.state_dict()[weight])
+    if task == "mlm":
+        assert told.left == ()
+        assert torch.equal(
+            one.cls.predictions.transform.dense.weight,
+            source.cls.predictions.transform.dense.weight,
+        )
+    else:
+        assert told.left == (f"{one.HEAD}.weight", f"{one.HEAD}.bias")
+        drawn = [model.state_dict()[told.left[0]] for model in (one, other)]
+        assert not torch.equal(*drawn)
 
 
-def test_weights_that_are_no_bert_encoder_are_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "BertForSequenceClassification"])
+def test_what_transformers_saved(tmp_path, kind):
+    import transformers
+
+    config = tiny("mlm").config
+    torch.manual_seed(9)
+    theirs = getattr(transformers, kind)(config)
+    theirs.save_pretrained(tmp_path)
+    model, told = load("classification", tmp_path)
+    body = theirs if kind == "BertModel" else theirs.bert
+    for name, weight in body.state_dict().items():
+        assert torch.equal(model.bert.state_dict()[name], weight), name
+    lacks_pooler = kind == "BertForMaskedLM"
+    assert ("bert.pooler.dense.weight" in told.left) == lacks_pooler
+
+
+def test_the_oldest_names_of_layer_norm(tmp_path):
+    source = tiny("mlm")
+    source.config.save_pretrained(tmp_path)
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    state = {}
+    for name, weight in source.bert.state_dict().items():
+        for new, before in old.items():
+            name = name.replace(new, before)
+        state[name] = weight + 1
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    model, _ = load("mlm", tmp_path)
+    weight = source.bert.embeddings.LayerNorm.weight
+    assert torch.equal(model.bert.embeddings.LayerNorm.weight, weight + 1)
+    assert torch.equal(
+        model.cls.predictions.decoder.weight, model.bert.embeddings.word_embeddings.weight
+    )
+
+
+def test_a_file_of_the_encoder_is_taken_over_by_another_head(tmp_path):
+    from safetensors.torch import save_file
+
+    from impcore.models.weights import take
+
+    source = tiny("mlm", seed=5)
+    state = {name: tensor.clone() for name, tensor in source.state_dict().items()}
+    save_file(state, tmp_path / "weights.safetensors")
+    model = tiny("extractive_qa")
+    told = take(model, tmp_path / "weights.safetensors")
+    assert told.left == ("qa_outputs.weight", "qa_outputs.bias")
+    name = "bert.encoder.layer.1.output.dense.weight"
+    assert torch.equal(model.state_dict()[name], state[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.pop("bert.encoder.layer.1.output.dense.weight"),
+            r"lacks bert\.encoder\.layer\.1",
+        ),
+        (lambda w: w.update(other=torch.zeros(1)), "holds other, which this network lacks"),
+    ],
+)
+def test_weights_that_are_no_bert_encoder_are_refused(tmp_path, change, message):
     from safetensors.torch import load_file, save_file
 
     tiny("classification").save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    del weights["bert.encoder.layer.1.output.dense.weight"]
+    change(weights)
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"lack 1 tensors.*layer\.1\.output\.dense\.weight"):
-        models.build_text("bert", task="mlm", num_classes=1, vocab_size=40, path=str(tmp_path))
+    with pytest.raises(CheckpointError, match=message):
+        load("mlm", tmp_path)
 
 
-def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tmp_path):
+def test_what_is_at_the_path_must_be_a_bert_of_the_tokenizer(tmp_path):
     tiny("classification").save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="embeds 40 tokens, the tokenizer has 41"):
-        models.build_text("bert", task="mlm", num_classes=1, vocab_size=41, path=str(tmp_path))
+    with pytest.raises(CheckpointError, match="embeds 40 tokens; should be the 41"):
+        load("mlm", tmp_path, vocab_size=41)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="has neither model"):
+        load("mlm", tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"bert"', '"roberta"'))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is a 'roberta' model; should be 'bert'"):
+        load("mlm", tmp_path)
 
 
 def test_a_missing_directory_is_named_without_asking_the_hub():
-    with pytest.raises(OSError, match=r"'\./no-such-bert' is not a directory"):
-        models.build_text("bert", task="mlm", num_classes=1, vocab_size=9, path="./no-such-bert")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"task": "translation"}, "task: 'translation'"),
-        ({"task": "mlm"}, "path: none given, so all of hidden_size"),
-        ({"task": "mlm", "layers": 2}, "path: none given"),
-        ({"task": "mlm", "layers": 2, "path": "x"}, "'x' has its own sizes; num_hidden_layers"),
-    ],
-)
-def test_bad_arguments_are_quoted(options, message):
-    with pytest.raises(ValueError, match=message):
-        models.build_text("bert", num_classes=1, vocab_size=9, **options)
+    with pytest.raises(CheckpointError, match=r"\./no-such-bert: is not a directory"):
+        load("mlm", "./no-such-bert")
 
 
 def test_unknown_names_are_quoted():
     with pytest.raises(ValueError, match="arch: no text architecture 'gpt'; valid: bert"):
-        models.build_text("gpt", task="mlm", num_classes=1, vocab_size=9)
+        models.load_text("gpt", ".", task="mlm", num_classes=1, vocab_size=9)
+    with pytest.raises(ValueError, match="task: 'translation' is not one of"):
+        models.load_text("bert", ".", task="translation", num_classes=1, vocab_size=9)
     with pytest.raises(ValueError, match="granularity: 'layer'"):
         models.blocks_of(tiny("mlm"), "layer")
     assert models.blocks_of(tiny("mlm"), "block") == models.blocks_of(tiny("mlm"))
@@ -169,7 +232,7 @@ def test_unknown_names_are_quoted():
 def test_without_transformers_the_extra_is_named():
     code = (
         "import sys; sys.modules['transformers'] = None; from impcore import errors, models\n"
-        "try: models.build_text('bert', task='mlm', num_classes=1, vocab_size=9)\n"
+        "try: models.load_text('bert', '.', task='mlm', num_classes=1, vocab_size=9)\n"
         "except errors.MissingExtraError as error: print(error)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
