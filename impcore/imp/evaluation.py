@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from impcore.data import Batches
+from impcore.imp.learner import autocast
 from impcore.imp.signals import Stop
 from impcore.imp.tasks import Task
-from impcore.imp.training import autocast
 
 
 @dataclass(frozen=True)

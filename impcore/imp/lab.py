@@ -19,7 +19,8 @@ from impcore import Flow, Masks, data, models
 from impcore.config import Config, Schedule, Train
 from impcore.data import Batches, Dataset, DeviceBatches
 from impcore.errors import CheckpointError, ConfigError
-from impcore.imp import determinism, environment, optimizers, rewinding, schedule
+from impcore.imp import determinism, environment, optimizers, rewinding, schedule, training
+from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.tasks import TASKS, Task
 from impcore.models.weights import Taken, take
@@ -57,9 +58,20 @@ class Lab:
         """The learning rate of a step; beyond the schedule's end (fine-tuning) its last value."""
         return self.rate.at(min(step, self.steps.total - 1))
 
-    def fresh_optimizer(self) -> torch.optim.Optimizer:
-        """A new optimiser over the model, without state."""
-        return optimizers.fresh(self.model, self.masks, self.config.train)
+    def learner(self) -> Learner:
+        """A new learner of the model, without state."""
+        train = self.config.train
+        return Learner(
+            self.model,
+            self.masks,
+            optimizers.fresh(self.model, self.masks, train),
+            self.task,
+            self.task.training_loss(train.label_smoothing),
+            self.device,
+            amp=train.amp,
+            scaler=gradient_scaler(self.device, train.amp),
+            clip_norm=train.clip_norm,
+        )
 
 
 def build(config: Config) -> Lab:
@@ -79,7 +91,7 @@ def build(config: Config) -> Lab:
         drop_last=config.data.drop_last,
     )
     scored = partial(held, batch_size=config.train.eval_batch_size)
-    steps = config.schedule(train.steps_per_epoch)
+    steps = config.schedule(training.steps_per_epoch(train, config.train.accumulate))
     identity = environment.identity(config, model, dataset.fingerprint, device)
     identity["weights"] = _fingerprint(model, weights)
     model.to(device)

@@ -26,7 +26,7 @@ from torch import Tensor
 import impcore
 from impcore.data import Batches
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
-from impcore.imp import determinism, invariants, optimizers, records, rewinding, training, tree
+from impcore.imp import determinism, invariants, records, rewinding, training, tree
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.evaluation import Score, evaluate
 from impcore.imp.lab import Lab
@@ -48,7 +48,7 @@ class Rounds:
         self._trained = lab.config.analysis.theta == "trained"
         self._point: rewinding.Point = {}
         self._loss = torch.zeros((), dtype=torch.float64, device=lab.device)
-        self._optimizer = lab.fresh_optimizer()
+        self._learner = lab.learner()
         self._since = monotonic()
         self.progress = Progress()
 
@@ -60,7 +60,7 @@ class Rounds:
             lab.masks.load_state_dict(state["masks"])
             rewinding.restore(lab.model, state["model"])
             lab.flow.load_state_dict(state["flow"])
-            optimizers.load_state(self._optimizer, state["optimizer"])
+            self._learner.load_state_dict(state["learner"])
             self._point = {
                 name: torch.empty_like(tensor).copy_(state["point"][name])
                 for name, tensor in lab.model.state_dict().items()
@@ -119,14 +119,12 @@ class Rounds:
             progress.round, lab.config.prune.rounds, lab.masks.density, start=start, end=end
         )
         for step, loss in training.steps(
-            lab.model,
-            self._optimizer,
+            self._learner,
             lab.train,
-            lab.task,
             lab.rate_at,
             start=progress.step,
             end=end,
-            amp=lab.config.train.amp,
+            accumulate=lab.config.train.accumulate,
         ):
             progress.step = step
             self._view.step(step, loss)
@@ -169,11 +167,11 @@ class Rounds:
         impcore.prune_global(lab.model, count=count, flow=lab.flow if self._trained else None)
         if self._weights:
             rewinding.rewind_model(lab.model, lab.masks, self._point)
-        self._optimizer = lab.fresh_optimizer()
+        self._learner = lab.learner()
         invariants.check_prune(
             lab.model, lab.masks, before=before, remaining=target, point=self._point
         )
-        invariants.check_fresh(self._optimizer, lab.model)
+        invariants.check_fresh(self._learner.optimizer, lab.model)
         if not self._trained:
             lab.flow.record()
 
@@ -244,7 +242,7 @@ class Rounds:
             "masks": lab.masks.state_dict(),
             "flow": lab.flow.state_dict(),
             "point": self._point,
-            "optimizer": self._optimizer.state_dict(),
+            "learner": self._learner.state_dict(),
             "loss": self._loss,
             "random": determinism.capture(lab.device),
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from impcore.data.truth import Truth
+from impcore.errors import ConfigError
 from impcore.imp import reading
 from impcore.imp.metrics import METRICS
 
@@ -33,16 +35,32 @@ class Task:
         results: outputs, inputs and targets to what the metrics need [results, ...], on the device.
         metrics: the results of a whole split [results, ...], its truth and its mean loss to
             name -> value, the most telling first; "accuracy" is a fraction.
+        classes: whether the loss is over classes, and takes label_smoothing.
     """
 
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]
     results: Callable[[Tensor, Inputs, Tensor], Tensor]
     metrics: Callable[[np.ndarray, Truth, float], dict[str, float]]
+    classes: bool = True
 
     def forward(self, model: nn.Module, inputs: Inputs) -> Tensor:
         """The model's outputs."""
         outputs: Tensor = model(**inputs) if isinstance(inputs, dict) else model(inputs)
         return outputs
+
+    def training_loss(self, smoothing: float) -> Callable[..., Tensor]:
+        """The loss with label smoothing (Szegedy et al. 2016, section 7), itself for 0.
+
+        Raises:
+            ConfigError: the task has no classes to smooth over.
+        """
+        if smoothing == 0:
+            return self.loss
+        if not self.classes:
+            raise ConfigError(
+                f"train.label_smoothing = {smoothing}: should be 0 for a task without classes"
+            )
+        return partial(self.loss, label_smoothing=smoothing)
 
 
 def _chosen(logits: Tensor, inputs: Inputs, labels: Tensor) -> Tensor:
@@ -68,11 +86,10 @@ def _squared(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.mse_loss(outputs.float(), targets)
 
 
-def _span_loss(scores: Tensor, spans: Tensor) -> Tensor:
+def _span_loss(scores: Tensor, spans: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """The mean cross entropy of start and end (Devlin et al. 2019, section 4.2)."""
-    return (
-        F.cross_entropy(scores[..., 0], spans[:, 0]) + F.cross_entropy(scores[..., 1], spans[:, 1])
-    ) / 2
+    entropy = partial(F.cross_entropy, label_smoothing=label_smoothing)
+    return (entropy(scores[..., 0], spans[:, 0]) + entropy(scores[..., 1], spans[:, 1])) / 2
 
 
 def _spans(scores: Tensor, inputs: Inputs, spans: Tensor) -> Tensor:
@@ -95,7 +112,7 @@ def _masked(results: np.ndarray, truth: Truth, loss: float) -> dict[str, float]:
 
 TASKS: Mapping[str, Task] = {
     "classification": Task(F.cross_entropy, _chosen, _named),
-    "regression": Task(_squared, _numbers, _named),
+    "regression": Task(_squared, _numbers, _named, classes=False),
     "extractive_qa": Task(_span_loss, _spans, _answers),
     "mlm": Task(F.cross_entropy, _chosen, _masked),
 }

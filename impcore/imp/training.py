@@ -1,55 +1,47 @@
 """One training, from a step to a later one.
 
 Invariant: the state after a step is a function of the state before it and the step's number alone:
-batch, augmentation and learning rate are looked up by the step, so a training may be left after
+batches, augmentation and learning rate are looked up by the step, so a training may be left after
 any step and taken up there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from itertools import islice
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from impcore.data import Batches
-from impcore.imp.tasks import Task
+from impcore.imp.learner import Learner
 
 
-def autocast(device: torch.device, amp: str) -> AbstractContextManager[object]:
-    """Mixed precision as `train.amp` names it: "none" or "bf16"."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp == "bf16")
+def steps_per_epoch(batches: Batches, accumulate: int) -> int:
+    """Optimiser steps in an epoch, each of `accumulate` batches or, at its end, of what is left."""
+    return -(-batches.steps_per_epoch // accumulate)
 
 
 def steps(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    learner: Learner,
     batches: Batches,
-    task: Task,
     rate: Callable[[int], float],
     *,
     start: int,
     end: int,
-    amp: str = "none",
+    accumulate: int = 1,
 ) -> Iterator[tuple[int, Tensor]]:
     """Train from step `start` to step `end`, yielding (steps done, that step's loss) after each.
 
-    Step s takes batch s mod steps_per_epoch of epoch s // steps_per_epoch at learning rate
-    `rate(s)`. The loss stays on the device: reading it is the caller's choice and cost.
+    With n steps an epoch, step s takes the batches from (s mod n) * `accumulate` on of epoch s // n
+    at learning rate `rate(s)`. The loss stays on the device: reading it is the caller's choice and
+    cost.
     """
+    per_epoch = steps_per_epoch(batches, accumulate)
     step = start
     while step < end:
-        epoch, offset = divmod(step, batches.steps_per_epoch)
-        for inputs, targets in batches.epoch(epoch, offset):
-            for group in optimizer.param_groups:
-                group["lr"] = rate(step)
-            optimizer.zero_grad(set_to_none=True)
-            with autocast(batches.device, amp):
-                loss = task.loss(task.forward(model, inputs), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+        epoch, offset = divmod(step, per_epoch)
+        rest = batches.epoch(epoch, offset * accumulate)
+        while step < end and (group := list(islice(rest, accumulate))):
+            loss = learner.step(group, rate(step))
             step += 1
-            yield step, loss.detach()
-            if step == end:
-                return
+            yield step, loss

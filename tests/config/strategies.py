@@ -22,10 +22,13 @@ def trains(draw: st.DrawFn) -> dict[str, object]:
     table = draw(
         _some(
             batch_size=st.integers(1, 2**20),
+            accumulate=st.integers(1, 64),
+            label_smoothing=st.floats(0, 0.5),
+            clip_norm=st.floats(1e-6, 100),
             lr=st.floats(1e-9, 1000) | st.integers(1, 1000),
             weight_decay=st.floats(0, 0.9),
             warmup=inside.map(lambda step: f"{step}{unit}"),
-            amp=st.sampled_from(["none", "bf16"]),
+            amp=st.sampled_from(["none", "bf16", "fp16"]),
             channels_last=st.booleans(),
         )
     )

@@ -88,6 +88,9 @@ def test_two_threads_are_as_exact_as_one(
         {"train__amp": "bf16", "rewind__kind": "lr"},
         {"analysis__theta": "rewound", "rewind__kind": "finetune", "rewind__to": "init"},
         {"train__momentum": 0.0, "data__augment": "crop", "analysis__theta": "rewound"},
+        {"train__label_smoothing": 0.1, "train__clip_norm": 1.0, "train__accumulate": 2},
+        # PyTorch's float16 convolutions take most of a minute on a CPU.
+        pytest.param({"train__amp": "fp16", "train__clip_norm": 1.0}, marks=pytest.mark.soak),
         {"train__optimizer": "adamw", "train__schedule": "onecycle", "train__milestones": None},
     ],
     ids=lambda overrides: "+".join(map(str, overrides.values())),

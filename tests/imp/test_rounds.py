@@ -41,6 +41,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"prune__schedule": "linear", "prune__rate": 0.3, "train__channels_last": True},
     {"prune__schedule": "explicit", "prune__densities": [0.5, 0.1], "train__amp": "bf16"},
     {"prune__exclude": ["conv1.*", "fc.*"], "data__augment": "crop", "train__nesterov": True},
+    {"train__accumulate": 3, "train__clip_norm": 0.5, "train__label_smoothing": 0.1},
     {"train__optimizer": "adamw", "train__schedule": "linear", "train__milestones": None},
 ]
 
@@ -59,14 +60,12 @@ def train_ticket(ticket: Ticket, number: int, config: Config) -> lab.Lab:
     assert masks.hash == ticket.provenance["mask_hash"]
     start, end = made.span(number)
     for _ in training.steps(
-        made.model,
-        made.fresh_optimizer(),
+        made.learner(),
         made.train,
-        made.task,
         made.rate_at,
         start=start,
         end=end,
-        amp=config.train.amp,
+        accumulate=config.train.accumulate,
     ):
         pass
     return made

@@ -50,9 +50,11 @@ class Train(Table):
     length: TrainLength
     """Length of a whole training."""
     batch_size: BatchSize = 128
-    """Training images a step."""
+    """Training examples a batch."""
+    accumulate: Annotated[int, Field(ge=1, le=2**20)] = 1
+    """Batches a step: their gradients are accumulated; lengths are in steps all the same."""
     eval_batch_size: BatchSize = 1000
-    """Images a step of evaluation."""
+    """Examples a batch of evaluation."""
     optimizer: Optimizer = "sgd"
     """The optimiser."""
     lr: Annotated[float, Field(gt=0, le=1000)] = 0.1
@@ -79,8 +81,12 @@ class Train(Table):
     """Schedules linear, cosine: decay over train.length, or over that of all rounds together."""
     warmup: Length | None = None
     """Length of the linear rise of the rate from 0; of onecycle, by a cosine from lr/25 (30%)."""
-    amp: Literal["none", "bf16"] = "none"
-    """Automatic mixed precision."""
+    label_smoothing: Unit = 0.0
+    """Label smoothing of the training loss; the evaluated one has none."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Norm that the gradients of the remaining weights are clipped to."""
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    """Automatic mixed precision; fp16 scales the loss."""
     channels_last: bool = False
     """Keep images and weights in channels-last memory order."""
     checkpoint_every: TrainLength = Length("1ep")

@@ -18,10 +18,12 @@ REFUSED = [
     ("train.lr", float("nan")), ("train.lr", float("1e999")), ("train.lr", 10**400),
     ("train.momentum", 1), ("train.momentum", -0.1), ("train.weight_decay", 1.0),
     ("train.nesterov", 1), ("train.nesterov", "true"), ("train.milestones", "80ep"),
-    ("train.gamma", 0.0), ("train.gamma", 1.5), ("train.warmup", "0ep"), ("train.amp", "fp16"),
+    ("train.gamma", 0.0), ("train.gamma", 1.5), ("train.warmup", "0ep"), ("train.amp", "fp8"),
     ("train.checkpoint_every", "5%"), ("train.optimizer", "adam"),
     ("train.optimizer", ["sgd"]), ("train.optimizer", None), ("train.schedule", "step"),
     ("train.betas", [0.9]), ("train.betas", [0.9, 0.99, 0.999]), ("train.betas", 0.9),
+    ("train.accumulate", 0), ("train.accumulate", 2.0), ("train.label_smoothing", 1),
+    ("train.label_smoothing", -0.1), ("train.clip_norm", 0), ("train.clip_norm", float("inf")),
     ("train.eps", 0), ("train.eps", float("nan")), ("train.lr_end", -0.1), ("train.lr_end", 1.1),
     ("train.lr_end", True), ("train.lr_span", "rounds"), ("train.lr_span", 1),
 ]  # fmt: skip

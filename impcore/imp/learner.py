@@ -1,0 +1,103 @@
+"""A model in training, and all that changes at a step besides it: optimiser and gradient scaler.
+
+Invariant: `step` is a function of the state (`state_dict`, the model's weights and buffers, the
+global generators), the batches and the learning rate, and reads nothing back to the host. Every
+round begins with a fresh learner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from impcore import Masks
+from impcore.imp import optimizers
+from impcore.imp.clipping import clip
+from impcore.imp.tasks import Inputs, Task
+
+Batch = tuple[Inputs, Tensor]
+"""Inputs and targets, on the device."""
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, amp: str) -> AbstractContextManager[object]:
+    """Mixed precision as `train.amp` names it: "none", "bf16" or "fp16"."""
+    dtype = _TYPES.get(amp, torch.bfloat16)
+    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none")
+
+
+def gradient_scaler(device: torch.device, amp: str) -> torch.amp.GradScaler | None:
+    """A fresh loss scaler for "fp16", whose gradients would underflow without one; else None."""
+    return torch.amp.GradScaler(device.type) if amp == "fp16" else None
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What takes a model from one step to the next.
+
+    With `clip_norm`, gradients are clipped to that norm, after they have been unscaled. A step that
+    `scaler` finds not finite changes neither weights nor optimiser, and counts as a step.
+    """
+
+    model: nn.Module
+    masks: Masks
+    optimizer: torch.optim.Optimizer
+    task: Task
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """The task's loss as it is trained on (with label smoothing, where the recipe wants it)."""
+    device: torch.device
+    amp: str = "none"
+    scaler: torch.amp.GradScaler | None = None
+    clip_norm: float | None = None
+
+    def step(self, batches: Sequence[Batch], rate: float) -> Tensor:
+        """One optimiser step at learning rate `rate` on all `batches` together.
+
+        The loss and its gradient are those of the mean over the targets of all batches, as if they
+        were one (but for BatchNorm, which sees one after the other). Returns that loss, on the
+        device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        total = sum(len(targets) for _, targets in batches)
+        losses = [self._backward(inputs, targets, total) for inputs, targets in batches]
+        self._update()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _backward(self, inputs: Inputs, targets: Tensor, total: int) -> Tensor:
+        with autocast(self.device, self.amp):
+            loss = self.loss(self.task.forward(self.model, inputs), targets)
+        if len(targets) != total:
+            loss = loss * (len(targets) / total)
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _update(self) -> None:
+        if self.clip_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            clip(self.model, self.masks, self.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state besides the model's, as a tree of tensors and JSON values."""
+        scaler = None if self.scaler is None else self.scaler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        optimizers.load_state(self.optimizer, state["optimizer"])
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
