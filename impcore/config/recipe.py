@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import tomli_w
@@ -51,7 +51,8 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _rules(self) -> Config:
-        faults = _faults(self._tables())
+        tables = self._tables()
+        faults = _unpaired(tables, self.run) + _faults(tables)
         if faults:
             raise ValueError("\n".join(map(str, faults)))
         return self
@@ -59,16 +60,18 @@ class Config(Table):
     @classmethod
     def from_dict(cls, raw: Mapping[str, object]) -> Config:
         """The config of a parsed TOML document; ConfigError lists every fault, a line each."""
+        given = {name for name in OF_EXPERIMENTS if raw.get(name) is not None}
         unknown = [key for key in raw if key not in _KNOWN][:MAX_FAULTS]
         faults = [Fault(key, raw[key], unknown_key(key, _KNOWN)) for key in unknown]
         tables: dict[str, Table] = {}
         for name, model in _KNOWN.items():
-            if name in OF_EXPERIMENTS and raw.get(name) is None:
+            if name in OF_EXPERIMENTS and name not in given:
                 continue
             try:
                 tables[name] = model.model_validate(raw.get(name, {}))
             except ValidationError as error:
                 faults += faults_of(name, error, _KNOWN)
+        faults += _unpaired(given, tables.get("run"))
         faults += _faults(tables, complete=not faults)
         if faults:
             raise ConfigError("\n".join(map(str, faults[:MAX_FAULTS])))
@@ -127,18 +130,25 @@ def _faults(tables: Mapping[str, Table], complete: bool = True) -> list[Fault]:
     The latter are looked for where there are no others, of which they would be echoes.
     """
     faults = broken_rules(tables)
-    run, tasks = tables.get("run"), tables.get("tasks")
-    experiment = run.experiment if isinstance(run, Run) else None
-    for name in OF_EXPERIMENTS:
-        if name in tables and experiment not in (name, None):
-            faults.append(Fault(name, ABSENT, f'needs run.experiment = "{name}"'))
-        if name not in tables and experiment == name:
-            needed = f'missing, and run.experiment = "{name}" needs it'
-            faults.append(Fault(name, ABSENT, needed))
+    tasks = tables.get("tasks")
     if isinstance(tasks, Tasks) and isinstance(tables.get("model"), Model):
         faults += broken_tasks(tasks, tables["model"].model_dump())
     if complete and not faults and isinstance(tasks, Tasks):
         faults += _of_sub_runs(tables)
+    return faults
+
+
+def _unpaired(given: Container[str], run: Table | None) -> list[Fault]:
+    """An experiment's own table without the experiment, or the experiment without its table."""
+    faults: list[Fault] = []
+    if not isinstance(run, Run):
+        return faults
+    for name in OF_EXPERIMENTS:
+        if name in given and run.experiment != name:
+            faults.append(Fault(name, ABSENT, f'needs run.experiment = "{name}"'))
+        if name not in given and run.experiment == name:
+            needed = f'missing, and run.experiment = "{name}" needs it'
+            faults.append(Fault(name, ABSENT, needed))
     return faults
 
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from impcore.config import Config
+from impcore.errors import ConfigError
+
+Recipe = Callable[..., dict[str, dict[str, object]]]
+Tables = dict[str, Any]
+
+
+@pytest.fixture
+def tasks(recipe: Recipe) -> Callable[..., Config]:
+    """The config of an experiment over tasks: tasks(base tables={…}, tasks keys=…)."""
+
+    def make(base: Tables | None = None, **keys: Any) -> Config:
+        run = {"experiment": "tasks", "name": "all", "seed": 5}
+        return Config.from_dict(recipe(run=run, tasks=keys, **(base or {})))
+
+    return make
+
+
+def test_a_run_is_the_recipe_with_its_entries_put_over_it(tasks: Callable[..., Config]) -> None:
+    config = tasks(
+        {"train": {"lr": 0.2, "momentum": 0.8}, "rewind": {"to": "2ep"}},
+        pretrain={"data": {"name": "digits_rotation"}, "train": {"length": "4it"}},
+        init={"random": {}, "pretrained": {"rewind": {"to": "pretrained"}}},
+        task={"ten": {}, "two": {"data": {"name": "digits_parity"}, "train": {"lr": 0.1}}},
+    )
+    runs = config.sub_runs()
+    assert list(runs) == [
+        "pretrain",
+        "random-ten",
+        "pretrained-ten",
+        "random-two",
+        "pretrained-two",
+    ]
+    for name, run in runs.items():
+        assert (run.run.name, run.run.out) == (name, f"runs/all/{name}")
+        assert (run.run.experiment, run.run.seed, run.tasks) == ("imp", 5, None)
+        assert run.train.momentum == 0.8
+    assert [run.data.name for run in runs.values()] == [
+        "digits_rotation", "digits", "digits", "digits_parity", "digits_parity",
+    ]  # fmt: skip
+    assert [run.train.lr for run in runs.values()] == [0.2, 0.2, 0.2, 0.1, 0.1]
+    assert [run.rewind.to for run in runs.values()] == [
+        "init", "2ep", "pretrained", "2ep", "pretrained",
+    ]  # fmt: skip
+    assert [run.prune.rounds for run in runs.values()] == [0, 3, 3, 3, 3]
+    weights = "runs/all/pretrained.safetensors"
+    assert [run.model.path for run in runs.values()] == [None, None, weights, None, weights]
+
+
+def test_an_initialisation_may_name_weights_of_its_own(tasks: Callable[..., Config]) -> None:
+    given = {"model": {"path": "given.safetensors"}}
+    runs = tasks(
+        init={"pretrained": given, "simclr": given, "random": {}}, task={"a": {}}
+    ).sub_runs()
+    assert [run.model.path for run in runs.values()] == ["given.safetensors"] * 2 + [None]
+
+
+BROKEN = [
+    ({"task": {"a": {}}}, "tasks.init.pretrained: should have tasks.pretrain or a model.path"),
+    ({"pretrain": {}, "task": {"a": {}}, "init": {"random": {}}}, "tasks.pretrain: is used by no"),
+    (
+        {"task": {"a": {}}, "init": {"imagenet": {}}},
+        "tasks.init.imagenet.model.path: missing",
+    ),
+    (
+        {"task": {"a": {}}, "init": {"random": {"model": {"path": "x"}}}},
+        "tasks.init.random.model.path = 'x': random starts from no weights",
+    ),
+    (
+        {"pretrain": {"prune": {"rounds": 3}}, "task": {"a": {}}},
+        "tasks.pretrain.prune: pre-training has only model, data, train",
+    ),
+    (
+        {"pretrain": {}, "task": {"a": {"run": {"seed": 3}}}},
+        "tasks.task.a.run: [run] is the whole experiment's",
+    ),
+    (
+        {
+            "pretrain": {},
+            "init": {"random": {"train": {"lr": 1.0}}, "pretrained": {}},
+            "task": {"a": {"train": {"lr": 2.0}}},
+        },
+        "train.lr = 2.0: tasks.init.random and tasks.task.a both set it",
+    ),
+    (
+        {
+            "pretrain": {},
+            "init": {"random": {}, "pretrained": {}, "random-a": {"model": {"path": "x"}}},
+            "task": {"a-b": {}, "b": {}},
+        },
+        "tasks.task.b: two runs would be called 'random-a-b'",
+    ),
+    (
+        {"pretrain": {}, "task": {"a": {"train": {"momentun": 0.5}}, "b": {}}},
+        "in run 'random-a': train.momentun = 0.5: no such key; nearest: train.momentum",
+    ),
+    (
+        {"pretrain": {"train": {"lr": float("nan")}}, "task": {"a": {}}},
+        "in run 'pretrain': train.lr = nan: should be a finite number",
+    ),
+    (
+        {"pretrain": {}, "task": {"a": {"rewind": {"to": "99ep"}}}},
+        "in run 'random-a': rewind.to = '99ep': should be below train.length",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "start"), BROKEN)
+def test_a_broken_rule_is_one_line(tasks: Callable[..., Config], keys: Tables, start: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tasks(**keys)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(start)
+
+
+def test_given_weights_belong_to_an_initialisation(tasks: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"model\.path = 'x': with run\.experiment"):
+        tasks({"model": {"path": "x"}}, pretrain={}, task={"a": {}})
