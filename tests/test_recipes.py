@@ -54,6 +54,20 @@ def test_elastic_lth_protocol(name: str) -> None:
     )
 
 
+def test_digits_tasks_compares_what_its_comment_says() -> None:
+    config = load("digits_tasks")
+    runs = config.sub_runs()
+    assert sum(run.prune.rounds + 1 for run in runs.values()) == 67
+    assert [run.data.name for run in runs.values()] == [
+        "digits", *(f"digits_{task}" for task in ("parity", "rotation", "noisy") for _ in range(2))
+    ]  # fmt: skip
+    for name, run in runs.items():
+        images = 5408 if run.data.name == "digits_rotation" else 1352
+        steps = run.schedule(-(-images // run.train.batch_size))
+        assert name == "pretrain" or 60 <= steps.total <= 70
+        assert (steps.rewind == 0) == (not name.startswith("random"))
+
+
 def test_digits_rewinds_early_and_ends_at_16_8_percent() -> None:
     config = load("digits")
     assert (config.model.arch, config.data.name, config.prune.rounds) == ("resnet20", "digits", 8)

@@ -4,6 +4,7 @@ Invariant: PyTorch is not imported, matplotlib only when a report is drawn, SciP
 probability, a tree or a fit is asked for; importing this package costs little more than NumPy.
 
     run = rg.load("runs/digits")                    what a run measured
+    rg.load_tasks("runs/digits_tasks").runs         the runs of an experiment over tasks
     rg.analyse(run)["M"]                            λ, σ, intervals, relevance of its blocks
     rg.eigen(M, remaining)                          the same from bare arrays
     rg.over_seeds([a, b, c])                        σ over seeds
@@ -31,6 +32,7 @@ from impcore.rg.similarity import (
     fixed_point,
     uniformity,
 )
+from impcore.rg.tasks import Tasks, load_tasks
 
 __all__ = [
     "ESTIMATORS",
@@ -42,6 +44,7 @@ __all__ = [
     "FixedPoint",
     "Run",
     "Seeds",
+    "Tasks",
     "Uniformity",
     "analyse",
     "cluster",
@@ -51,6 +54,7 @@ __all__ = [
     "exponents",
     "fixed_point",
     "load",
+    "load_tasks",
     "over_seeds",
     "published",
     "uniformity",

@@ -47,14 +47,21 @@ class Tasks:
 
 def is_tasks(path: Path) -> bool:
     """Whether the directory `path` holds the experiment "tasks", by its config.toml."""
-    config = path / CONFIG
-    if not config.is_file():
-        return False
     try:
-        run = tomllib.loads(config.read_text("utf-8")).get("run")
-    except (OSError, ValueError, RecursionError):
+        run = _config(path / CONFIG)[1].get("run")
+    except RunDirectoryError:
         return False  # whoever reads it as a run says what is wrong with it
     return isinstance(run, dict) and run.get("experiment") == "tasks"
+
+
+def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
+    try:
+        text = path.read_text("utf-8")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunDirectoryError(f"{path}: not a TOML file: {error}") from error
 
 
 def load_tasks(path: Path) -> Tasks:
@@ -63,8 +70,7 @@ def load_tasks(path: Path) -> Tasks:
     Raises:
         RunDirectoryError: config.toml does not say which runs there are, or a run is damaged.
     """
-    text = (path / CONFIG).read_text("utf-8")
-    config = tomllib.loads(text)
+    text, config = _config(path / CONFIG)
     try:
         table = config["tasks"]
         inits, tasks = tuple(table["init"]), tuple(table["task"])
@@ -72,6 +78,9 @@ def load_tasks(path: Path) -> Tasks:
     except (KeyError, TypeError, AttributeError) as error:
         raise RunDirectoryError(f"{path / CONFIG}: its [tasks] lacks {error}") from error
     places = {(init, task): path / f"{init}-{task}" for init in inits for task in tasks}
+    for place in places.values():
+        if place.parent != path or "\0" in place.name:
+            raise RunDirectoryError(f"{path / CONFIG}: {place.name!r} is not the name of a run")
     pretraining = path / PRETRAIN
     expected = [*([pretraining] if "pretrain" in table else []), *places.values()]
     return Tasks(

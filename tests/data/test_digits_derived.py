@@ -8,7 +8,7 @@ from impcore.data.digits import derived
 PINNED = {
     "digits_parity": "3d17b1cd8335b4d64872d3df0c9a31992c785f1a58fa316fdb296415bd93b5af",
     "digits_rotation": "fb8e881d37b213db5d232bb3746445466f5c145392ade54e5187409f5df1ad59",
-    "digits_noisy": "67609940aceca4214f283efd38940d25579e5e56db30d2f76818b9bbc9349f50",
+    "digits_noisy": "a79dcc7c74cd3ba264a3e9037a04ab2b8058912c4776d07ee617c26de5c1ca13",
 }
 
 

@@ -60,13 +60,16 @@ def write_joint(
     """Write one report of several runs into `out`: report.html and tidy CSV files.
 
     Args:
-        runs: label of the run's group (None: found from the configs) and run directory.
+        runs: label of the run's group (None: found from the configs) and run directory; that of
+            an experiment over tasks stands for all its runs.
 
     Raises:
         RunDirectoryError, ValueError: as `write`; then nothing is written.
     """
     chosen = options or Options()
-    loaded: list[tuple[str | None, Run]] = [(label, load(path)) for label, path in runs]
+    loaded: list[tuple[str | None, Run]] = [
+        (label, run) for label, path in runs for run in _runs(Path(path))
+    ]
     if not loaded:
         raise ValueError("runs must hold at least one run, not none")
     made = subjects(loaded, chosen)
@@ -74,6 +77,10 @@ def write_joint(
     comparisons = compare(made, found, chosen)
     content = assemble.many(made, found, comparisons, chosen, files)
     return _write_all(out, {**_tidy(made, comparisons, chosen), **content})
+
+
+def _runs(path: Path) -> list[Run]:
+    return list(load_tasks(path).runs.values()) if is_tasks(path) else [load(path)]
 
 
 def _write_tasks(directory: Path, options: Options, out: Path | None, files: bool) -> Path:

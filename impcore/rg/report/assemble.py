@@ -84,7 +84,7 @@ def over_tasks(
     apart = [joint.distances(one, options.level) for one in comparisons]
     parts = [
         grid.heading(of),
-        _section("Start", grid.start(of)),
+        _section("Pre-training and given weights", grid.start(of)),
         _section("Accuracy", grid.accuracies(of)),
         page.section("Eigenvalues side by side", grid.sigmas(of, options), joint.reasons(made)),
         page.figures([one.html() for one in own]) if own else Html(""),

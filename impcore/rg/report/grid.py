@@ -16,7 +16,7 @@ from impcore.rg.formats import DASH, figures, percent, signed, with_sem
 from impcore.rg.report import joint, page
 from impcore.rg.report.comparison import Comparison, compare
 from impcore.rg.report.page import Html
-from impcore.rg.report.subject import Options, Subject
+from impcore.rg.report.subject import AUTO, Options, Subject
 from impcore.rg.similarity import distance, fixed_point
 from impcore.rg.stats import mean_and_sem
 from impcore.rg.tasks import Tasks
@@ -51,7 +51,10 @@ class Grid:
 def heading(grid: Grid) -> Html:
     """What is compared, in the words of whoever set it up."""
     tasks = grid.tasks
-    lead = f"{len(tasks.tasks)} tasks from {len(tasks.inits)} initialisations: {_listed(tasks)}."
+    lead = (
+        f"{len(tasks.tasks)} tasks ({', '.join(tasks.tasks)}) from {len(tasks.inits)} "
+        f"initialisations ({', '.join(tasks.inits)}): iterative magnitude pruning and its flow."
+    )
     missing = f"Not measured yet: {', '.join(tasks.missing)}." if tasks.missing else ""
     return page.join(
         Html(f"<h1>{page.text(tasks.name)}</h1>"),
@@ -59,10 +62,6 @@ def heading(grid: Grid) -> Html:
         page.paragraph(tasks.about, "note") if tasks.about else Html(""),
         page.paragraph(missing, "warning") if missing else Html(""),
     )
-
-
-def _listed(tasks: Tasks) -> str:
-    return f"{', '.join(tasks.tasks)}; {', '.join(tasks.inits)}"
 
 
 def start(grid: Grid) -> list[Html]:
@@ -73,8 +72,8 @@ def start(grid: Grid) -> list[Html]:
         row = before.rows[0]
         data = before.setting("data", "name")
         length = before.setting("train", "length")
-        words = f"Pre-trained once on {data} for {length}, to an accuracy of"
-        made.append(page.paragraph(f"{words} {percent(row.accuracy)}, without pruning."))
+        words = f"Pre-trained once on {data} for {length}, without pruning, to a test accuracy of"
+        made.append(page.paragraph(f"{words} {percent(row.accuracy)}."))
     rows = []
     for (init, task), one in grid.subjects.items():
         found = grid.tasks.weights(init, task)
@@ -113,7 +112,15 @@ def accuracies(grid: Grid) -> list[Html]:
     if against:
         headers = ("task", "from", "dense", "last", "mean over densities", "ahead at")
         made.append(
-            page.table(headers, against, f"Accuracy minus that from {inits[0]} weights, in points")
+            page.join(
+                page.table(
+                    headers, against, f"Accuracy minus that from {inits[0]} weights, points"
+                ),
+                page.paragraph(
+                    "± is the SEM over the densities of one run a task, which share their test "
+                    "images and their seed: it is no uncertainty over either."
+                ),
+            )
         )
     return made
 
@@ -165,7 +172,18 @@ def claims(grid: Grid, options: Options) -> list[Html]:
         "same is seen here, and can neither support nor refute what was found on other networks "
         "and data. Signs are those of mean σ, whatever its interval."
     )
-    return [page.wide_table(headers, rows), page.paragraph(words)]
+    printed = _printed(found, options)
+    return [page.wide_table(headers, rows), page.paragraph(words), *joint.published_tables(printed)]
+
+
+def _printed(found: Mapping[str, Mapping[str, Vector]], options: Options) -> list[int]:
+    """The paper's table of tasks over blocks of this kind, unless others were asked for."""
+    names = next(one.names for some in found.values() for one in some.values())
+    if options.beside != AUTO:
+        return []
+    if all(name.startswith("stage") for name in names):
+        return [2]
+    return [3] if all(name.startswith("layer.") for name in names) else []
 
 
 def _vectors(grid: Grid, init: str, options: Options) -> dict[str, Vector]:

@@ -1,0 +1,127 @@
+"""The report of an experiment over tasks: what is set side by side, and the numbers in it."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+
+from impcore import rg
+from impcore.rg import report
+from impcore.rg.__main__ import main
+from impcore.rg.report import grid, grid_figures
+from impcore.rg.report.drawing import svg
+from impcore.rg.report.subject import Options, subject
+
+from ..tasks_harness import SLOPES, STATES, experiment
+from .test_joint import rows_of
+from .test_report import HOSTILE, assert_self_contained, read
+
+
+def made(path):
+    found = rg.load_tasks(path)
+    options = Options()
+    subjects = {key: subject(run, options, label="-".join(key)) for key, run in found.runs.items()}
+    return grid.Grid(found, subjects)
+
+
+def test_the_directory_gets_one_report_of_all_its_runs(tmp_path, capsys):
+    path = experiment(tmp_path / "x")
+    assert main(["report", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path / 'report.html'}\n"
+    reader = read(path / "report.html")
+    assert_self_contained(reader)
+    parts = ("some tasks", "A stand-in.", "Pre-trained once on big", "fc.weight",
+             "From random weights", "From pretrained weights", "Beside the paper",
+             "Table 2 of Redman")  # fmt: skip
+    for part in parts:
+        assert part in reader.text
+    labels = [a["aria-label"] for tag, a in reader.tags if tag == "svg"]
+    assert "σ of every block, by task and initialisation" in labels
+    assert "Test accuracy against density, b" in labels
+    ids = [a["id"] for _, a in reader.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    sigma = rows_of(path / "sigma.csv")
+    assert {row["run"] for row in sigma} == {"-".join(key) for key in SLOPES}
+    assert len(rows_of(path / "rounds.csv")) == 4 * STATES
+
+
+def test_the_same_runs_give_the_same_bytes_and_files_on_demand(tmp_path):
+    path = experiment(tmp_path / "x")
+    shutil.rmtree(path / "random-b")
+    report.write(path)
+    first = (path / "report.html").read_bytes()
+    report.write(path, out=tmp_path / "out", files=True)
+    assert (tmp_path / "out" / "report.html").read_bytes() == first
+    shown = rows_of(tmp_path / "out" / "figures" / "sigma-side-by-side.csv")
+    assert len(shown) == 3 * 3
+    assert {row["init"] for row in shown} == {"random", "pretrained"}
+
+
+def test_an_unfinished_experiment_is_reported_as_far_as_it_is(tmp_path):
+    path = experiment(tmp_path / "x")
+    shutil.rmtree(path / "pretrained-b")
+    report.write(path)
+    assert "Not measured yet: pretrained-b." in read(path / "report.html").text
+    for name in ("pretrain", "random-a", "random-b", "pretrained-a"):
+        shutil.rmtree(path / name)
+    report.write(path)
+    assert "Not measured yet: pretrain, random-a" in read(path / "report.html").text
+
+
+def test_names_are_text_and_nothing_else(tmp_path):
+    path = experiment(tmp_path / "x", name=HOSTILE, about=HOSTILE)
+    report.write(path)
+    assert_self_contained(read(path / "report.html"))
+
+
+def test_accuracies_are_compared_density_by_density(tmp_path):
+    of = made(experiment(tmp_path / "x"))
+    known = {key: one.run.accuracy for key, one in of.subjects.items()}
+    rows = list(grid._against(of, known))
+    assert [row[:2] for row in rows] == [("a", "pretrained"), ("b", "pretrained")]
+    for row in rows:
+        gain = 100 * (known["pretrained", row[0]] - known["random", row[0]])
+        assert row[2] == rg.formats.signed(gain[0], 2)
+        assert row[4].startswith(rg.formats.signed(gain.mean(), 3)[:5])
+        assert row[5] == f"{(gain > 0).sum()} of {STATES} densities"
+
+
+def test_the_measures_of_the_claims(tmp_path):
+    of = made(experiment(tmp_path / "x"))
+    options = Options()
+    random, pretrained = (grid._vectors(of, init, options) for init in of.tasks.inits)
+    assert grid._one_sign(random) == "2 of 3"  # the second block differs in sign
+    assert grid._one_sign(pretrained) == "3 of 3"
+    assert grid._as_before(random, pretrained) == "5 of 6"
+    value = rg.distance(random["a"], random["b"]).value
+    assert grid._apart(random).startswith(rg.formats.figures(value))
+    speeds = [np.sqrt(np.mean(one.sigma_mean**2)) for one in random.values()]
+    assert grid._speed(random) == rg.formats.figures(np.mean(speeds))
+
+
+def test_tables_side_by_side_hold_every_task_of_their_initialisation(tmp_path):
+    of = made(experiment(tmp_path / "x"))
+    for init in of.tasks.inits:
+        (one,) = of.comparisons(init, Options())
+        assert [label for label, _ in one.runs] == ["a", "b"]
+        for task, found in one.runs:
+            np.testing.assert_allclose(found.sigma_mean, of.subjects[init, task].eigen.sigma_mean)
+            np.testing.assert_allclose(found.sigma_mean, SLOPES[init, task], atol=0.2)
+
+
+def test_figures_draw_every_run(tmp_path):
+    drawn = grid_figures.drawn(made(experiment(tmp_path / "x")))
+    assert [one.name for one in drawn] == [
+        "sigma-side-by-side", "accuracy-of-task-0", "accuracy-of-task-1",
+    ]  # fmt: skip
+    axes = drawn[0].figure.axes[0]
+    assert len(axes.containers) == len(SLOPES)
+    for one in drawn:
+        assert "<svg" in svg(one.figure, one.name)
+
+
+def test_an_experiment_beside_other_runs_stands_for_its_own(tmp_path):
+    path = experiment(tmp_path / "x")
+    report.write_joint([(None, path), (None, path / "random-a")], tmp_path / "out")
+    assert len({row["run"] for row in rows_of(tmp_path / "out" / "sigma.csv")}) == 5
