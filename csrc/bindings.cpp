@@ -10,6 +10,7 @@
 #if defined(IMPCORE_CUDA)
 #include "bindings_cuda.h"
 #endif
+#include "bindings_steps.h"
 #include "cpu/ops.h"
 
 namespace py = pybind11;
@@ -18,8 +19,6 @@ using impcore::Chunk;
 using impcore::DType;
 
 namespace bound {
-
-using Addresses = std::vector<int64_t>;
 
 template <class T>
 T* pointer(int64_t address) {
@@ -67,37 +66,24 @@ void block_l1(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64
                          pointer<double>(partials), pointer<double>(sums), threads);
 }
 
-// The arguments that every optimiser's step begins with.
-struct StepArgs {
-  int32_t dtype;
-  Addresses weights, grads;
-  std::vector<Addresses> states;
-  Addresses numels, words;
-  int64_t mask;
-  int threads;
-
-  impcore::cpu::StepTensors tensors() const {
-    return {static_cast<DType>(dtype), weights, grads, states, numels, words,
-            pointer<uint32_t>(mask)};
-  }
-};
-
 void masked_sgd(const StepArgs& args, double lr, double momentum, double dampening,
-                double weight_decay, bool nesterov, bool maximize, bool first, int64_t grad_scale) {
-  impcore::cpu::masked_sgd(args.tensors(),
+                double weight_decay, bool nesterov, bool maximize, bool first, int64_t grad_scale,
+                int threads) {
+  impcore::cpu::masked_sgd(tensors_of(args),
                            {lr, momentum, dampening, weight_decay, nesterov, maximize, first,
                             pointer<const float>(grad_scale)},
-                           args.threads);
+                           threads);
 }
 
 void masked_adamw(const StepArgs& args, const Addresses& steps, double lr, double beta1,
-                  double beta2, double weight_decay, double eps, bool maximize,
-                  int64_t grad_scale) {
-  const bool amsgrad = args.states.size() == 3;
+                  double beta2, double weight_decay, double eps, bool maximize, int64_t grad_scale,
+                  int threads) {
+  const impcore::StepTensors tensors = tensors_of(args);
+  const bool amsgrad = tensors.states.size() == 3;
   impcore::cpu::masked_adamw(
-      args.tensors(), steps,
+      tensors, steps,
       {lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, pointer<const float>(grad_scale)},
-      args.threads);
+      threads);
 }
 
 }  // namespace bound
@@ -106,7 +92,6 @@ PYBIND11_MODULE(_C, m) {
   using bound::Addresses;
   using bound::PlanArgs;
   using bound::pointer;
-  using bound::StepArgs;
   using release = py::call_guard<py::gil_scoped_release>;
   m.doc() = "The native kernels of impcore. Private: impcore.ops is the interface.";
   m.attr("CHUNK_LENGTH") = impcore::kChunkLength;
@@ -114,20 +99,6 @@ PYBIND11_MODULE(_C, m) {
   py::class_<PlanArgs>(m, "PlanArgs").def(py::init([](int32_t dtype, int64_t chunks, int64_t n) {
     return PlanArgs{dtype, chunks, n};
   }));
-  py::class_<StepArgs>(m, "StepArgs")
-      .def(py::init([](int32_t dtype, Addresses weights, Addresses grads,
-                       std::vector<Addresses> states, Addresses numels, Addresses words,
-                       int64_t mask, int threads) {
-        return StepArgs{dtype,
-                        std::move(weights),
-                        std::move(grads),
-                        std::move(states),
-                        std::move(numels),
-                        std::move(words),
-                        mask,
-                        threads};
-      }));
-
   m.def("isa", [] { return impcore::cpu::isa_name(); });
   m.def("count_chunks", [](const Addresses& numels) {
     return impcore::count_chunks(numels.data(), int64_t(numels.size()));

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings_steps.h"
 #include "cuda/ops.h"
 
 namespace py = pybind11;
@@ -53,6 +54,54 @@ void rewind(const cuda::Weights& weights, int64_t sources, int64_t mask, int64_t
   cuda::rewind(weights, pointer<int64_t>(sources), pointer<uint32_t>(mask), pointer<void>(stream));
 }
 
+void block_l1(const cuda::Weights& weights, const cuda::BlockOrder& blocks, int64_t mask,
+              int64_t workspace, int64_t sums, int64_t stream) {
+  cuda::block_l1(weights, blocks, pointer<uint32_t>(mask), pointer<void>(workspace),
+                 pointer<double>(sums), pointer<void>(stream));
+}
+
+void pack(int64_t bools, int64_t numel, int64_t words, int64_t stream) {
+  cuda::pack(pointer<uint8_t>(bools), numel, pointer<uint32_t>(words), pointer<void>(stream));
+}
+
+void unpack(int64_t words, int64_t numel, int64_t bools, int64_t stream) {
+  cuda::unpack(pointer<uint32_t>(words), numel, pointer<uint8_t>(bools), pointer<void>(stream));
+}
+
+void count(int64_t words, int64_t num_words, int64_t ones, int64_t stream) {
+  cuda::count(pointer<uint32_t>(words), num_words, pointer<int64_t>(ones), pointer<void>(stream));
+}
+
+void permute(int64_t from, int64_t to, const bound::Addresses& shape,
+             const bound::Addresses& from_strides, const bound::Addresses& to_strides,
+             int64_t stream) {
+  cuda::permute(pointer<uint32_t>(from), pointer<uint32_t>(to), shape, from_strides, to_strides,
+                pointer<void>(stream));
+}
+
+// The address of a scalar tensor, and whether it holds a double.
+using Number = std::pair<int64_t, bool>;
+
+cuda::Number number(const Number& n) { return {pointer<void>(n.first), n.second}; }
+
+void masked_sgd(const bound::StepArgs& args, Number lr, double momentum, double dampening,
+                Number weight_decay, bool nesterov, bool maximize, int64_t first,
+                int64_t grad_scale, int64_t found_inf, int64_t stream) {
+  cuda::masked_sgd(bound::tensors_of(args),
+                   {number(lr), number(weight_decay), momentum, dampening, nesterov, maximize,
+                    pointer<uint8_t>(first), pointer<float>(grad_scale), pointer<float>(found_inf)},
+                   pointer<void>(stream));
+}
+
+void masked_adamw(const bound::StepArgs& args, const bound::Addresses& steps, Number lr,
+                  Number beta1, Number beta2, Number weight_decay, double eps, bool maximize,
+                  int64_t grad_scale, int64_t found_inf, int64_t constants, int64_t stream) {
+  cuda::masked_adamw(bound::tensors_of(args), steps,
+                     {number(lr), number(beta1), number(beta2), number(weight_decay), eps, maximize,
+                      pointer<float>(grad_scale), pointer<float>(found_inf)},
+                     pointer<double>(constants), pointer<void>(stream));
+}
+
 void raise_as_backend_error(std::exception_ptr error) {
   try {
     if (error) std::rethrow_exception(error);
@@ -67,8 +116,10 @@ void bind_cuda(py::module_& m) {
   using release = py::call_guard<py::gil_scoped_release>;
   m.doc() = "The CUDA kernels. A stream is a cudaStream_t's address.";
   py::register_local_exception_translator(bound_cuda::raise_as_backend_error);
-  py::class_<cuda::Weights>(m, "Weights").def(py::init(&bound_cuda::weights_of));
-  py::class_<cuda::BlockOrder>(m, "BlockOrder").def(py::init(&bound_cuda::order_of));
+  py::class_<cuda::Weights>(m, "Weights", py::module_local())
+      .def(py::init(&bound_cuda::weights_of));
+  py::class_<cuda::BlockOrder>(m, "BlockOrder", py::module_local())
+      .def(py::init(&bound_cuda::order_of));
   m.def(
       "upload",
       [](const std::vector<int64_t>& values, int64_t out, int64_t stream) {
@@ -81,4 +132,12 @@ void bind_cuda(py::module_& m) {
   m.def("topk_mask", bound_cuda::topk_mask, release());
   m.def("commit", bound_cuda::commit, release());
   m.def("rewind", bound_cuda::rewind, release());
+  m.def("block_l1_workspace", cuda::block_l1_workspace);
+  m.def("block_l1", bound_cuda::block_l1, release());
+  m.def("pack", bound_cuda::pack, release());
+  m.def("unpack", bound_cuda::unpack, release());
+  m.def("count", bound_cuda::count, release());
+  m.def("permute", bound_cuda::permute, release());
+  m.def("masked_sgd", bound_cuda::masked_sgd, release());
+  m.def("masked_adamw", bound_cuda::masked_adamw, release());
 }

@@ -3,18 +3,9 @@ CHUNK_LENGTH: int
 class PlanArgs:
     def __init__(self, dtype: int, chunks: int, num_chunks: int) -> None: ...
 
-class StepArgs:
-    def __init__(
-        self,
-        dtype: int,
-        weights: list[int],
-        grads: list[int],
-        states: list[list[int]],
-        numels: list[int],
-        words: list[int],
-        mask: int,
-        threads: int,
-    ) -> None: ...
+# dtype, weights, grads, states, numels, words, the mask's address
+StepArgs = tuple[int, list[int], list[int], list[list[int]], list[int], list[int], int]
+Number = tuple[int, bool]  # a scalar tensor's address, and whether it holds a double
 
 def isa() -> str: ...
 def count_chunks(numels: list[int]) -> int: ...
@@ -65,6 +56,7 @@ def masked_sgd(
     maximize: bool,
     first: bool,
     grad_scale: int,
+    threads: int,
 ) -> None: ...
 def masked_adamw(
     args: StepArgs,
@@ -76,6 +68,7 @@ def masked_adamw(
     eps: float,
     maximize: bool,
     grad_scale: int,
+    threads: int,
 ) -> None: ...
 def pack(bools: int, numel: int, words: int, threads: int) -> None: ...
 def unpack(words: int, numel: int, bools: int, threads: int) -> None: ...
@@ -122,3 +115,53 @@ class cuda:
     ) -> None: ...
     @staticmethod
     def rewind(weights: Weights, sources: int, mask: int, stream: int) -> None: ...
+    @staticmethod
+    def block_l1_workspace(num_chunks: int) -> int: ...
+    @staticmethod
+    def block_l1(
+        weights: Weights, blocks: BlockOrder, mask: int, workspace: int, sums: int, stream: int
+    ) -> None: ...
+    @staticmethod
+    def pack(bools: int, numel: int, words: int, stream: int) -> None: ...
+    @staticmethod
+    def unpack(words: int, numel: int, bools: int, stream: int) -> None: ...
+    @staticmethod
+    def count(words: int, num_words: int, ones: int, stream: int) -> None: ...
+    @staticmethod
+    def permute(
+        source: int,
+        target: int,
+        shape: list[int],
+        from_strides: list[int],
+        to_strides: list[int],
+        stream: int,
+    ) -> None: ...
+    @staticmethod
+    def masked_sgd(
+        args: StepArgs,
+        lr: Number,
+        momentum: float,
+        dampening: float,
+        weight_decay: Number,
+        nesterov: bool,
+        maximize: bool,
+        first: int,
+        grad_scale: int,
+        found_inf: int,
+        stream: int,
+    ) -> None: ...
+    @staticmethod
+    def masked_adamw(
+        args: StepArgs,
+        steps: list[int],
+        lr: Number,
+        beta1: Number,
+        beta2: Number,
+        weight_decay: Number,
+        eps: float,
+        maximize: bool,
+        grad_scale: int,
+        found_inf: int,
+        constants: int,
+        stream: int,
+    ) -> None: ...

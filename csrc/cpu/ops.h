@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../step_tensors.h"
 #include "common.h"
 
 namespace impcore::cpu {
@@ -39,15 +40,7 @@ void permute(const uint32_t* from, uint32_t* to, const std::vector<int64_t>& sha
              const std::vector<int64_t>& from_strides, const std::vector<int64_t>& to_strides,
              int threads);
 
-// One step over many tensors, all lists of one length. states: what the optimiser keeps of each.
-// words[i] is tensor i's first mask word, or -1 for no mask.
-struct StepTensors {
-  DType dtype;
-  const std::vector<int64_t>&weights, &grads;
-  const std::vector<std::vector<int64_t>>& states;
-  const std::vector<int64_t>&numels, &words;
-  const uint32_t* mask;
-};
+// One step over many tensors.
 void masked_sgd(const StepTensors& tensors, const SgdScalars& scalars, int threads);
 
 // steps: for each tensor a float, how many steps it has taken; they are counted up.

@@ -111,6 +111,19 @@ __device__ __forceinline__ Pack<Bits> load(const Bits* from, unsigned wanted, bo
   return pack;
 }
 
+// Writes the first `left` weights of a pack, or all of it at once.
+template <class Bits>
+__device__ __forceinline__ void store(Bits* to, const Pack<Bits>& pack, int left, bool whole) {
+  if (whole) {
+    *reinterpret_cast<uint4*>(to) = pack.whole;
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < Pack<Bits>::kSize; ++j) {
+    if (j < left) to[j] = pack.values[j];
+  }
+}
+
 template <class Bits>
 __device__ __forceinline__ bool is_aligned(const Bits* pointer) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;

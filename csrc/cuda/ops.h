@@ -11,6 +11,7 @@
 
 #include "../keys.h"
 #include "../plan.h"
+#include "../step_tensors.h"
 
 namespace impcore::cuda {
 
@@ -55,5 +56,50 @@ void commit(const Weights& weights, const int64_t* sources, uint32_t* mask,
             const uint32_t* mask_out, const int64_t* status, Stream stream);
 
 void rewind(const Weights& weights, const int64_t* sources, const uint32_t* mask, Stream stream);
+
+// Bytes of scratch that block_l1 needs for a plan of so many chunks.
+int64_t block_l1_workspace(int64_t num_chunks);
+
+// sums: [2, blocks].
+void block_l1(const Weights& weights, const BlockOrder& blocks, const uint32_t* mask,
+              void* workspace, double* sums, Stream stream);
+
+void pack(const uint8_t* bools, int64_t numel, uint32_t* words, Stream stream);
+void unpack(const uint32_t* words, int64_t numel, uint8_t* bools, Stream stream);
+void count(const uint32_t* words, int64_t num_words, int64_t* ones, Stream stream);
+// shape and strides are on the host.
+void permute(const uint32_t* from, uint32_t* to, const std::vector<int64_t>& shape,
+             const std::vector<int64_t>& from_strides, const std::vector<int64_t>& to_strides,
+             Stream stream);
+
+// A scalar option: a double or a float.
+struct Number {
+  const void* at;
+  bool is_double;
+};
+
+// In both steps the tensors' lists are on the host; nothing is touched where found_inf (if there is
+// one) is not 0.
+struct SgdOptions {
+  Number lr, weight_decay;
+  double momentum, dampening;
+  bool nesterov, maximize;
+  uint8_t* first;  // null: it is 0
+  const float* grad_scale;
+  const float* found_inf;
+};
+void masked_sgd(const StepTensors& tensors, const SgdOptions& options, Stream stream);
+
+// steps: for each tensor a float's address, how many steps it has taken. constants: scratch of two
+// doubles a tensor.
+struct AdamWOptions {
+  Number lr, beta1, beta2, weight_decay;
+  double eps;
+  bool maximize;
+  const float* grad_scale;
+  const float* found_inf;
+};
+void masked_adamw(const StepTensors& tensors, const std::vector<int64_t>& steps,
+                  const AdamWOptions& options, double* constants, Stream stream);
 
 }  // namespace impcore::cuda

@@ -19,18 +19,6 @@ struct Rewind {
 };
 
 template <class Bits>
-__device__ __forceinline__ void store(Bits* to, const Pack<Bits>& pack, int left, bool whole) {
-  if (whole) {
-    *reinterpret_cast<uint4*>(to) = pack.whole;
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < Pack<Bits>::kSize; ++j) {
-    if (j < left) to[j] = pack.values[j];
-  }
-}
-
-template <class Bits>
 __global__ void __launch_bounds__(kThreads) rewind_tile(Rewind job) {
   using S = Span<Bits>;
   if (job.status != nullptr && *job.status != 0) return;

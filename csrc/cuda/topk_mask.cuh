@@ -210,7 +210,8 @@ struct BlockBins {
     const unsigned wanted = __ballot_sync(kAllLanes, counted);
     if (wanted == 0) return;
     const int first = __ffs(int(wanted)) - 1;
-    const bool agrees = counted && bin == __shfl_sync(kAllLanes, bin, first);
+    const uint32_t of_first = __shfl_sync(kAllLanes, bin, first);
+    const bool agrees = counted && bin == of_first;
     const unsigned same = __ballot_sync(kAllLanes, agrees);
     if (int(threadIdx.x) % kLanes == first) {
       atomicAdd(&counts[bin], unsigned(__popc(same)));

@@ -1,9 +1,13 @@
 """Threads and backends as fixtures."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from impcore.ops.cpu import threads as cpu_threads
+
+from .emulation import cuda_on_host
 
 
 @pytest.fixture
@@ -19,8 +23,9 @@ def threads(request, monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["cpu", "reference"])
+@pytest.fixture(params=["cpu", "cuda", "reference"])
 def backend(request, monkeypatch):
-    """Forces each backend of this build that can run here in turn."""
+    """Forces each backend that can run here in turn; CUDA's kernels run by the emulator."""
     monkeypatch.setenv("IMPCORE_BACKEND", request.param)
-    return request.param
+    with cuda_on_host() if request.param == "cuda" else nullcontext():
+        yield request.param

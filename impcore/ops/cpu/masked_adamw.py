@@ -32,7 +32,7 @@ def masked_adamw(
         return
     states = [exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if max_exp_avg_sqs else [])]
     _C.masked_adamw(
-        masked_step.native_args(params, grads, states, mask, words),
+        native.step_args(params, grads, states, mask, words),
         native.addresses(steps),
         lr.item(),
         beta1.item(),
@@ -40,5 +40,6 @@ def masked_adamw(
         weight_decay.item(),
         eps,
         maximize,
-        0 if grad_scale is None else grad_scale.data_ptr(),
+        native.address(grad_scale),
+        torch.get_num_threads(),  # the kernel wakes as many as have a chunk each
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
+from impcore.ops import native
 from impcore.ops.cpu import masked_step
 
 
@@ -28,7 +29,7 @@ def masked_sgd(
     if masked_step.is_skipped(found_inf):
         return
     _C.masked_sgd(
-        masked_step.native_args(params, grads, [momenta] if momenta else [], mask, words),
+        native.step_args(params, grads, [momenta] if momenta else [], mask, words),
         lr.item(),
         momentum,
         dampening,
@@ -36,7 +37,8 @@ def masked_sgd(
         nesterov,
         maximize,
         first is not None and bool(first.item()),
-        0 if grad_scale is None else grad_scale.data_ptr(),
+        native.address(grad_scale),
+        torch.get_num_threads(),  # the kernel wakes as many as have a chunk each
     )
     if first is not None:
         first.zero_()

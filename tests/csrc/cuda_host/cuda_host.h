@@ -26,6 +26,7 @@
 #define __constant__
 #define __grid_constant__
 #define __launch_bounds__(...)
+#define __noinline__
 #define __forceinline__ inline __attribute__((always_inline))
 // Thread-local, so that the runtime finds all of it in one place and can poison it.
 // AddressSanitizer puts its red zones around plain statics only.
@@ -231,6 +232,8 @@ template <class T>
 void __stcs(T* at, T value) {
   *at = value;
 }
+
+using std::isfinite;
 
 // Global min and max, of mixed integer types too.
 template <class A, class B>

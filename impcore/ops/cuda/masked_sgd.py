@@ -1,0 +1,44 @@
+"""One step of SGD by the CUDA kernel."""
+
+from __future__ import annotations
+
+import torch
+
+from impcore import _C
+from impcore.ops import library, native
+from impcore.ops.cuda import launch
+
+
+def masked_sgd(
+    params: list[torch.Tensor],
+    grads: list[torch.Tensor],
+    momenta: list[torch.Tensor],
+    mask: torch.Tensor | None,
+    words: list[int],
+    lr: torch.Tensor,
+    momentum: float,
+    dampening: float,
+    weight_decay: torch.Tensor,
+    nesterov: bool,
+    maximize: bool,
+    first: torch.Tensor | None,
+    grad_scale: torch.Tensor | None,
+    found_inf: torch.Tensor | None,
+) -> None:
+    """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
+    with launch.on(params[0].device) as stream:
+        _C.cuda.masked_sgd(
+            native.step_args(params, grads, [momenta] if momenta else [], mask, words),
+            launch.number(lr),
+            momentum,
+            dampening,
+            launch.number(weight_decay),
+            nesterov,
+            maximize,
+            native.address(first),
+            native.address(grad_scale),
+            native.address(found_inf),
+            stream,
+        )
+    if first is not None:
+        library.written([first])
