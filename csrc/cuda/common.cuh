@@ -153,25 +153,30 @@ __device__ __forceinline__ uint32_t span_word(const uint32_t* mask, const Tile& 
 }
 
 // body(step, first element in the tile, mask bits of the pack, pack) for every step of this warp's
-// span of a tile; all lanes of a warp take part in each. Dead packs are not read. All reads of the
-// span are under way before the first is used.
+// span of a tile; all lanes of a warp take part in each. Dead packs are not read. Four reads a lane
+// are under way before the first is used.
 template <class Bits, class Body>
 __device__ __forceinline__ void for_packs(const Bits* weights, uint32_t words, const Tile& tile,
                                           int span, const Body& body) {
   using S = Span<Bits>;
+  constexpr int kAtOnce = 4;
+  static_assert(S::kSteps % kAtOnce == 0, "a span is read in whole batches");
   const bool aligned = is_aligned(weights);
-  Pack<Bits> packs[S::kSteps];
-  unsigned bits[S::kSteps];
+  const int mine = span + int(threadIdx.x) % kLanes * S::kPack;
+#pragma unroll 1
+  for (int batch = 0; batch < S::kSteps; batch += kAtOnce) {
+    Pack<Bits> packs[kAtOnce];
+    unsigned bits[kAtOnce];
 #pragma unroll
-  for (int step = 0; step < S::kSteps; ++step) {
-    const int first = span + step * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
-    bits[step] = S::bits(words, step);
-    packs[step] = load(weights + first, bits[step], aligned && first + S::kPack <= tile.length);
-  }
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int first = mine + (batch + i) * S::kStep;
+      bits[i] = S::bits(words, batch + i);
+      packs[i] = load(weights + first, bits[i], aligned && first + S::kPack <= tile.length);
+    }
 #pragma unroll
-  for (int step = 0; step < S::kSteps; ++step) {
-    const int first = span + step * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
-    body(step, first, bits[step], packs[step]);
+    for (int i = 0; i < kAtOnce; ++i) {
+      body(batch + i, mine + (batch + i) * S::kStep, bits[i], packs[i]);
+    }
   }
 }
 

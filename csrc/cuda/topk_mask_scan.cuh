@@ -2,6 +2,8 @@
 // above it stays, between them the weight becomes a candidate (and its bit goes, for now).
 #pragma once
 
+#include <cmath>
+
 #include "topk_mask.cuh"
 
 namespace impcore::cuda {
@@ -77,10 +79,10 @@ __device__ __forceinline__ void take_words(unsigned bits, int step, uint32_t* mi
   if (lane / kWordsPerStep == step) *mine = of_step;
 }
 
-// Weights of a span that are not finite. Rarely called: the span is read again.
+// Weights of a span that are not finite. The span is read again.
 template <class T>
-__device__ __noinline__ int count_non_finite(const typename T::Bits* weights, uint32_t words,
-                                             const Tile& tile, int span) {
+__device__ int count_non_finite(const typename T::Bits* weights, uint32_t words, const Tile& tile,
+                                int span) {
   int count = 0;
   for_packs(weights, words, tile, span,
             [&](int, int, unsigned alive, const Pack<typename T::Bits>& pack) {
@@ -129,7 +131,7 @@ __device__ inline void judge(const Job& job) {
 
 // One block of threads a tile (one in all, if there is none).
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3) scan(Job job) {
+__global__ void __launch_bounds__(kThreads, sizeof(typename T::Bits) == 4 ? 4 : 2) scan(Job job) {
   using Bits = typename T::Bits;
   __shared__ WarpCandidates room[kWarps];
   __shared__ double before_of[kWarps], after_of[kWarps];
@@ -178,7 +180,7 @@ __global__ void __launch_bounds__(kThreads, 3) scan(Job job) {
       inside_of[warp] = found;
     }
     // A sum of finite floats is finite in double.
-    if (!isfinite(before)) {
+    if (!std::isfinite(before)) {
       const int bad = count_non_finite<T>(weights, words, tile, span);
       if (lane == 0) atomicAdd(&state.non_finite, Count(bad));
     }
