@@ -105,7 +105,9 @@ def _dispatch(arguments: Arguments) -> int:
         print(f"impcore {impcore.__version__}")
         return 0
     if arguments.list:
-        print("\n".join(f"{name:<12} {line}" for name, line in config.shipped().items()))
+        recipes = config.shipped()
+        width = max(map(len, recipes))
+        print("\n".join(f"{name:<{width}}  {line}" for name, line in recipes.items()))
         return 0
     if not arguments.recipe:
         raise ConfigError("name a recipe; `impcore-run --list` shows those that ship")

@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 
 import impcore
+from impcore import models
 from impcore.config import load, shipped
+from impcore.errors import DataError
+from impcore.imp import lab
+from impcore.scope import find_scope
 
 RECIPES = Path(impcore.__file__).parent / "recipes"
-CIFAR = ["resnet20", "resnet32", "resnet56"]
+CIFAR = ["resnet14", "resnet20", "resnet32", "resnet44", "resnet56"]
+CV_LTH = ["resnet50", "resnet50_cifar100", "resnet50_svhn", "resnet50_pretrained"]
+SHIPPED_DATA = "digits"
 
 
 def test_all_are_there() -> None:
-    assert set(shipped()) >= {"digits", *CIFAR}
+    assert set(shipped()) >= {"digits", *CIFAR, *CV_LTH}
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -74,3 +80,54 @@ def test_digits_rewinds_early_and_ends_at_16_8_percent() -> None:
     assert round((1 - config.prune.rate) ** config.prune.rounds, 3) == 0.168
     steps = config.schedule(22)
     assert 0 < steps.rewind <= steps.total / 4
+
+
+@pytest.mark.parametrize("name", CV_LTH)
+def test_cv_lth_protocol(name: str) -> None:
+    config = load(name)
+    train, steps = config.train, config.schedule(175)
+    assert (config.model.arch, config.model.stem, config.model.bn_gamma) == (
+        "resnet50",
+        "cifar",
+        None,
+    )
+    assert (config.data.validation, config.data.drop_last) == (5000, True)
+    assert (train.optimizer, train.lr, train.momentum, train.weight_decay) == (
+        "sgd",
+        0.1,
+        0.9,
+        2e-4,
+    )
+    assert (train.batch_size, train.gamma, train.nesterov) == (256, 0.1, False)
+    assert (steps.total, steps.milestones, steps.warmup) == (
+        182 * 175,
+        (91 * 175, 136 * 175),
+        175,
+    )
+    assert (config.prune.schedule, config.prune.rate, config.prune.rounds) == ("geometric", 0.2, 18)
+    assert config.rewind.kind == "weights"
+    if name == "resnet50_pretrained":
+        assert (config.rewind.to, config.model.path) == ("pretrained", "resnet50-0676ba61.pth")
+    else:
+        assert (steps.rewind, config.rewind.lr_schedule) == (9 * 175, "restart")
+    svhn = name == "resnet50_svhn"
+    assert config.data.augment == ("none" if svhn else "flip_crop")
+
+
+def test_resnet50_prunes_every_convolution_but_the_first() -> None:
+    prune = load("resnet50").prune
+    scope = find_scope(models.build("resnet50"), prune.include, prune.exclude)
+    assert sum(parameter.numel() for parameter in scope.parameters.values()) == 23_445_504
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_without_its_data_a_recipe_says_what_is_missing_and_where(
+    name: str, tmp_path: Path
+) -> None:
+    config = load(name, {"data": {"root": str(tmp_path)}})
+    if config.data.name.startswith(SHIPPED_DATA):
+        pytest.skip("its data are shipped")
+    told = rf"^{config.data.name}: .* missing from {tmp_path}.*get them"
+    with pytest.raises(DataError, match=told):
+        lab.build(config)
+    assert not list(tmp_path.iterdir())
