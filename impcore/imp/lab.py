@@ -20,6 +20,7 @@ from impcore.config import Config, Schedule, Train
 from impcore.data import Batches, Dataset, DeviceBatches
 from impcore.errors import CheckpointError, ConfigError
 from impcore.imp import determinism, environment, optimizers, rewinding, schedule, training
+from impcore.imp.average import Average
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.tasks import TASKS, Task
@@ -71,6 +72,7 @@ class Lab:
             amp=train.amp,
             scaler=gradient_scaler(self.device, train.amp),
             clip_norm=train.clip_norm,
+            average=None if train.ema is None else Average(self.model, train.ema),
         )
 
 

@@ -1,4 +1,4 @@
-"""A model in training, and all that changes at a step besides it: optimiser and gradient scaler.
+"""A model in training, and all that changes at a step besides it: optimiser, scaler, average.
 
 Invariant: `step` is a function of the state (`state_dict`, the model's weights and buffers, the
 global generators), the batches and the learning rate, and reads nothing back to the host. Every
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from impcore import Masks
 from impcore.imp import optimizers
+from impcore.imp.average import Average
 from impcore.imp.clipping import clip
 from impcore.imp.tasks import Inputs, Task
 
@@ -55,6 +56,8 @@ class Learner:
     amp: str = "none"
     scaler: torch.amp.GradScaler | None = None
     clip_norm: float | None = None
+    average: Average | None = None
+    """Follows the model, a step at a time."""
 
     def step(self, batches: Sequence[Batch], rate: float) -> Tensor:
         """One optimiser step at learning rate `rate` on all `batches` together.
@@ -69,6 +72,8 @@ class Learner:
         total = sum(len(targets) for _, targets in batches)
         losses = [self._backward(inputs, targets, total) for inputs, targets in batches]
         self._update()
+        if self.average is not None:
+            self.average.update()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _backward(self, inputs: Inputs, targets: Tensor, total: int) -> Tensor:
@@ -94,10 +99,13 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """All state besides the model's, as a tree of tensors and JSON values."""
         scaler = None if self.scaler is None else self.scaler.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler}
+        average = None if self.average is None else self.average.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler, "average": average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         optimizers.load_state(self.optimizer, state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])

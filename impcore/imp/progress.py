@@ -13,9 +13,9 @@ import torch
 
 import impcore
 from impcore.imp import records
-from impcore.imp.evaluation import Score
 from impcore.imp.lab import Lab
 from impcore.imp.rewinding import Point
+from impcore.imp.scoring import Scores, columns
 from impcore.imp.ticket import Ticket
 
 
@@ -34,41 +34,29 @@ class Progress:
 
 
 def row(
-    lab: Lab,
-    progress: Progress,
-    score: Score,
-    train_loss: float,
-    steps: int,
-    validation: Score | None = None,
+    lab: Lab, progress: Progress, found: Scores, train_loss: float, steps: int
 ) -> dict[str, Any]:
     """The line of rounds.jsonl for the state that the current round trained.
 
     accuracy (0 to 1; None where the task has none) and loss are on the test set, train_loss is the
     mean over the steps of the last epoch; steps and epochs are those of this round's training; what
     is not finite is None. mask_hash, remaining and density are of the mask that it was trained
-    under. A task with more than an accuracy has all of its metrics under "metrics". The scores of a
-    validation split are validation_loss, validation_accuracy, ...
+    under. Other scores are as `scoring.columns` has them.
     """
-    metrics = {name: records.finite(value) for name, value in score.metrics.items()}
-    held_out: dict[str, float | None] = {}
-    if validation is not None:
-        scores = {"loss": validation.loss, **validation.metrics}
-        held_out = {f"validation_{name}": records.finite(n) for name, n in scores.items()}
     return {
         "round": progress.round,
         "density": lab.masks.density,
         "remaining": lab.masks.remaining,
         "total": lab.masks.total,
-        "accuracy": score.accuracy,
-        "loss": records.finite(score.loss),
+        "accuracy": found[""].accuracy,
+        "loss": records.finite(found[""].loss),
         "train_loss": records.finite(train_loss),
         "steps": steps,
         "epochs": steps / lab.steps.steps_per_epoch,
         "seconds": round(progress.seconds, 3),
         "mask_hash": lab.masks.hash,
         "bit_exact": progress.bit_exact,
-        **({} if list(metrics) == ["accuracy"] else {"metrics": metrics}),
-        **held_out,
+        **columns(found),
     }
 
 

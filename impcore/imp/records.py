@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from impcore import atomic
 
@@ -36,6 +37,14 @@ def write_rounds(path: Path, rows: Sequence[Row]) -> None:
 def write_weights(path: Path, taken: Mapping[str, Any]) -> None:
     """The file of weights, and the names of the tensors taken over and left random, as JSON."""
     atomic.write(path, (json.dumps(taken, indent=1) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A plain safetensors file, which `model.path` takes."""
+    from safetensors.torch import save
+
+    copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    atomic.write(path, save(copies))
 
 
 def write_flow(

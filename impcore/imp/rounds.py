@@ -24,14 +24,13 @@ import torch
 from torch import Tensor
 
 import impcore
-from impcore.data import Batches
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
 from impcore.imp import determinism, invariants, records, rewinding, training, tree
 from impcore.imp.checkpoint import Checkpoints, State
-from impcore.imp.evaluation import Score, evaluate
 from impcore.imp.lab import Lab
 from impcore.imp.progress import Progress, row, ticket
 from impcore.imp.run_directory import RunDirectory
+from impcore.imp.scoring import scores
 from impcore.imp.signals import Stop
 from impcore.imp.view import View
 
@@ -142,6 +141,9 @@ class Rounds:
         lab, progress = self._lab, self.progress
         trained = self._score()
         ticket(lab, trained, self._point).save(self._directory.ticket(progress.round))
+        if self._learner.average is not None:
+            path = self._directory.average(progress.round)
+            records.write_tensors(path, self._learner.average.state)
         last = progress.round == lab.config.prune.rounds
         if not last:
             self._prune()
@@ -200,24 +202,11 @@ class Rounds:
     def _score(self) -> dict[str, Any]:
         """The row of the state that has just been trained."""
         lab, progress = self._lab, self.progress
-        score = self._evaluate(lab.test)
-        validation = None if lab.validation is None else self._evaluate(lab.validation)
+        found = scores(lab, self._learner, self._stop)
         start, end = lab.span(progress.round)
         last_epoch = min((end - 1) % lab.steps.steps_per_epoch + 1, end - start)
         self._count_seconds()
-        train_loss = self._loss.item() / last_epoch
-        return row(lab, progress, score, train_loss, end - start, validation)
-
-    def _evaluate(self, batches: Batches) -> Score:
-        train = self._lab.config.train
-        return evaluate(
-            self._lab.model,
-            batches,
-            self._lab.task,
-            self._stop,
-            batch_size=train.eval_batch_size,
-            amp=train.amp,
-        )
+        return row(lab, progress, found, self._loss.item() / last_epoch, end - start)
 
     def _write_records(self) -> None:
         """Write rounds.jsonl and flow.npz for the rounds that are behind."""

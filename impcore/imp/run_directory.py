@@ -18,6 +18,7 @@ from impcore.errors import RunDirectoryError
 
 _LOCK = ".lock"
 _SUBDIRECTORIES = ("checkpoint", "tickets")
+_AVERAGES = "averages"
 
 
 class RunDirectory:
@@ -47,8 +48,9 @@ class RunDirectory:
     def _prepare(self) -> None:
         for name in _SUBDIRECTORIES:
             (self.path / name).mkdir(exist_ok=True)
-        for directory in (self.path, *(self.path / name for name in _SUBDIRECTORIES)):
-            atomic.remove_temporaries(directory)
+        for directory in (self.path, *(self.path / name for name in (*_SUBDIRECTORIES, _AVERAGES))):
+            if directory.exists():
+                atomic.remove_temporaries(directory)
         atomic.sync_directory(self.path)
 
     def __enter__(self) -> RunDirectory:
@@ -95,6 +97,14 @@ class RunDirectory:
     def ticket(self, round_number: int) -> Path:
         """The ticket of the trained state `round_number`."""
         return self.path / "tickets" / f"round_{round_number:02d}.safetensors"
+
+    def average(self, round_number: int) -> Path:
+        """The averaged weights of the trained state `round_number`; its directory exists."""
+        directory = self.path / _AVERAGES
+        if not directory.exists():
+            directory.mkdir()
+            atomic.sync_directory(self.path)
+        return directory / f"round_{round_number:02d}.safetensors"
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -60,8 +60,8 @@ def result(out: Path) -> dict[str, Any]:
     lines = rows(out)
     for row in lines:
         assert row.pop("seconds") >= 0
-    files = [out / "flow.npz", out / "sigma.csv", *sorted((out / "tickets").iterdir())]
-    return {"rows": lines} | {path.name: path.read_bytes() for path in files}
+    files = [out / "flow.npz", out / "sigma.csv", *sorted(out.glob("*/round_*.safetensors"))]
+    return {"rows": lines} | {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 def finish(config: Config) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from imp_harness import finish, micro, rows
+from safetensors.torch import load_file
 
 import impcore
 from impcore.config import Config
@@ -20,9 +21,9 @@ from impcore.imp import (
     Ticket,
     determinism,
     lab,
-    rounds,
     run,
     schedule,
+    scoring,
     training,
 )
 from impcore.imp.evaluation import Score, evaluate
@@ -46,9 +47,9 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def tickets(config: Config) -> list[Ticket]:
+def tickets(config: Config, states: int = 3) -> list[Ticket]:
     paths = sorted((Path(config.run.out) / "tickets").iterdir())
-    assert [path.name for path in paths] == [f"round_0{n}.safetensors" for n in range(3)]
+    assert [path.name for path in paths] == [f"round_0{n}.safetensors" for n in range(states)]
     return [Ticket.load(path) for path in paths]
 
 
@@ -187,7 +188,7 @@ def test_a_diverging_training_stops_with_its_cause(
 def test_a_test_loss_that_is_not_finite_is_null(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "evaluate", lambda *_, **__: Score(math.inf, {"accuracy": 0.1}))
+    monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: Score(math.inf, {"accuracy": 0.1}))
     finish(make_config())
     assert [row["loss"] for row in rows(Path(make_config().run.out))] == [None] * 3
 
@@ -202,3 +203,19 @@ def test_rows_hold_what_a_reader_needs(finished: tuple[Path, dict[str, Any]]) ->
         assert row["bit_exact"] is True
         assert row["epochs"] == row["steps"] / per_epoch
         assert row["steps"] == (4 if row["round"] else 6)
+
+
+def test_averaged_weights_are_saved_and_scored(tmp_path: Path) -> None:
+    config = micro(tmp_path / "run", train__ema=0.9, prune__rounds=1)
+    finish(config)
+    for row, ticket in zip(rows(tmp_path / "run"), tickets(config, 2), strict=True):
+        path = tmp_path / "run" / "averages" / f"round_0{row['round']}.safetensors"
+        made = lab.build(micro(tmp_path / "other", model__path=str(path)))
+        masks = {name: made.masks[name] for name in made.masks}
+        made.masks.load_state_dict(ticket.masks)
+        state = made.model.state_dict()
+        assert all(torch.equal(t, state[n]) for n, t in load_file(path).items())
+        score = evaluate(made.model, made.test, made.task, Stop(), batch_size=1000)
+        assert (row["average_accuracy"], row["average_loss"]) == (score.accuracy, score.loss)
+        assert row["average_loss"] != row["loss"]
+        assert masks.keys() == made.masks.keys()

@@ -85,6 +85,8 @@ class Train(Table):
     """Label smoothing of the training loss; the evaluated one has none."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Norm that the gradients of the remaining weights are clipped to."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an average of the weights, scored and saved beside them every round."""
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Automatic mixed precision; fp16 scales the loss."""
     channels_last: bool = False
