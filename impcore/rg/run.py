@@ -77,6 +77,20 @@ class Run(Shown):
             return np.full(len(self.remaining), np.nan)
         return np.array([row.accuracy for row in self.rows], dtype=np.float64)
 
+    @property
+    def headline(self) -> tuple[str, Floats]:
+        """Name and values [states] of the most telling metric: the first that the rows name.
+
+        Accuracy where they name none; NaN where a value was not recorded.
+        """
+        named = [row.extra.get("metrics") for row in self.rows]
+        first = next(iter(named[0]), None) if named and isinstance(named[0], dict) else None
+        if first is None:
+            return "accuracy", self.accuracy
+        values = [some.get(first) if isinstance(some, dict) else None for some in named]
+        known = [value if isinstance(value, int | float) else np.nan for value in values]
+        return str(first), np.array(known, dtype=np.float64)
+
     def setting(self, table: str, key: str) -> str:
         """A text value of the config, or ""."""
         values = self.config.get(table)

@@ -57,6 +57,14 @@ def test_every_difference_is_listed(tmp_path: Path) -> None:
     assert lines[2] == "data: data -> other"
 
 
+def test_a_finished_run_must_agree_in_config_and_given_weights_alone(tmp_path: Path) -> None:
+    a = environment.identity(micro(tmp_path / "a"), nn.Linear(1, 1), "data", CPU)
+    b = {**a, "torch": "9.9", "code": "other", "model": "other"}
+    assert environment.finished_diff(a, b) == []
+    c = {**b, "weights": "0123"} | {"config": micro(tmp_path, prune__rate=0.2).model_dump()}
+    assert environment.finished_diff(a, c) == ["prune.rate: 0.3 -> 0.2", "weights: None -> 0123"]
+
+
 def test_a_saved_config_that_is_no_longer_valid_is_a_difference(tmp_path: Path) -> None:
     a = environment.identity(micro(tmp_path / "a"), nn.Linear(1, 1), "data", CPU)
     old = {**a, "config": {**a["config"], "gone": {"key": 1}}}

@@ -30,6 +30,20 @@ def test_makes_its_directories_and_can_be_claimed_again(tmp_path: Path) -> None:
     assert directory.ticket(123).name == "round_123.safetensors"
 
 
+def test_another_experiments_directory_is_refused_and_a_damaged_config_is_not(
+    tmp_path: Path,
+) -> None:
+    with RunDirectory(tmp_path / "run", "tasks") as directory:
+        directory.config.write_text('[run]\nexperiment = "tasks"\n')
+    before = listing(tmp_path)
+    with pytest.raises(RunDirectoryError, match="of the experiment 'tasks', not of 'imp'"):
+        RunDirectory(tmp_path / "run")
+    assert listing(tmp_path) == before
+    directory.config.write_text("[run\n")
+    with RunDirectory(tmp_path / "run"):
+        pass
+
+
 @pytest.mark.parametrize("in_another_process", [False, True])
 def test_a_second_run_is_refused_and_touches_nothing(
     tmp_path: Path, in_another_process: bool

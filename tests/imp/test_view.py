@@ -95,6 +95,22 @@ def test_eta_is_the_mean_pace_times_what_is_left() -> None:
     assert view.eta(started + 50) == pytest.approx(150, rel=0.01)
 
 
+def test_runs_of_an_experiment_share_one_clock() -> None:
+    screen = Screen(False)
+    view = screen.view
+    view.part("1/3 first", 60)
+    view.open(40, 10)
+    started = time.monotonic()
+    view.begin(0, 0, 1.0, 0, 40)
+    for step in range(40):
+        view.step(step + 1, torch.tensor(0.0))
+    view.part("2/3 second", 10)
+    view.open(50, 10)
+    # 40 steps in 40 s: the 60 that are left, of this run and the last, take 60 s.
+    assert view.eta(started + 40) == pytest.approx(60, rel=0.01)
+    assert "run 1/3 first\n1/3 first  round 0/0" in screen.out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-3, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3723, "1:02:03")]
 )

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from impcore import rg
+from impcore.rg.report import grid
+from impcore.rg.report.subject import Options, subject
+
 from .report.test_joint import make
 
 SLOPES = {
@@ -48,3 +52,11 @@ def experiment(path: Path, *, name: str = "some tasks", about: str = "A stand-in
     config = CONFIG.format(name=json.dumps(name), about=json.dumps(about))
     (path / "config.toml").write_text(config)
     return path
+
+
+def made(path: Path) -> grid.Grid:
+    """The experiment in `path`, analysed."""
+    found = rg.load_tasks(path)
+    options = Options()
+    subjects = {key: subject(run, options, label="-".join(key)) for key, run in found.runs.items()}
+    return grid.Grid(found, subjects)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from impcore.rg.report import grid, joint, notes, page, sections, tidy
+from impcore.rg.report import claims, grid_sections, joint, notes, page, sections, tidy
 from impcore.rg.report.comparison import Comparison
 from impcore.rg.report.grid import Grid
 from impcore.rg.report.page import Html
@@ -83,12 +83,14 @@ def over_tasks(
     tables = [joint.comparison(one) for one in comparisons]
     apart = [joint.distances(one, options.level) for one in comparisons]
     parts = [
-        grid.heading(of),
-        _section("Pre-training and given weights", grid.start(of)),
-        _section("Accuracy", grid.accuracies(of)),
-        page.section("Eigenvalues side by side", grid.sigmas(of, options), joint.reasons(made)),
+        grid_sections.heading(of),
+        _section("Pre-training and given weights", grid_sections.start(of)),
+        _section("Scores", grid_sections.scores(of)),
+        page.section(
+            "Eigenvalues side by side", grid_sections.sigmas(of, options), joint.reasons(made)
+        ),
         page.figures([one.html() for one in own]) if own else Html(""),
-        _section("Beside the paper", grid.claims(of, options)),
+        _section("Beside the paper", claims.claims(of, options)),
         page.section("All runs", joint.overview(made), *tables),
         _section("Figures of all runs", drawn[0]),
         page.section("Similarity", *apart, joint.static(made)),

@@ -41,16 +41,13 @@ _MARKERS = "osD^vPX*<>"  # circles and squares first, as in [R] Fig. 2
 _SHAPES = {"relevant": "^", "irrelevant": "v", "marginal": "o"}
 
 
-def accuracy(runs: Sequence[tuple[str, Run]], named: bool = False) -> Figure:
-    """Test accuracy against density; density falls from left to right, as pruning goes.
-
-    Several runs, or a single one that is `named`, are lines with a legend.
-    """
+def accuracy(runs: Sequence[tuple[str, Run]]) -> Figure:
+    """Test accuracy against density; density falls from left to right, as pruning goes."""
     with style():
         figure, axes = new_figure()
         densities = [100 * run.density for _, run in runs]
         percents = [100 * run.accuracy for _, run in runs]
-        if len(runs) == 1 and not named:
+        if len(runs) == 1:
             _one_accuracy(axes, densities[0], percents[0])
         else:
             labels = [label for label, _ in runs]

@@ -1,4 +1,4 @@
-"""The figures of tasks against initialisations: accuracy a task, and σ of all a block.
+"""The figures of tasks against initialisations: the score of each task, and σ of every block.
 
 Invariant: colour is the initialisation and the marker is the task, in every figure.
 """
@@ -13,10 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from impcore.rg.report import figures
-from impcore.rg.report.drawing import block_colors, legend_below, literal, new_figure, style
+from impcore.rg.checks import Floats
+from impcore.rg.report.drawing import (
+    block_colors,
+    legend_below,
+    literal,
+    new_figure,
+    pad,
+    percent_axis,
+    style,
+)
 from impcore.rg.report.gallery import Cell, Drawn
-from impcore.rg.report.grid import Grid
+from impcore.rg.report.grid import PERCENT, Grid
 from impcore.rg.vectors import Vector, vector
 
 _MARKERS = "osD^vPX*<>"
@@ -25,31 +33,52 @@ _WIDEST = 0.7  # of the space of a block that its points take
 
 def drawn(grid: Grid) -> list[Drawn]:
     """Every figure that the runs have data for."""
-    return [*_sigmas(grid), *_accuracies(grid)]
+    return [*_sigmas(grid), *_scores(grid)]
 
 
-def _accuracies(grid: Grid) -> Iterator[Drawn]:
+def _scores(grid: Grid) -> Iterator[Drawn]:
     for number, task in enumerate(grid.tasks.tasks):
         shown = {
-            init: one.run
-            for init, one in grid.of_task(task).items()
-            if np.isfinite(one.run.accuracy).any()
+            init: (grid.subjects[init, task].run.density, grid.scores[init, task][1])
+            for init in grid.tasks.inits
+            if (init, task) in grid.scores
         }
         if not shown:
             continue
+        name = grid.metric(task)
         rows = tuple(
-            (task, init, n, float(run.density[n]), float(run.accuracy[n]))
-            for init, run in shown.items()
-            for n in range(len(run.remaining))
+            (task, init, n, float(density[n]), float(values[n]))
+            for init, (density, values) in shown.items()
+            for n in range(len(values))
         )
         yield Drawn(
-            f"accuracy-of-task-{number}",
-            figures.accuracy(list(shown.items()), named=True),
-            f"Test accuracy against density, {task}",
-            f"{task}: test accuracy against density, one line an initialisation.",
-            ("task", "init", "round", "density", "accuracy"),
+            f"score-of-task-{number}",
+            _score_figure(grid, shown, name),
+            f"Test {name} against density, {task}",
+            f"{task}: test {name} against density, one line an initialisation.",
+            ("task", "init", "round", "density", name),
             rows,
         )
+
+
+def _score_figure(grid: Grid, shown: Mapping[str, tuple[Floats, Floats]], metric: str) -> Figure:
+    colors = dict(zip(grid.tasks.inits, block_colors(grid.tasks.inits), strict=True))
+    scale = 100 if metric in PERCENT else 1
+    with style():
+        figure, axes = new_figure()
+        handles = [
+            axes.plot(100 * density, scale * values, "o-", color=colors[init], ms=3.5)[0]
+            for init, (density, values) in shown.items()
+        ]
+        axes.set_xscale("log")
+        percent_axis(axes, "x", np.concatenate([100 * density for density, _ in shown.values()]))
+        axes.invert_xaxis()
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        pad(axes, np.concatenate([scale * values for _, values in shown.values()]))
+        unit = " (%)" if scale == 100 else ""
+        axes.set(xlabel="density (% of weights remaining)", ylabel=f"test {literal(metric)}{unit}")
+        legend_below(figure, handles, list(shown))
+    return figure
 
 
 def _sigmas(grid: Grid) -> Iterator[Drawn]:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 
-from impcore import rg
 from impcore.rg import report
 from impcore.rg.__main__ import main
-from impcore.rg.report import grid, grid_figures
-from impcore.rg.report.drawing import svg
-from impcore.rg.report.subject import Options, subject
+from impcore.rg.report.subject import Options
 
-from ..tasks_harness import SLOPES, STATES, experiment
+from ..tasks_harness import SLOPES, STATES, experiment, made
 from .test_joint import rows_of
 from .test_report import HOSTILE, assert_self_contained, read
-
-
-def made(path):
-    found = rg.load_tasks(path)
-    options = Options()
-    subjects = {key: subject(run, options, label="-".join(key)) for key, run in found.runs.items()}
-    return grid.Grid(found, subjects)
 
 
 def test_the_directory_gets_one_report_of_all_its_runs(tmp_path, capsys):
@@ -75,29 +66,21 @@ def test_names_are_text_and_nothing_else(tmp_path):
     assert_self_contained(read(path / "report.html"))
 
 
-def test_accuracies_are_compared_density_by_density(tmp_path):
-    of = made(experiment(tmp_path / "x"))
-    known = {key: one.run.accuracy for key, one in of.subjects.items()}
-    rows = list(grid._against(of, known))
-    assert [row[:2] for row in rows] == [("a", "pretrained"), ("b", "pretrained")]
-    for row in rows:
-        gain = 100 * (known["pretrained", row[0]] - known["random", row[0]])
-        assert row[2] == rg.formats.signed(gain[0], 2)
-        assert row[4].startswith(rg.formats.signed(gain.mean(), 3)[:5])
-        assert row[5] == f"{(gain > 0).sum()} of {STATES} densities"
-
-
-def test_the_measures_of_the_claims(tmp_path):
-    of = made(experiment(tmp_path / "x"))
-    options = Options()
-    random, pretrained = (grid._vectors(of, init, options) for init in of.tasks.inits)
-    assert grid._one_sign(random) == "2 of 3"  # the second block differs in sign
-    assert grid._one_sign(pretrained) == "3 of 3"
-    assert grid._as_before(random, pretrained) == "5 of 6"
-    value = rg.distance(random["a"], random["b"]).value
-    assert grid._apart(random).startswith(rg.formats.figures(value))
-    speeds = [np.sqrt(np.mean(one.sigma_mean**2)) for one in random.values()]
-    assert grid._speed(random) == rg.formats.figures(np.mean(speeds))
+def test_another_metric_than_accuracy_is_shown_by_its_name(tmp_path):
+    path = experiment(tmp_path / "x")
+    for key in SLOPES:
+        file = path / "-".join(key) / "rounds.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows if key[1] == "b" else []:
+            row |= {"accuracy": None, "metrics": {"matthews": 0.01 * row["round"] - 0.02}}
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    of = made(path)
+    assert [of.metric(task) for task in ("a", "b")] == ["accuracy", "matthews"]
+    report.write(path)
+    reader = read(path / "report.html")
+    assert "−0.0200" in reader.text
+    labels = {a["aria-label"] for tag, a in reader.tags if tag == "svg"}
+    assert {"Test matthews against density, b", "Test accuracy against density, a"} <= labels
 
 
 def test_tables_side_by_side_hold_every_task_of_their_initialisation(tmp_path):
@@ -108,17 +91,6 @@ def test_tables_side_by_side_hold_every_task_of_their_initialisation(tmp_path):
         for task, found in one.runs:
             np.testing.assert_allclose(found.sigma_mean, of.subjects[init, task].eigen.sigma_mean)
             np.testing.assert_allclose(found.sigma_mean, SLOPES[init, task], atol=0.2)
-
-
-def test_figures_draw_every_run(tmp_path):
-    drawn = grid_figures.drawn(made(experiment(tmp_path / "x")))
-    assert [one.name for one in drawn] == [
-        "sigma-side-by-side", "accuracy-of-task-0", "accuracy-of-task-1",
-    ]  # fmt: skip
-    axes = drawn[0].figure.axes[0]
-    assert len(axes.containers) == len(SLOPES)
-    for one in drawn:
-        assert "<svg" in svg(one.figure, one.name)
 
 
 def test_an_experiment_beside_other_runs_stands_for_its_own(tmp_path):
