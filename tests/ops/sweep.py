@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -39,7 +41,27 @@ def source_bits(batch: Batch) -> np.ndarray:
 
 
 def run(batch: Batch, threads: int) -> Outcome:
-    """Select, then commit, each case on its own; raises if a select writes where it must not."""
+    """What the CPU's kernels make of a batch."""
+    return play(batch, lambda *buffers: _Calls(batch, threads, *buffers))
+
+
+class Calls(Protocol):
+    """The kernels' calls on the cases of one batch."""
+
+    def select(self, case: int, *arrays: np.ndarray) -> None:
+        """Arrays: mask_in, mask_out, status, sums before and after, block_l1's sums."""
+
+    def commit(self, case: int, *arrays: np.ndarray) -> None:
+        """Arrays: mask, mask_out, status."""
+
+
+def play(batch: Batch, calls_on: Callable[[np.ndarray, np.ndarray | None], Calls]) -> Outcome:
+    """Select, then commit, each case on its own; raises if a select writes where it must not.
+
+    Args:
+        batch: the cases.
+        calls_on: from the buffers of weights, and of sources or None, to the calls.
+    """
     rng = np.random.default_rng(batch.seed)
     weights = batch.buffer(batch.bits)
     source = batch.buffer(source_bits(batch))
@@ -50,7 +72,7 @@ def run(batch: Batch, threads: int) -> Outcome:
     columns = int(batch.num_blocks.sum())
     flat = [rng.standard_normal(2 * columns) for _ in range(3)]
     status = rng.integers(-9, 9, batch.cases)
-    calls = _Calls(batch, threads, weights, source if batch.seed % 2 else None)
+    calls = calls_on(weights, source if batch.seed % 2 else None)
     for case in range(batch.cases):
         calls.select(case, mask, mask_out, status, *flat)
     assert np.array_equal(weights, weights_in), "a select wrote to the weights"
