@@ -21,7 +21,13 @@ from impcore.config.sub_runs import broken_tasks, documents
 from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Tasks, Train
 from impcore.errors import ConfigError
 
-_NO_RESULT_DEPENDS_ON = {"run.name", "run.out", "data.root", "train.checkpoint_every"}
+_NO_RESULT_DEPENDS_ON = {
+    "run.name",
+    "run.out",
+    "data.root",
+    "train.checkpoint_every",
+    "prune.min_keep",
+}
 TABLES: dict[str, type[Table]] = {
     "run": Run,
     "model": Model,

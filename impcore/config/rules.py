@@ -14,8 +14,8 @@ from typing import get_args
 from impcore.config.faults import Fault
 from impcore.config.length import Length
 from impcore.config.tables import Model, Prune, Rewind, Table, Train
+from impcore.config.tables.base import Choosing
 from impcore.config.tables.model import CifarArch
-from impcore.config.tables.train import OPTIONS
 
 
 def broken_rules(tables: Mapping[str, Table]) -> list[Fault]:
@@ -45,19 +45,21 @@ def _model(model: Model) -> Iterator[Fault]:
         yield Fault("model.stem", model.stem, f'should be "cifar", the only one of {model.arch}')
 
 
-def _unused(train: Train) -> Iterator[Fault]:
+def _unused(name: str, table: Choosing) -> Iterator[Fault]:
     """Faults of keys that have a value, and that what is chosen does not take."""
-    for key, choices in OPTIONS.items():
-        taken = choices[getattr(train, key)]
+    for key, choices in table.OPTIONS.items():
+        taken = choices[getattr(table, key)]
         for option in sorted({option for options in choices.values() for option in options}):
-            value = getattr(train, option)
+            value = getattr(table, option)
             if value is not None and option not in taken:
-                takers = [f'"{name}"' for name, options in choices.items() if option in options]
-                yield Fault(f"train.{option}", value, f"needs train.{key} = {' or '.join(takers)}")
+                takers = [f'"{chosen}"' for chosen, options in choices.items() if option in options]
+                yield Fault(
+                    f"{name}.{option}", value, f"needs {name}.{key} = {' or '.join(takers)}"
+                )
 
 
 def _train(train: Train) -> Iterator[Fault]:
-    yield from _unused(train)
+    yield from _unused("train", train)
     milestones = train.milestones or ()
     for milestone in milestones:
         yield from _below("train.milestones", milestone, train.length)
@@ -72,6 +74,9 @@ def _train(train: Train) -> Iterator[Fault]:
 
 
 def _prune(prune: Prune) -> Iterator[Fault]:
+    yield from _unused("prune", prune)
+    if prune.theta == "rewound" and prune.score == "movement":
+        yield Fault("prune.theta", prune.theta, 'should be "trained": movement is of a training')
     if prune.schedule == "explicit":
         if len(prune.densities) != prune.rounds:
             found = f"{len(prune.densities)} densities"
@@ -95,5 +100,8 @@ def _rewind(rewind: Rewind, tables: Mapping[str, Table]) -> Iterator[Fault]:
         yield from _below("rewind.to", rewind.to, train.length)
     if rewind.to == "pretrained" and isinstance(model, Model) and model.path is None:
         yield Fault("rewind.to", rewind.to, "needs model.path, the weights to start from")
+    prune = tables.get("prune")
+    if isinstance(prune, Prune) and prune.theta == "rewound" and rewind.kind != "weights":
+        yield Fault("prune.theta", prune.theta, 'needs rewind.kind = "weights"')
     if rewind.length is not None and rewind.kind != "finetune":
         yield Fault("rewind.length", rewind.length, 'needs rewind.kind = "finetune"')

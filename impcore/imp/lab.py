@@ -16,13 +16,14 @@ import torch
 from torch import nn
 
 from impcore import Flow, Masks, data, models
-from impcore.config import Config, Schedule, Train
+from impcore.config import Config, Prune, Schedule, Train
 from impcore.data import Batches, Dataset, DeviceBatches
 from impcore.errors import CheckpointError, ConfigError
 from impcore.imp import determinism, environment, optimizers, rewinding, schedule, training
 from impcore.imp.average import Average
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
+from impcore.imp.pruning import Pruner
 from impcore.imp.tasks import TASKS, Task
 from impcore.models.weights import Taken, take
 from impcore.scope import matches
@@ -46,6 +47,7 @@ class Lab:
     rate: LearningRate
     counts: list[int]
     """Weights alive in each trained state n = 0 ... rounds."""
+    pruner: Pruner
     identity: dict[str, Any]
     """What the run's bits depend on; see `environment.identity`."""
     weights: Taken | None = None
@@ -62,10 +64,12 @@ class Lab:
     def learner(self) -> Learner:
         """A new learner of the model, without state."""
         train = self.config.train
+        optimizer = optimizers.fresh(self.model, self.masks, train)
+        self.pruner.watch(optimizer)
         return Learner(
             self.model,
             self.masks,
-            optimizers.fresh(self.model, self.masks, train),
+            optimizer,
             self.task,
             self.task.training_loss(train.label_smoothing),
             self.device,
@@ -99,13 +103,9 @@ def build(config: Config) -> Lab:
     model.to(device)
     model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing in the stub
     masks = _masks(model, config)
-    counts = schedule.remaining(
-        masks.total,
-        config.prune.schedule,
-        config.prune.rounds,
-        config.prune.rate,
-        config.prune.densities,
-    )
+    each = _each(config.prune, masks)
+    counts = [sum(state) for state in each] if each else _counts(config.prune, masks)
+    task = TASKS["classification"]
     blocks = {
         name: patterns
         for name, patterns in models.blocks_of(
@@ -119,15 +119,40 @@ def build(config: Config) -> Lab:
         model=model,
         masks=masks,
         flow=Flow(masks, blocks=blocks),
-        task=TASKS["classification"],
+        task=task,
         train=train,
         test=scored(dataset.test),
         validation=None if dataset.validation is None else scored(dataset.validation),
         steps=steps,
         rate=_rate(config.train, steps),
         counts=counts,
+        pruner=Pruner(
+            prune=config.prune,
+            seed=config.run.seed,
+            model=model,
+            masks=masks,
+            task=task,
+            train=train,
+            counts=counts,
+            each=each,
+        ),
         identity=identity,
         weights=weights,
+    )
+
+
+def _counts(prune: Prune, masks: Masks) -> list[int]:
+    return schedule.remaining(
+        masks.total, prune.schedule, prune.rounds, prune.rate, prune.densities
+    )
+
+
+def _each(prune: Prune, masks: Masks) -> list[list[int]] | None:
+    """With scope layerwise, the weights alive of each masked parameter in each trained state."""
+    if prune.scope != "layerwise":
+        return None
+    return schedule.remaining_each(
+        masks.plan.numels, prune.schedule, prune.rounds, prune.rate, prune.densities
     )
 
 

@@ -68,6 +68,8 @@ def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:
         "arch": lab.config.model.arch,
         "data": lab.config.data.name,
         "weights": lab.identity["weights"],
+        "scope": lab.config.prune.scope,
+        "score": lab.config.prune.score,
         "rewind": lab.config.rewind.kind,
         "versions": {"impcore": impcore.__version__, "torch": str(torch.__version__)},
     }

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import impcore
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
 from impcore.imp import determinism, invariants, records, rewinding, training, tree
 from impcore.imp.checkpoint import Checkpoints, State
@@ -60,6 +59,7 @@ class Rounds:
             rewinding.restore(lab.model, state["model"])
             lab.flow.load_state_dict(state["flow"])
             self._learner.load_state_dict(state["learner"])
+            lab.pruner.load_state_dict(state["pruner"])
             self._point = {
                 name: torch.empty_like(tensor).copy_(state["point"][name])
                 for name, tensor in lab.model.state_dict().items()
@@ -162,11 +162,10 @@ class Rounds:
         """Prune to the next count, rewind, and check both."""
         lab = self._lab
         target = lab.counts[self.progress.round + 1]
-        count = lab.masks.remaining - target
         before = lab.masks.state_dict()
         if not self._weights:
             self._point = rewinding.capture(lab.model)
-        impcore.prune_global(lab.model, count=count, flow=lab.flow if self._trained else None)
+        lab.pruner(self.progress.round, self._point, lab.flow if self._trained else None)
         if self._weights:
             rewinding.rewind_model(lab.model, lab.masks, self._point)
         self._learner = lab.learner()
@@ -232,6 +231,7 @@ class Rounds:
             "flow": lab.flow.state_dict(),
             "point": self._point,
             "learner": self._learner.state_dict(),
+            "pruner": lab.pruner.state_dict(),
             "loss": self._loss,
             "random": determinism.capture(lab.device),
         }

@@ -54,9 +54,26 @@ def remaining(
     `total` is the number of prunable weights, `schedule` a name in SCHEDULES. Raises ConfigError
     if a round would prune nothing, or would leave nothing.
     """
+    return [count for (count,) in remaining_each([total], schedule, rounds, rate, densities)]
+
+
+def remaining_each(
+    totals: Sequence[int], schedule: str, rounds: int, rate: float, densities: Sequence[float] = ()
+) -> list[list[int]]:
+    """The same for parts that follow the schedule each by itself: [rounds + 1][parts].
+
+    Raises ConfigError if a round would prune nothing, or would leave nothing, of all of them.
+    """
     if schedule not in SCHEDULES:
         raise ConfigError(f"prune.schedule: {schedule!r}; should be one of {', '.join(SCHEDULES)}")
-    counts = SCHEDULES[schedule](total, rounds, rate, densities)
+    parts = [SCHEDULES[schedule](total, rounds, rate, densities) for total in totals]
+    states = [list(state) for state in zip(*parts, strict=True)]
+    _check([sum(state) for state in states], schedule)
+    return states
+
+
+def _check(counts: Sequence[int], schedule: str) -> None:
+    total, rounds = counts[0], len(counts) - 1
     for n, (before, after) in enumerate(pairwise(counts)):
         if after < 1:
             raise ConfigError(
@@ -68,4 +85,3 @@ def remaining(
                 f"prune: prune {n + 1} of the {schedule} schedule goes from {before} to {after} "
                 f"of {total} weights; each prune must remove at least 1"
             )
-    return counts

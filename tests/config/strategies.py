@@ -71,7 +71,25 @@ def _one_of(
 @st.composite
 def prunes(draw: st.DrawFn) -> dict[str, object]:
     """A [prune] table of any of the three schedules."""
-    patterns = draw(_some(include=PATTERNS, exclude=PATTERNS))
+    patterns = draw(
+        _some(
+            include=PATTERNS,
+            exclude=PATTERNS,
+            scope=st.sampled_from(["global", "layerwise", "random"]),
+            min_keep=st.integers(0, 2**40),
+        )
+    )
+    batches = st.integers(1, 10**6)
+    patterns |= _one_of(
+        draw,
+        "score",
+        magnitude=_some(),
+        random=_some(),
+        movement=_some(),
+        synflow=_some(),
+        snip=_some(score_batches=batches),
+        grasp=_some(score_batches=batches, score_temperature=st.floats(0.01, 10**6)),
+    )
     densities = draw(st.lists(st.floats(1e-6, 0.99), max_size=5, unique=True))
     rounds = draw(st.integers(0, 9))
     return patterns | draw(

@@ -44,6 +44,7 @@ def test_the_toml_has_every_default(recipe: Recipe) -> None:
         "model.bn_gamma", "model.path", "data.root", "train.warmup", "prune.include",
         "prune.exclude", "rewind.length", "train.betas", "train.eps", "train.lr_end",
         "train.lr_span", "train.clip_norm", "train.ema",
+        "prune.score_batches", "prune.score_temperature",
     }  # fmt: skip
 
 

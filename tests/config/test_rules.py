@@ -42,6 +42,18 @@ BROKEN = [
         "prune.densities",
         "0.6 should be below 0.5",
     ),
+    (
+        {"prune": {"score_batches": 2}},
+        "prune.score_batches = 2",
+        'needs prune.score = "snip" or "grasp"',
+    ),
+    ({"prune": {"score": "snip", "score_temperature": 9}}, "prune.score_temp", '"grasp"'),
+    ({"prune": {"score": "movement", "theta": "rewound"}}, "prune.theta", "of a training"),
+    (
+        {"prune": {"theta": "rewound"}, "rewind": {"kind": "lr"}},
+        "prune.theta = 'rewound'",
+        'needs rewind.kind = "weights"',
+    ),
     ({"rewind": {"to": "10ep"}}, "rewind.to = '10ep'", "below train.length = '10ep'"),
     ({"rewind": {"to": "pretrained"}}, "rewind.to = 'pretrained'", "model.path"),
     ({"model": {"stem": "imagenet"}}, "model.stem = 'imagenet'", "the only one of resnet"),

@@ -92,6 +92,7 @@ def test_two_threads_are_as_exact_as_one(
         # PyTorch's float16 convolutions take most of a minute on a CPU.
         pytest.param({"train__amp": "fp16", "train__clip_norm": 1.0}, marks=pytest.mark.soak),
         {"train__optimizer": "adamw", "train__schedule": "onecycle", "train__milestones": None},
+        {"prune__score": "movement", "prune__scope": "random"},
     ],
     ids=lambda overrides: "+".join(map(str, overrides.values())),
 )

@@ -71,3 +71,16 @@ def test_an_impossible_schedule_is_refused_by_name(arguments: tuple, named: str)
     with pytest.raises(ConfigError, match="prune") as refused:
         schedule.remaining(*arguments)
     assert named in str(refused.value)
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=5), st.integers(0, 5))
+def test_parts_follow_the_schedule_each_by_itself(totals: list[int], rounds: int) -> None:
+    wanted = [totals]
+    for _ in range(rounds):
+        wanted.append([left - round(0.3 * left) for left in wanted[-1]])
+    sums = [sum(state) for state in wanted]
+    if any(after >= before or after < 1 for before, after in pairwise(sums)):
+        with pytest.raises(ConfigError, match="prune"):
+            schedule.remaining_each(totals, "geometric", rounds, 0.3)
+    else:  # a part of one weight may lose nothing in a round
+        assert schedule.remaining_each(totals, "geometric", rounds, 0.3) == wanted

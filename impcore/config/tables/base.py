@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from impcore.config.length import Length
@@ -53,6 +53,9 @@ def listed(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+Options = dict[str, dict[str, dict[str, object]]]
+"""Choosing key -> its value -> the keys that only it takes, with their defaults there."""
+
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 PathText = Annotated[str, Field(max_length=4000), AfterValidator(_path)]
 TrainLength = Annotated[Length, AfterValidator(_not_percent)]
@@ -74,3 +77,31 @@ class Table(BaseModel):
         validate_default=True,
         use_attribute_docstrings=True,
     )
+
+
+class Choosing(Table):
+    """A table with keys that only some values of its choosing keys take.
+
+    Such a key gets its default where the chosen value takes it, and has no value elsewhere; giving
+    it one there is a fault (rules.py).
+    """
+
+    OPTIONS: ClassVar[Options] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_choices(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        for key, choices in cls.OPTIONS.items():
+            chosen = filled.get(key, cls.model_fields[key].default)
+            options = choices.get(chosen, {}) if isinstance(chosen, str) else {}
+            for option, default in options.items():
+                if filled.get(option) is None:
+                    filled[option] = default
+        return filled
+
+    def options_of(self, key: str) -> dict[str, Any]:
+        """The keys that only the value of a choosing key takes, with their values."""
+        return {option: getattr(self, option) for option in self.OPTIONS[key][getattr(self, key)]}

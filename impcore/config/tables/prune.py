@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from impcore.config.tables.base import Patterns, Table, Unit, listed
+from impcore.config.tables.base import Choosing, Options, Patterns, Unit, listed, shown_as
+
+ScoreName = Literal["magnitude", "random", "movement", "snip", "grasp", "synflow"]
+"""The scores of `impcore.scores`."""
+
+_OPTIONS: Options = {
+    "score": {
+        "magnitude": {},
+        "random": {},
+        "movement": {},
+        "snip": {"score_batches": 1},
+        "grasp": {"score_batches": 1, "score_temperature": 200.0},
+        "synflow": {},
+    }
+}
 
 
-class Prune(Table):
+class Prune(Choosing):
     """How much is pruned, how often, and which weights."""
+
+    OPTIONS: ClassVar[Options] = _OPTIONS
 
     rounds: Annotated[int, Field(ge=0, le=1000)]
     """Number of prunes R; there are R + 1 trainings."""
@@ -24,10 +40,20 @@ class Prune(Table):
         BeforeValidator(listed),
     ] = ()
     """Explicit schedule: the density after each prune, falling."""
-    scope: Literal["global"] = "global"
-    """What competes: all prunable weights of the model at once."""
-    score: Literal["magnitude"] = "magnitude"
-    """What a weight is ranked by: its absolute value."""
+    scope: Literal["global", "layerwise", "random"] = "global"
+    """What competes: all weights, each parameter's own, or chance in the global cut's numbers."""
+    score: ScoreName = "magnitude"
+    """What weights are ranked by; the lowest go first."""
+    score_batches: Annotated[Annotated[int, Field(ge=1, le=10**6)] | None, shown_as(1)] = None
+    """Scores snip, grasp: training batches to score on."""
+    score_temperature: Annotated[
+        Annotated[float, Field(gt=0, le=10**6)] | None, shown_as(200.0)
+    ] = None
+    """Score grasp: what the model's outputs are divided by (200 in its authors' code)."""
+    theta: Literal["trained", "rewound"] = "trained"
+    """The weights that are ranked: at the end of a training, or after the rewind."""
+    min_keep: Annotated[int, Field(ge=0, le=2**40)] = 1
+    """Refuse a prune that would leave a parameter fewer weights than this."""
     include: Patterns | None = None
     """fnmatch patterns of what to prune; weights of Linear and Conv layers unless given."""
     exclude: Patterns | None = None

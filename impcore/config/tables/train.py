@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from impcore.config.length import Length
-from impcore.config.tables.base import BatchSize, Table, TrainLength, Unit, listed, shown_as
+from impcore.config.tables.base import (
+    BatchSize,
+    Choosing,
+    Options,
+    TrainLength,
+    Unit,
+    listed,
+    shown_as,
+)
 
 Optimizer = Literal[
     "sgd",
@@ -23,7 +31,7 @@ RateSchedule = Literal[
 ]
 """A line a shape of `impcore.imp.learning_rate`."""
 
-OPTIONS: dict[str, dict[str, dict[str, object]]] = {
+_OPTIONS: Options = {
     "optimizer": {
         "sgd": {"momentum": 0.9, "nesterov": False},
         "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
@@ -35,17 +43,15 @@ OPTIONS: dict[str, dict[str, dict[str, object]]] = {
         "onecycle": {"lr_end": 4e-6, "warmup": "30%"},
     },
 }
-"""Choosing key -> its value -> the keys that only it takes, with their defaults there.
-
-A key that the chosen value does not take has no value; giving it one is a fault (rules.py).
-"""
 
 Betas = Annotated[tuple[Unit, ...], Field(min_length=2, max_length=2), BeforeValidator(listed)]
 Milestones = Annotated[tuple[Length, ...], Field(max_length=100), BeforeValidator(listed)]
 
 
-class Train(Table):
+class Train(Choosing):
     """How one training goes, from its first step to its last."""
+
+    OPTIONS: ClassVar[Options] = _OPTIONS
 
     length: TrainLength
     """Length of a whole training."""
@@ -93,21 +99,3 @@ class Train(Table):
     """Keep images and weights in channels-last memory order."""
     checkpoint_every: TrainLength = Length("1ep")
     """Length between checkpoints: what a kill -9 can lose at most."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_choices(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        filled = dict(data)
-        for key, choices in OPTIONS.items():
-            chosen = filled.get(key, cls.model_fields[key].default)
-            options = choices.get(chosen, {}) if isinstance(chosen, str) else {}
-            for option, default in options.items():
-                if filled.get(option) is None:
-                    filled[option] = default
-        return filled
-
-    def options_of(self, key: str) -> dict[str, Any]:
-        """The keys that only the value of "optimizer" or "schedule" takes, with their values."""
-        return {option: getattr(self, option) for option in OPTIONS[key][getattr(self, key)]}

@@ -6,7 +6,6 @@ from typing import get_args
 import pytest
 
 from impcore.config import Config, Train
-from impcore.config.tables.train import OPTIONS
 
 Recipe = Callable[..., dict[str, dict[str, object]]]
 Refuse = Callable[[str, object], None]
@@ -55,8 +54,8 @@ def test_a_choice_brings_its_own_defaults_and_no_others(recipe: Recipe) -> None:
     assert Config.from_dict(recipe(train={"schedule": "onecycle"})).train.warmup == "30%"
 
 
-@pytest.mark.parametrize("key", list(OPTIONS))
+@pytest.mark.parametrize("key", list(Train.OPTIONS))
 def test_every_choice_has_its_options(key: str) -> None:
-    assert set(get_args(Train.model_fields[key].annotation)) == set(OPTIONS[key])
-    for options in OPTIONS[key].values():
+    assert set(get_args(Train.model_fields[key].annotation)) == set(Train.OPTIONS[key])
+    for options in Train.OPTIONS[key].values():
         assert set(options) <= set(Train.model_fields)
