@@ -22,3 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(params=["cuda", "triton"])
+def gpu_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Forces each backend that serves GPUs in turn."""
+    import torch
+
+    from impcore import ops
+
+    name: str = request.param
+    if name not in ops.backends():
+        pytest.skip(f"this build does not hold the backend {name}")
+    if name == "cuda" and torch.version.hip:
+        pytest.skip("the CUDA kernels do not run on AMD")
+    monkeypatch.setenv("IMPCORE_BACKEND", name)
+    return name

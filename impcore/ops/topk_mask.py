@@ -108,8 +108,9 @@ def _scalar(k: int | torch.Tensor, total: int, device: torch.device) -> torch.Te
     if not isinstance(k, torch.Tensor):
         if isinstance(k, bool) or not hasattr(k, "__index__"):
             raise TypeError(f"k must be an int or an int64 scalar tensor, not {k!r}")
-        # Beyond both ends k stays wrong, but fits in 64 bits.
-        return torch.tensor(max(-1, min(operator.index(k), total + 1)), device=device)
+        # Beyond both ends k stays wrong, but fits in 64 bits. Filled, not copied: no device waits.
+        amount = max(-1, min(operator.index(k), total + 1))
+        return torch.full((), amount, dtype=torch.int64, device=device)
     if k.dtype != torch.int64 or k.numel() != 1:
         raise ValueError(f"k must be an int64 scalar, not {k.dtype} of shape {tuple(k.shape)}")
     if k.device != device:

@@ -152,7 +152,7 @@ def _by_row(batch: Batch, flat: np.ndarray) -> np.ndarray:
     return np.stack([flat[top], flat[top + batch.num_blocks[case]]])
 
 
-def verify(batch: Batch, got: Outcome) -> None:
+def verify_masks_and_sums(batch: Batch, got: Outcome) -> None:
     """Raises AssertionError, describing the first bad case, unless all is as the sort says."""
     clean = batch.status == 0
     case_of_word = np.repeat(np.arange(batch.cases), np.diff(batch.first_word))
@@ -170,6 +170,15 @@ def verify(batch: Batch, got: Outcome) -> None:
     _verify_sums(batch, got, np.repeat(np.arange(batch.cases), batch.num_blocks))
 
 
+def verify(batch: Batch, got: Outcome) -> None:
+    """As `verify_masks_and_sums`; and block_l1 agrees with the selection's own sums to the bit."""
+    verify_masks_and_sums(batch, got)
+    case = np.repeat(np.arange(batch.cases), batch.num_blocks)
+    clean = (batch.status == 0)[case]
+    same_bits = (got.before.view(np.int64) == got.l1.view(np.int64)).all(axis=0) | ~clean
+    _same(batch, "sums_before against block_l1", same_bits, np.ones_like(clean), case)
+
+
 def _verify_sums(batch: Batch, got: Outcome, case: np.ndarray) -> None:
     clean = (batch.status == 0)[case]
     for name, sums, mask in (
@@ -183,8 +192,6 @@ def _verify_sums(batch: Batch, got: Outcome, case: np.ndarray) -> None:
         _same(batch, f"{name} of a refused case", zero, np.ones_like(zero), case)
     close = np.isclose(got.l1, batch.sums(batch.alive), rtol=1e-12, atol=0, equal_nan=True)
     _same(batch, "block_l1", close.all(axis=0), np.ones_like(clean), case)
-    same_bits = (got.before.view(np.int64) == got.l1.view(np.int64)).all(axis=0) | ~clean
-    _same(batch, "sums_before against block_l1", same_bits, np.ones_like(clean), case)
 
 
 def _same(batch: Batch, what: str, got: np.ndarray, want: np.ndarray, case: np.ndarray) -> None:
