@@ -16,11 +16,12 @@ from impcore.scope import find_scope
 RECIPES = Path(impcore.__file__).parent / "recipes"
 CIFAR = ["resnet14", "resnet20", "resnet32", "resnet44", "resnet56"]
 CV_LTH = ["resnet50", "resnet50_cifar100", "resnet50_svhn", "resnet50_pretrained"]
+IMAGENET = ["resnet18_imagenet", "resnet50_imagenet"]
 OTHERS_DATA = [name for name in sorted(shipped()) if not load(name).data.name.startswith("digits")]
 
 
 def test_all_are_there() -> None:
-    assert set(shipped()) >= {"digits", *CIFAR, *CV_LTH}
+    assert set(shipped()) >= {"digits", *CIFAR, *CV_LTH, *IMAGENET}
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -112,6 +113,31 @@ def test_cv_lth_protocol(name: str) -> None:
         assert (steps.rewind, config.rewind.lr_schedule) == (9 * 175, "restart")
     svhn = name == "resnet50_svhn"
     assert config.data.augment == ("none" if svhn else "flip_crop")
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds", "left"), [(IMAGENET[0], 6, 26.21), (IMAGENET[1], 10, 10.74)]
+)
+def test_imagenet_protocol(name: str, rounds: int, left: float) -> None:
+    config = load(name)
+    model, train, steps = config.model, config.train, config.schedule(1252)
+    assert (model.arch, model.stem, model.bn_gamma) == (name.split("_")[0], "imagenet", "uniform")
+    assert (config.data.name, config.data.augment, config.data.image_size) == (
+        "imagenet",
+        "resized_crop",
+        224,
+    )
+    assert (train.batch_size, train.lr, train.momentum, train.weight_decay) == (
+        1024,
+        0.4,
+        0.9,
+        1e-4,
+    )
+    assert steps.total == 90 * 1252
+    assert (steps.milestones, steps.warmup) == ((30 * 1252, 60 * 1252, 80 * 1252), 5 * 1252)
+    assert (config.prune.rounds, config.prune.rate) == (rounds, 0.2)
+    assert round(100 * 0.8**rounds, 2) == left
+    assert config.rewind.lr_schedule == "resume"
 
 
 def test_resnet50_prunes_every_convolution_but_the_first() -> None:

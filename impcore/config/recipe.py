@@ -25,6 +25,7 @@ _NO_RESULT_DEPENDS_ON = {
     "run.name",
     "run.out",
     "data.root",
+    "data.cache",
     "train.checkpoint_every",
     "prune.min_keep",
 }

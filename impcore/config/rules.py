@@ -13,8 +13,9 @@ from typing import get_args
 
 from impcore.config.faults import Fault
 from impcore.config.length import Length
-from impcore.config.tables import Model, Prune, Rewind, Table, Train
+from impcore.config.tables import Data, Model, Prune, Rewind, Table, Train
 from impcore.config.tables.base import Choosing
+from impcore.config.tables.data import FolderName
 from impcore.config.tables.model import CifarArch
 
 
@@ -22,9 +23,11 @@ def broken_rules(tables: Mapping[str, Table]) -> list[Fault]:
     """The faults between the keys of the tables that are there."""
     faults: list[Fault] = []
     model, train = tables.get("model"), tables.get("train")
-    prune, rewind = tables.get("prune"), tables.get("rewind")
+    data, prune, rewind = tables.get("data"), tables.get("prune"), tables.get("rewind")
     if isinstance(model, Model):
         faults += _model(model)
+    if isinstance(data, Data):
+        faults += _data(data)
     if isinstance(train, Train):
         faults += _train(train)
     if isinstance(prune, Prune):
@@ -43,6 +46,14 @@ def _below(key: str, length: Length, total: Length) -> Iterator[Fault]:
 def _model(model: Model) -> Iterator[Fault]:
     if model.stem != "cifar" and model.arch in get_args(CifarArch):
         yield Fault("model.stem", model.stem, f'should be "cifar", the only one of {model.arch}')
+
+
+def _data(data: Data) -> Iterator[Fault]:
+    yield from _unused("data", data)
+    folder = data.name in get_args(FolderName)
+    valid = ("none", "resized_crop") if folder else ("none", "crop", "flip_crop")
+    if data.augment not in valid:
+        yield Fault("data.augment", data.augment, f"should be {' or '.join(valid)} of {data.name}")
 
 
 def _unused(name: str, table: Choosing) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ import difflib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from impcore.data.batches import Batches
@@ -90,7 +90,25 @@ def _fashion_mnist(root: Path | str | None) -> Dataset:
     return fashion_mnist.load(root)
 
 
-DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
+def _imagenet(root: Path | str | None, **options: Any) -> Dataset[Any]:
+    from impcore.data import image_folder
+
+    return image_folder.load(image_folder.IMAGENET, root, **options)
+
+
+def _image_folder(root: Path | str | None, **options: Any) -> Dataset[Any]:
+    from impcore.data import image_folder
+
+    return image_folder.load(image_folder.ANY, root, **options)
+
+
+FOLDERS: dict[str, Callable[..., Dataset[Any]]] = {
+    "imagenet": _imagenet,
+    "image_folder": _image_folder,
+}
+"""The data sets that are folders of images: name → loader, called with `root` and options."""
+
+DATASETS: dict[str, Callable[..., Dataset[Any]]] = {
     "digits": _digits,
     "digits_parity": _digits_parity,
     "digits_rotation": _digits_rotation,
@@ -99,6 +117,7 @@ DATASETS: dict[str, Callable[[Path | str | None], Dataset]] = {
     "cifar100": _cifar100,
     "svhn": _svhn,
     "fashion_mnist": _fashion_mnist,
+    **FOLDERS,
 }
 """Name → loader, called with `root`. A new data set is one more entry."""
 
@@ -119,25 +138,42 @@ TEXT_DATASETS: dict[str, str] = {
 """Name → the task that it is for. The loaders are in `impcore.data.text.load`."""
 
 
-def load(name: str, *, root: Path | str | None = None) -> Dataset:
-    """Read a data set into host memory.
+def load(
+    name: str,
+    *,
+    root: Path | str | None = None,
+    cache: Path | str | None = None,
+    image_size: int | None = None,
+    check: Callable[[], None] | None = None,
+) -> Dataset[Any]:
+    """Read a data set into host memory, or, of a folder of images, what is to be known of it.
 
     Args:
         name: a key of `DATASETS`.
         root: the folder that holds the data set's own folder (cifar-10-batches-py,
-            cifar-100-python, svhn, FashionMNIST/raw); None means the folder that $IMPCORE_DATA
-            names. `digits` comes with the package and needs none.
+            cifar-100-python, svhn, FashionMNIST/raw, imagenet), or, for image_folder, train and
+            val; None means the folder that $IMPCORE_DATA names. `digits` comes with the package
+            and needs none.
+        cache, image_size, check: see `impcore.data.image_folder.load`; of folders of images only,
+            but `check` is of no use elsewhere rather than an error.
 
     Raises:
-        DataError: unknown name; files missing (the message says which, where it looked, and how
-            to get them) or malformed (the message names the file and the fault).
+        DataError: unknown name; an option that the data set does not take; files missing (the
+            message says which, where it looked, and how to get them) or malformed (the message
+            names the file and the fault).
     """
-    if not isinstance(name, str) or name not in DATASETS:
-        from impcore.errors import DataError
+    from impcore.errors import DataError
 
+    if not isinstance(name, str) or name not in DATASETS:
         near = difflib.get_close_matches(str(name), DATASETS, n=1)
         hint = f" (nearest: {near[0]!r})" if near else ""
         raise DataError(f"name: no data set {name!r}{hint}; valid: {', '.join(DATASETS)}")
+    given = {"cache": cache, "image_size": image_size, "check": check}
+    options = {key: value for key, value in given.items() if value is not None}
+    if name in FOLDERS:
+        return FOLDERS[name](root, **options)
+    for key in options.keys() - {"check"}:
+        raise DataError(f"{key}: {options[key]!r}, but only {' and '.join(FOLDERS)} take it")
     return DATASETS[name](root)
 
 

@@ -32,7 +32,7 @@ def imp(
     Raises ConfigError, DataError, RunDirectoryError or CheckpointError before anything is changed,
     and Stopped after saving.
     """
-    made = lab.build(config)
+    made = lab.build(config, stop.check)
     with RunDirectory(Path(config.run.out), config.run.experiment) as directory:
         checkpoints = Checkpoints(directory.checkpoints, view.warn)
         rounds = Rounds(made, directory, checkpoints, stop, view)

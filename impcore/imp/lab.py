@@ -7,6 +7,7 @@ files) is raised here, before the run directory exists.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,10 +81,19 @@ class Lab:
         )
 
 
-def build(config: Config) -> Lab:
-    """Load the data, build and seed the model. Raises ConfigError or DataError."""
+def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
+    """Load the data, build and seed the model. Raises ConfigError or DataError.
+
+    `check` is called now and then while images are decoded, which may take long the first time.
+    """
     device = _device(config.run.device)
-    dataset = data.load(config.data.name, root=config.data.root)
+    dataset = data.load(
+        config.data.name,
+        root=config.data.root,
+        cache=config.data.cache,
+        image_size=config.data.image_size,
+        check=check,
+    )
     if config.data.validation:
         dataset = dataset.hold_out(config.data.validation)
     model, weights = _model(config, dataset)

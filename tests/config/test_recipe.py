@@ -41,7 +41,8 @@ def test_the_toml_has_every_default(recipe: Recipe) -> None:
     }
     assert written == set(Config.from_dict(recipe()).flat()) - without_value
     assert without_value == {
-        "model.bn_gamma", "model.path", "data.root", "train.warmup", "prune.include",
+        "model.bn_gamma", "model.path", "data.root", "data.cache", "data.image_size",
+        "train.warmup", "prune.include",
         "prune.exclude", "rewind.length", "train.betas", "train.eps", "train.lr_end",
         "train.lr_span", "train.clip_norm", "train.ema",
         "prune.score_batches", "prune.score_temperature",

@@ -57,6 +57,22 @@ BROKEN = [
     ({"rewind": {"to": "10ep"}}, "rewind.to = '10ep'", "below train.length = '10ep'"),
     ({"rewind": {"to": "pretrained"}}, "rewind.to = 'pretrained'", "model.path"),
     ({"model": {"stem": "imagenet"}}, "model.stem = 'imagenet'", "the only one of resnet"),
+    (
+        {"data": {"augment": "resized_crop"}},
+        "data.augment = 'resized_crop'",
+        "none or crop or flip",
+    ),
+    (
+        {"data": {"name": "imagenet", "augment": "crop"}},
+        "data.augment = 'crop'",
+        "should be none or resized_crop of imagenet",
+    ),
+    (
+        {"data": {"cache": "x"}},
+        "data.cache = 'x'",
+        'needs data.name = "imagenet" or "image_folder"',
+    ),
+    ({"data": {"image_size": 8}}, "data.image_size = 8", 'needs data.name = "imagenet" or'),
     ({"rewind": {"length": "5ep"}}, "rewind.length = '5ep'", "finetune"),
 ]
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from impcore import models
 from impcore.config import Config
 from impcore.errors import ConfigError, DataError
 from impcore.imp import lab
+from impcore.imp.signals import Stopped
 
 MakeConfig = Callable[..., Config]
 
@@ -49,6 +51,31 @@ def test_validation_images_are_not_trained_on(make_config: MakeConfig) -> None:
     assert lab.build(make_config()).validation is None
     with pytest.raises(DataError, match="digits: 1352 images cannot be held out of 1352"):
         lab.build(make_config(data__validation=1352))
+
+
+def test_folders_of_images_are_a_data_set_like_any_other(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    for part, count in (("train", 5), ("val", 2)):
+        for name in ("cat", "dog", "eel"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                image = Image.new("RGB", (9 + i, 11), (20 * i, 60, 90))
+                image.save(tmp_path / part / name / f"{i}.png")
+    options = {"data__name": "image_folder", "data__root": str(tmp_path), "data__image_size": 8}
+    config = make_config(**options, data__augment="resized_crop", train__batch_size=4)
+
+    def stop() -> None:
+        raise Stopped(2)
+
+    with pytest.raises(Stopped):
+        lab.build(config, stop)
+    made = lab.build(config)
+    assert (len(made.train), len(made.test), made.train.steps_per_epoch) == (15, 6, 4)
+    inputs, _ = next(made.train.epoch(0))
+    assert inputs.shape == (4, 3, 8, 8)
+    assert made.model(inputs).shape == (4, 3)
+    assert made.identity["data"] == lab.build(config).identity["data"]
 
 
 def test_blocks_without_a_prunable_parameter_are_left_out(make_config: MakeConfig) -> None:

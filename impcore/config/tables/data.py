@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from impcore.config.tables.base import PathText, Table
+from impcore.config.tables.base import Choosing, Options, PathText, shown_as
 
-DataName = Literal[
+HeldName = Literal[
     "digits",
     "digits_parity",
     "digits_rotation",
@@ -18,19 +18,33 @@ DataName = Literal[
     "svhn",
     "fashion_mnist",
 ]
-"""A line a data set of `impcore.data`."""
+FolderName = Literal[
+    "imagenet",
+    "image_folder",
+]
+DataName = Literal[HeldName, FolderName]
+"""A line a data set of `impcore.data`: those held in memory, and folders of images."""
 
 
-class Data(Table):
+class Data(Choosing):
     """The data set."""
+
+    OPTIONS: ClassVar[Options] = {
+        "name": {name: {} for name in get_args(HeldName)}
+        | {name: {"cache": None, "image_size": 224} for name in get_args(FolderName)}
+    }
 
     name: DataName
     """The data set; digits is shipped with the package."""
     root: PathText | None = None
     """The directory of the data set's files; $IMPCORE_DATA unless given."""
-    augment: Literal["none", "crop", "flip_crop"] = "none"
-    """Augmentation of training images: padded random crop, with or without horizontal flips."""
+    augment: Literal["none", "crop", "flip_crop", "resized_crop"] = "none"
+    """Of training images: padded random crop, without or with flips; folders: resized_crop."""
     validation: Annotated[int, Field(ge=0, le=2**31)] = 0
-    """Training images, the last ones, held out and scored beside the test images; 0: none."""
+    """Training images held out and scored: the last ones, or evenly over folders; 0: none."""
     drop_last: bool = False
     """Leave out an epoch's last batch if it is incomplete."""
+    cache: PathText | None = None
+    """Folders of images: where decoded images are kept; beside them unless given."""
+    image_size: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, shown_as(224)] = None
+    """Folders of images: pixels of a side of what the network sees."""

@@ -42,5 +42,6 @@ def test_every_key_has_its_help() -> None:
 
 def test_architectures_are_the_registered_ones() -> None:
     models = pytest.importorskip("impcore.models")
-    for arch in get_args(TABLES["model"].model_fields["arch"].annotation):
-        assert models.build(arch, stem="cifar", num_classes=10, in_channels=1) is not None
+    assert set(get_args(TABLES["model"].model_fields["arch"].annotation)) <= set(
+        models.ARCHITECTURES
+    )

@@ -1,0 +1,214 @@
+"""The decoded images of a folder, kept on disk as memory maps.
+
+Invariant: a cache belongs to one list of files and sizes, whose hash is in its name, so that other
+images get another cache. It is made in shards, each complete or absent: making it goes on where it
+was stopped. A shard whose length is not what its record says is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from impcore.data.decode import start_worker, write_shard
+from impcore.errors import DataError
+
+SHARD = 512
+"""Images a shard: 134 MB at a shorter side of 256, which is what a worker holds in memory."""
+
+_VERSION = 1
+_SAY_EVERY = 30.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The cache that a list of images should have.
+
+    Attributes:
+        paths: the images, in the order in which they are kept.
+        side: pixels of the shorter side.
+        folder: where the shards are.
+    """
+
+    paths: Sequence[Path]
+    side: int
+    folder: Path
+
+    def shards(self) -> list[tuple[Path, Sequence[Path]]]:
+        """Each shard's place, without suffix, and its images."""
+        starts = range(0, len(self.paths), SHARD)
+        return [
+            (self.folder / f"shard-{start // SHARD:05d}", self.paths[start : start + SHARD])
+            for start in starts
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """Decoded images: image i is uint8 [heights[i], widths[i], 3] at starts[i] of its shard.
+
+    Attributes:
+        shards: one flat uint8 memory map a shard, of `SHARD` images but for the last.
+        starts, heights, widths: int64 [N].
+        digest: SHA-256 (hex) of all pixels, as hashed when they were decoded.
+    """
+
+    shards: list[np.ndarray]
+    starts: np.ndarray
+    heights: np.ndarray
+    widths: np.ndarray
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def image(self, index: int) -> np.ndarray:
+        """Image `index`, uint8 [H, W, 3], not copied."""
+        start, height, width = self.starts[index], self.heights[index], self.widths[index]
+        flat = self.shards[index // SHARD][start : start + height * width * 3]
+        return flat.reshape(height, width, 3)
+
+
+def wanted(
+    cache: Path, name: str, files: Sequence[tuple[str, int]], root: Path, side: int
+) -> Wanted:
+    """The cache, below the folder `cache`, of `files`: paths below `root`, and their bytes."""
+    lines = (f"{path}\0{size}\n" for path, size in files)
+    content = f"{_VERSION} {side}\n" + "".join(lines)
+    digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+    return Wanted([root / path for path, _ in files], side, cache / f"{name}-{side}-{digest[:16]}")
+
+
+def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
+    """Decode what is missing from the caches, in worker processes, one for each CPU.
+
+    `check` is called between shards; what it raises stops the work, and finished shards stay.
+
+    Raises:
+        DataError: an image that cannot be read, too little disk space, or no place to write.
+    """
+    if all(_is_complete(cache) for cache in caches):
+        return
+    try:
+        for cache in caches:
+            cache.folder.mkdir(parents=True, exist_ok=True)
+        with _lock(caches[0].folder):
+            _decode([(cache, *one) for cache in caches for one in _missing(cache)], check)
+    except OSError as error:
+        raise DataError(
+            f"data.cache: {error.filename}: {error.strerror}; decoded images cannot be kept there, "
+            "name another folder"
+        ) from error
+
+
+def open_store(cache: Wanted) -> Store:
+    """The images of a complete cache.
+
+    Raises:
+        DataError: a shard is damaged; the message says what to do.
+    """
+    shards, sizes, digest = [], [], hashlib.sha256()
+    for place, paths in cache.shards():
+        pixels, record = _open_shard(place, len(paths))
+        shards.append(pixels)
+        sizes.append(np.array(record["sizes"], dtype=np.int64))
+        digest.update(bytes.fromhex(record["sha256"]))
+    lengths = [np.concatenate([[0], np.cumsum(s.prod(1) * 3)[:-1]]) for s in sizes]
+    both = np.concatenate(sizes)
+    return Store(shards, np.concatenate(lengths), both[:, 0], both[:, 1], digest.hexdigest())
+
+
+def _open_shard(place: Path, count: int) -> tuple[np.ndarray, dict[str, Any]]:
+    path = place.with_suffix(".npy")
+    try:
+        record = json.loads(place.with_suffix(".json").read_bytes())
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        length = sum(height * width * 3 for height, width in record["sizes"])
+        if len(record["sizes"]) != count:
+            raise ValueError(f"{len(record['sizes'])} images, not {count}")
+        if pixels.shape != (length,) or pixels.dtype != np.uint8:
+            raise ValueError(f"{pixels.dtype} {list(pixels.shape)}, not {length} bytes as recorded")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: damaged ({error}); delete it and {place.name}.json, and it is made again"
+        ) from error
+    return pixels, record
+
+
+def _missing(cache: Wanted) -> list[tuple[Path, Sequence[Path]]]:
+    return [one for one in cache.shards() if not one[0].with_suffix(".json").exists()]
+
+
+def _is_complete(cache: Wanted) -> bool:
+    return not _missing(cache)
+
+
+def _decode(shards: list[tuple[Wanted, Path, Sequence[Path]]], check: Callable[[], None]) -> None:
+    if not shards:
+        return
+    images = sum(len(paths) for _, _, paths in shards)
+    _check_space(shards[0][0].folder, images * shards[0][0].side ** 2 * 4)
+    workers = min(len(os.sched_getaffinity(0)), len(shards))
+    _log.warning(
+        "decoding %s images into %s, once, in %d processes",
+        *(f"{images:,}", shards[0][0].folder.parent, workers),
+    )
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    pool = ProcessPoolExecutor(workers, context, start_worker, (os.getpid(),))
+    try:
+        jobs = [
+            pool.submit(write_shard, list(paths), cache.side, place)
+            for cache, place, paths in shards
+        ]
+        said = time.monotonic()
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            check()
+            if time.monotonic() - said > _SAY_EVERY:
+                said = time.monotonic()
+                _log.warning("decoded %.0f %%", 100 * done / len(jobs))
+    except BrokenProcessPool as error:
+        raise DataError(f"a process that decoded images ended abruptly ({error})") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Refuse to begin what the disk cannot hold; `needed` takes all images to be 4:3."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"data.cache: {folder} needs about {needed / 1e9:.1f} GB for decoded images, but "
+            f"{free / 1e9:.1f} GB are free; name a folder on another disk"
+        )
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes this cache."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.warning("waiting for another process that decodes into %s", folder)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
