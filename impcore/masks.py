@@ -7,7 +7,7 @@ model has one live `Masks`; the model's state-dict keys never change.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,7 @@ from torch import nn
 
 from impcore import hooks, ops
 from impcore import scope as scopes
-from impcore.arena import Arena
-from impcore.binding import Binding
-from impcore.outcome import Ledger
+from impcore.mask_state import MaskState
 from impcore.unwrap import unwrap
 
 _ATTRIBUTE = "_impcore_masks"
@@ -29,7 +27,7 @@ def masks_of(model: nn.Module) -> Masks | None:
     return unwrap(model).__dict__.get(_ATTRIBUTE)
 
 
-class Masks(Mapping[str, torch.Tensor]):
+class Masks(MaskState, Mapping[str, torch.Tensor]):
     """All-ones masks for a model, attached to it; they replace older ones.
 
     `masks[name]` is a bool tensor of the parameter's shape (a copy, True = alive);
@@ -58,12 +56,9 @@ class Masks(Mapping[str, torch.Tensor]):
         exclude: Sequence[str] | None = None,
     ) -> None:
         model = unwrap(model)
-        self.include = scopes.patterns_of(include, "include")
-        self.exclude = scopes.patterns_of(exclude, "exclude")
-        scope = scopes.find_scope(model, self.include, self.exclude)
-        self._binding = Binding(model, scope)
-        self._arena = Arena(self._binding)
-        self._ledger = Ledger(self.total)
+        patterns = scopes.patterns_of(include, "include"), scopes.patterns_of(exclude, "exclude")
+        scope = scopes.find_scope(model, *patterns)
+        super().__init__(model, scope, *patterns)
         for kind, names in (("frozen parameters", scope.frozen), (_COMPUTED, scope.computed)):
             if names:
                 warnings.warn(f"{kind} are left out of pruning: {', '.join(names)}", stacklevel=2)
@@ -89,20 +84,6 @@ class Masks(Mapping[str, torch.Tensor]):
         self.__dict__.update(state)
         if self._binding.model is not None:
             hooks.watch(self)
-
-    @property
-    def names(self) -> list[str]:
-        """The masked parameters' names, in the order of `named_parameters()`."""
-        return list(self._binding.names)
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """The masked parameters, in the order of `names`, as the model holds them now.
-
-        Raises:
-            ModelChangedError: the model no longer has one of them in the same shape.
-        """
-        return self._binding.parameters
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -145,24 +126,6 @@ class Masks(Mapping[str, torch.Tensor]):
     # Masks are compared by `hash`, not element by element as a mapping of tensors would be.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-    @property
-    def total(self) -> int:
-        """How many weights are masked, alive or not."""
-        return self.plan.total
-
-    @property
-    def remaining(self) -> int:
-        """How many weights are alive.
-
-        Raises:
-            NonFiniteError, LayerCollapseError, ValueError: an earlier prune_global(sync=False) did
-                nothing; the message says why.
-        """
-        self.settle()
-        if self._ledger.remaining is None:
-            self._ledger.remaining = int(ops.bits.count(self.words))
-        return self._ledger.remaining
 
     @property
     def density(self) -> float:
@@ -218,72 +181,36 @@ class Masks(Mapping[str, torch.Tensor]):
         """Writes +0 to every pruned weight, in one fused pass."""
         ops.rewind(self.plan, self.weights, self.words)
 
-    # From here on: what prune_global, Flow, the hook and the masked optimisers work with.
+    def to_torch_prune(self, model: nn.Module) -> None:
+        """Prunes `model` by torch.nn.utils.prune instead, under these masks.
 
-    @property
-    def plan(self) -> ops.Plan:
-        """The ops' chunk table, one block a parameter."""
-        return self._arena.plan
+        Each masked layer gets `weight_orig` (the same Parameter), `weight_mask` and a forward hook,
+        as torch.nn.utils.prune.custom_from_mask makes them; masks of `model` are released.
 
-    @property
-    def weights(self) -> list[torch.Tensor]:
-        """The masked parameters' data, in the order of `names`."""
-        return [p.detach() for p in self.parameters]
-
-    @property
-    def words(self) -> torch.Tensor:
-        """The packed masks: int32 [plan.total_words], in the parameters' layout and device."""
-        return self._arena.words
-
-    def stored(self, i: int) -> torch.Tensor:
-        """The mask of the i-th of `names`: bool [numel], in its parameter's storage order."""
-        return self._arena.stored(i)
-
-    def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A scratch arena and the selection's workspace, allocated once and kept."""
-        return self._arena.spare()
-
-    def words_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
-        """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
-        if self._binding.model is None:
-            return [-1] * len(parameters)
-        index = self._binding.index()
-        found = (index.get(id(p)) for p in parameters)
-        return [-1 if i is None else self.plan.words[i] for i in found]
-
-    def covers(self, ids: Iterable[int]) -> bool:
-        """Whether any of these is the id of a masked Parameter, as the model holds them now."""
-        return not self._binding.index().keys().isdisjoint(ids)
-
-    def check_model(self) -> None:
-        """Raises unless the model is what these masks were made for, and can be masked as it is.
+        Args:
+            model: the masks' own, or another with parameters of their names and shapes.
 
         Raises:
-            ModelChangedError: parameters were renamed, removed, added, reshaped or tied in another
-                way; the message lists the difference.
-            TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
+            ValueError: a parameter is missing or has another shape; nothing has been changed.
         """
-        self._binding.check_model(self.include, self.exclude)
+        from impcore import torch_prune
 
-    def expected_remaining(self) -> int:
-        """`remaining`, taking asynchronous prunes for clean: no host read if the count is known."""
-        known = self._ledger.remaining
-        return self.remaining if known is None else known
+        model, live = unwrap(model), masks_of(model)
+        names = (*self.names, *self._binding.aliases)
+        torch_prune.install(model, {name: self[name] for name in names}, live)
 
-    def commit(self, status: torch.Tensor, count: int | None, sync: bool) -> None:
-        """Takes over the scratch arena of a selection of `count` weights, if its status is clean.
+    @classmethod
+    def from_torch_prune(cls, model: nn.Module) -> Masks:
+        """New masks of a model that torch.nn.utils.prune has pruned, which is undone.
 
-        A count of None is unknown. With `sync` the status has been read and is clean; otherwise
-        `settle` reads it later.
+        They cover what was pruned that way, and nothing else. Weights get their names and
+        Parameters back, with +0 where the masks are 0.
+
+        Raises:
+            ValueError, TypeError, NotImplementedError, LayoutError: something else than weights of
+                Linear and convolution layers is pruned that way, or they cannot be masked; the
+                message names it, and nothing has been changed.
         """
-        # Until it is over, an interrupt must not leave a number behind that may be wrong.
-        remaining, self._ledger.remaining = self._ledger.remaining, None
-        if not sync:
-            self._ledger.defer(status)
-        ops.commit(self.plan, self.weights, self.words, self.spare()[0], status)
-        if remaining is not None and count is not None:
-            self._ledger.remaining = remaining - count
+        from impcore import torch_prune
 
-    def settle(self) -> None:
-        """Reads the statuses of asynchronous prunes (raises like `remaining`)."""
-        self._ledger.settle(self)
+        return torch_prune.take(model)

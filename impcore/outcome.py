@@ -13,7 +13,7 @@ import torch
 from impcore.errors import ImpcoreError, LayerCollapseError, NonFiniteError
 
 if TYPE_CHECKING:
-    from impcore.masks import Masks
+    from impcore.mask_state import MaskState
 
 TOO_MANY = -1
 """A prune was to remove more weights than are alive (`ops.Selection.status`)."""
@@ -41,7 +41,7 @@ class Ledger:
         self._pending.clear()
         self.remaining = None
 
-    def settle(self, masks: Masks) -> None:
+    def settle(self, masks: MaskState) -> None:
         """Reads the pending statuses.
 
         Raises:
@@ -58,7 +58,7 @@ class Ledger:
             raise error_of(failed[0], masks, "an earlier prune_global(sync=False) did nothing")
 
 
-def error_of(status: int, masks: Masks, consequence: str) -> Exception:
+def error_of(status: int, masks: MaskState, consequence: str) -> Exception:
     """The error that a status other than 0 stands for."""
     if status == COLLAPSED:
         return LayerCollapseError(f"a parameter would have kept less than min_keep: {consequence}")
@@ -67,12 +67,12 @@ def error_of(status: int, masks: Masks, consequence: str) -> Exception:
     return non_finite(masks, consequence)
 
 
-def non_finite(masks: Masks, consequence: str) -> ImpcoreError:
+def non_finite(masks: MaskState, consequence: str) -> ImpcoreError:
     """The error that names the parameters whose alive weights hold NaN or infinity."""
-    counts = {
-        name: int((~torch.isfinite(weight) & masks[name]).sum())
-        for name, weight in zip(masks.names, masks.weights, strict=True)
-    }
+    counts = {}
+    for i, (name, weight) in enumerate(zip(masks.names, masks.weights, strict=True)):
+        flat = weight.as_strided((weight.numel(),), (1,))
+        counts[name] = int((~torch.isfinite(flat) & masks.stored(i)).sum())
     listed = ", ".join(f"{name} ({count})" for name, count in counts.items() if count)
     where = f"of {listed}" if listed else "or their scores"
     return NonFiniteError(f"NaN or infinity among the alive weights {where}: {consequence}")

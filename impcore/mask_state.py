@@ -1,0 +1,139 @@
+"""What masks hold: bits, the parameters that they are of, and how many weights are alive.
+
+This is what `prune_global`, `Flow`, the hook and the masked optimisers work with; users see it as
+the mapping `impcore.Masks`. Invariant: bits follow the parameters' layout and device, and a count
+is right or unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from impcore import ops
+from impcore import scope as scopes
+from impcore.arena import Arena
+from impcore.binding import Binding
+from impcore.outcome import Ledger
+
+
+class MaskState:
+    """Masks of the parameters in a scope, at first all ones.
+
+    Attributes:
+        include, exclude: the patterns that the scope was found with.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        scope: scopes.Scope,
+        include: scopes.Patterns,
+        exclude: scopes.Patterns,
+    ) -> None:
+        self.include, self.exclude = include, exclude
+        self._binding = Binding(model, scope)
+        self._arena = Arena(self._binding)
+        self._ledger = Ledger(self.total)
+
+    @property
+    def names(self) -> list[str]:
+        """The masked parameters' names, in the order of `named_parameters()`."""
+        return list(self._binding.names)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The masked parameters, in the order of `names`, as the model holds them now.
+
+        Raises:
+            ModelChangedError: the model no longer has one of them in the same shape.
+        """
+        return self._binding.parameters
+
+    @property
+    def total(self) -> int:
+        """How many weights are masked, alive or not."""
+        return self.plan.total
+
+    @property
+    def remaining(self) -> int:
+        """How many weights are alive.
+
+        Raises:
+            NonFiniteError, LayerCollapseError, ValueError: an earlier prune_global(sync=False) did
+                nothing; the message says why.
+        """
+        self.settle()
+        if self._ledger.remaining is None:
+            self._ledger.remaining = int(ops.bits.count(self.words))
+        return self._ledger.remaining
+
+    @property
+    def plan(self) -> ops.Plan:
+        """The ops' chunk table, one block a parameter."""
+        return self._arena.plan
+
+    @property
+    def weights(self) -> list[torch.Tensor]:
+        """The masked parameters' data, in the order of `names`."""
+        return [p.detach() for p in self.parameters]
+
+    @property
+    def words(self) -> torch.Tensor:
+        """The packed masks: int32 [plan.total_words], in the parameters' layout and device."""
+        return self._arena.words
+
+    def stored(self, i: int) -> torch.Tensor:
+        """The mask of the i-th of `names`: bool [numel], in its parameter's storage order."""
+        return self._arena.stored(i)
+
+    def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """A scratch arena and the selection's workspace, allocated once and kept."""
+        return self._arena.spare()
+
+    def words_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
+        """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
+        if self._binding.model is None:
+            return [-1] * len(parameters)
+        index = self._binding.index()
+        found = (index.get(id(p)) for p in parameters)
+        return [-1 if i is None else self.plan.words[i] for i in found]
+
+    def covers(self, ids: Iterable[int]) -> bool:
+        """Whether any of these is the id of a masked Parameter, as the model holds them now."""
+        return not self._binding.index().keys().isdisjoint(ids)
+
+    def check_model(self) -> None:
+        """Raises unless the model is what these masks were made for, and can be masked as it is.
+
+        Raises:
+            ModelChangedError: parameters were renamed, removed, added, reshaped or tied in another
+                way; the message lists the difference.
+            TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
+        """
+        self._binding.check_model(self.include, self.exclude)
+
+    def expected_remaining(self) -> int:
+        """`remaining`, taking asynchronous prunes for clean: no host read if the count is known."""
+        known = self._ledger.remaining
+        return self.remaining if known is None else known
+
+    def commit(self, status: torch.Tensor, count: int | None, sync: bool) -> None:
+        """Takes over the scratch arena of a selection of `count` weights, if its status is clean.
+
+        A count of None is unknown. With `sync` the status has been read and is clean; otherwise
+        `settle` reads it later.
+        """
+        # Until it is over, an interrupt must not leave a number behind that may be wrong.
+        remaining, self._ledger.remaining = self._ledger.remaining, None
+        if not sync:
+            self._ledger.defer(status)
+        ops.commit(self.plan, self.weights, self.words, self.spare()[0], status)
+        if remaining is not None and count is not None:
+            self._ledger.remaining = remaining - count
+
+    def settle(self) -> None:
+        """Reads the statuses of asynchronous prunes (raises like `remaining`)."""
+        self._ledger.settle(self)
