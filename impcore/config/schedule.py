@@ -34,6 +34,8 @@ class Schedule:
     finetune: int
     """Steps of a training after the first if `rewind.kind = "finetune"`."""
     checkpoint_every: int
+    eval_every: int
+    """0: only at the end of a training."""
 
 
 def schedule(config: Config, steps_per_epoch: int) -> Schedule:
@@ -59,6 +61,7 @@ def schedule(config: Config, steps_per_epoch: int) -> Schedule:
         rewind=steps("rewind.to", rewind.to, total, least=0),
         finetune=steps("rewind.length", rewind.length or train.length),
         checkpoint_every=steps("train.checkpoint_every", train.checkpoint_every),
+        eval_every=steps("train.eval_every", train.eval_every) if train.eval_every else 0,
     )
     if any(after <= before for before, after in pairwise(result.milestones)):
         rising = f"should rise; in steps they are {list(result.milestones)}"

@@ -31,6 +31,8 @@ class Progress:
     """False for good once the run has been resumed by force under another identity."""
     done: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """The rows of evals.jsonl, with `train.eval_every`."""
 
 
 def row(
@@ -58,6 +60,43 @@ def row(
         "bit_exact": progress.bit_exact,
         **columns(found),
     }
+
+
+def evaluation(lab: Lab, progress: Progress, found: Scores, train_loss: float) -> dict[str, Any]:
+    """The line of evals.jsonl for the state after `step` steps of the schedule.
+
+    epoch is `step` in epochs, lr the learning rate of the last step; the rest is as in `row`.
+    """
+    return {
+        "round": progress.round,
+        "step": progress.step,
+        "epoch": progress.step / lab.steps.steps_per_epoch,
+        "lr": lab.rate_at(progress.step - 1),
+        "accuracy": found[""].accuracy,
+        "loss": records.finite(found[""].loss),
+        "train_loss": records.finite(train_loss),
+        **columns(found),
+    }
+
+
+def too_far_below(first: Mapping[str, Any], row: Mapping[str, Any], drop: float) -> str | None:
+    """Why the state of `row` is the last if it may be `drop` worse than `first`; None if it is not.
+
+    Compared is the task's most telling metric; one that is not finite is worse than any.
+    """
+    name, before = _most_telling(first)
+    _, after = _most_telling(row)
+    if before is None or (after is not None and before - after <= drop):
+        return None
+    return (
+        f"{name} {'not finite' if after is None else f'{after:.4f}'} in round {row['round']} is "
+        f"more than prune.max_drop = {drop} below the {before:.4f} of round {first['round']}"
+    )
+
+
+def _most_telling(row: Mapping[str, Any]) -> tuple[str, float | None]:
+    metrics: Mapping[str, float | None] = row.get("metrics") or {"accuracy": row["accuracy"]}
+    return next(iter(metrics.items()))
 
 
 def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:

@@ -28,7 +28,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def write_rounds(path: Path, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """One JSON object a line. Raises ValueError for a number that is not finite."""
     lines = [json.dumps(row, allow_nan=False) for row in rows]
     atomic.write(path, "".join(f"{line}\n" for line in lines).encode())

@@ -27,10 +27,10 @@ from impcore.errors import CheckpointError, ConfigError, NonFiniteError
 from impcore.imp import determinism, invariants, records, rewinding, training, tree
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.lab import Lab
-from impcore.imp.progress import Progress, row, ticket
+from impcore.imp.progress import Progress, evaluation, row, ticket, too_far_below
 from impcore.imp.run_directory import RunDirectory
-from impcore.imp.scoring import scores
-from impcore.imp.signals import Stop
+from impcore.imp.scoring import Scores, scores
+from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
 
 
@@ -117,6 +117,7 @@ class Rounds:
         self._view.begin(
             progress.round, lab.config.prune.rounds, lab.masks.density, start=start, end=end
         )
+        self._evaluate_if_due()  # a stopped run may have left it to this one
         for step, loss in training.steps(
             self._learner,
             lab.train,
@@ -135,6 +136,7 @@ class Rounds:
                 self._save()
             if stopping:
                 self._stop.check()
+            self._evaluate_if_due()
 
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
@@ -144,7 +146,7 @@ class Rounds:
         if self._learner.average is not None:
             path = self._directory.average(progress.round)
             records.write_tensors(path, self._learner.average.state)
-        last = progress.round == lab.config.prune.rounds
+        last = progress.round == lab.config.prune.rounds or "stopped" in trained
         if not last:
             self._prune()
         elif self._trained:
@@ -152,6 +154,8 @@ class Rounds:
         progress.rows.append(trained)
         self._write_records()
         self._view.row(trained, lab.config.prune.rounds)
+        if "stopped" in trained:
+            self._view.note(f"the run ends here: {trained['stopped']}")
         if last:
             progress.done = True
             self._save()
@@ -202,15 +206,54 @@ class Rounds:
         """The row of the state that has just been trained."""
         lab, progress = self._lab, self.progress
         found = scores(lab, self._learner, self._stop)
+        train_loss = self._train_loss()
+        if lab.steps.eval_every:
+            self._add_evaluation(found, train_loss)
         start, end = lab.span(progress.round)
-        last_epoch = min((end - 1) % lab.steps.steps_per_epoch + 1, end - start)
         self._count_seconds()
-        return row(lab, progress, found, self._loss.item() / last_epoch, end - start)
+        trained = row(lab, progress, found, train_loss, end - start)
+        drop = lab.config.prune.max_drop
+        if drop is not None and progress.rows and progress.round < lab.config.prune.rounds:
+            why = too_far_below(progress.rows[0], trained, drop)
+            trained |= {} if why is None else {"stopped": why}
+        return trained
+
+    def _evaluate_if_due(self) -> None:
+        """Evaluate within a round where `train.eval_every` says so, once; at its end `_score` does.
+
+        Raises Stopped, after saving, if a stop is requested meanwhile.
+        """
+        lab, progress = self._lab, self.progress
+        start, end = lab.span(progress.round)
+        every, here = lab.steps.eval_every, {"round": progress.round, "step": progress.step}
+        if not (every and start < progress.step < end and progress.step % every == 0):
+            return
+        if progress.evaluations and here.items() <= progress.evaluations[-1].items():
+            return
+        try:
+            found = scores(lab, self._learner, self._stop)
+        except Stopped:
+            self._save()
+            raise
+        self._add_evaluation(found, self._train_loss())
+        self._view.evaluation(progress.evaluations[-1])
+
+    def _add_evaluation(self, found: Scores, train_loss: float) -> None:
+        lines = self.progress.evaluations
+        lines.append(evaluation(self._lab, self.progress, found, train_loss))
+        records.write_rows(self._directory.evaluations, lines)
+
+    def _train_loss(self) -> float:
+        """The mean loss of this epoch's steps so far."""
+        lab, step = self._lab, self.progress.step
+        start, _ = lab.span(self.progress.round)
+        counted = min((step - 1) % lab.steps.steps_per_epoch + 1, step - start)
+        return self._loss.item() / counted
 
     def _write_records(self) -> None:
         """Write rounds.jsonl and flow.npz for the rounds that are behind."""
         rows, flow = self.progress.rows, self._lab.flow
-        records.write_rounds(self._directory.rounds, rows)
+        records.write_rows(self._directory.rounds, rows)
         if rows:
             records.write_flow(
                 self._directory.flow,

@@ -85,6 +85,11 @@ class RunDirectory:
         return self.path / "rounds.jsonl"
 
     @property
+    def evaluations(self) -> Path:
+        """One JSON row an evaluation, with `train.eval_every`."""
+        return self.path / "evals.jsonl"
+
+    @property
     def flow(self) -> Path:
         """The flow of M and P over the trained states."""
         return self.path / "flow.npz"

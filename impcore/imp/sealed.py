@@ -51,12 +51,13 @@ def pack(
     """The pieces of a sealed file, in order, for `atomic.write`.
 
     `content` is JSON (finite numbers only); tensors may be on any device and in any layout, and
-    are stored contiguous. The same input gives the same bytes. The pieces look into the memory of
-    tensors that are contiguous on the CPU: write them before the tensors change.
+    are stored contiguous. The same input gives the same bytes, and keys stay in their order. The
+    pieces look into the memory of tensors that are contiguous on the CPU: write them before the
+    tensors change.
 
     Raises TypeError for a dtype that safetensors does not know.
     """
-    text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     named = {name: _raw(name, tensor) for name, tensor in tensors.items()}
     order = sorted(named, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, Any] = {

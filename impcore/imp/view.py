@@ -117,6 +117,10 @@ class View:
         """Seconds to the end, from the mean pace so far (evaluation and saving included)."""
         return (now - self._started) / max(1, self._done) * (self._left - self._done)
 
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        """Print an evaluation within a round."""
+        self.note(f"{self._where}  epoch {row['epoch']:.1f}  {headline(row)}")
+
     def row(self, row: Mapping[str, Any], rounds: int) -> None:
         """Print a finished round."""
         told = headline(row)

@@ -25,6 +25,7 @@ def trains(draw: st.DrawFn) -> dict[str, object]:
             accumulate=st.integers(1, 64),
             label_smoothing=st.floats(0, 0.5),
             clip_norm=st.floats(1e-6, 100),
+            eval_every=inside.map(lambda step: f"{step}{unit}"),
             ema=st.floats(0.01, 0.9999),
             lr=st.floats(1e-9, 1000) | st.integers(1, 1000),
             weight_decay=st.floats(0, 0.9),

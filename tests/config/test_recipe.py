@@ -44,7 +44,7 @@ def test_the_toml_has_every_default(recipe: Recipe) -> None:
         "model.bn_gamma", "model.path", "data.root", "data.cache", "data.image_size",
         "train.warmup", "prune.include",
         "prune.exclude", "rewind.length", "train.betas", "train.eps", "train.lr_end",
-        "train.lr_span", "train.clip_norm", "train.ema",
+        "train.lr_span", "train.clip_norm", "train.ema", "train.eval_every", "prune.max_drop",
         "prune.score_batches", "prune.score_temperature",
     }  # fmt: skip
 

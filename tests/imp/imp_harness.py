@@ -61,6 +61,7 @@ def result(out: Path) -> dict[str, Any]:
     for row in lines:
         assert row.pop("seconds") >= 0
     files = [out / "flow.npz", out / "sigma.csv", *sorted(out.glob("*/round_*.safetensors"))]
+    files += [path for path in (out / "evals.jsonl",) if path.exists()]
     return {"rows": lines} | {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 

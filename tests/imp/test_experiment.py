@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from imp_harness import finish, micro, result, rows, signal_when, start
@@ -18,7 +19,8 @@ from imp_harness import finish, micro, result, rows, signal_when, start
 from impcore import atomic, models
 from impcore.config import Config
 from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
-from impcore.imp import experiment, run
+from impcore.imp import experiment, run, training
+from impcore.imp.evaluation import Score
 
 Finished = tuple[Path, dict[str, Any]]
 MakeConfig = Callable[..., Config]
@@ -89,6 +91,7 @@ def test_two_threads_are_as_exact_as_one(
         {"analysis__theta": "rewound", "rewind__kind": "finetune", "rewind__to": "init"},
         {"train__momentum": 0.0, "data__augment": "crop", "analysis__theta": "rewound"},
         {"train__label_smoothing": 0.1, "train__accumulate": 2, "train__ema": 0.9},
+        {"train__eval_every": "1it", "train__clip_norm": 1.0},
         # PyTorch's float16 convolutions take most of a minute on a CPU.
         pytest.param({"train__amp": "fp16", "train__clip_norm": 1.0}, marks=pytest.mark.soak),
         {"train__optimizer": "adamw", "train__schedule": "onecycle", "train__milestones": None},
@@ -402,3 +405,76 @@ def test_nothing_is_created_when_the_recipe_cannot_run(make_config: MakeConfig) 
         with pytest.raises(ValueError, match=r"include|cifar|milestones|path"):
             run(make_config(**overrides))
     assert not Path(make_config().run.out).exists()
+
+
+def test_evaluations_stand_where_the_recipe_wants_them(make_config: MakeConfig) -> None:
+    config = make_config(train__eval_every="2it", train__ema=0.9)
+    finish(config)
+    lines = (Path(config.run.out) / "evals.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    wanted = [(0, 2), (0, 4), (0, 6), (1, 4), (1, 6), (2, 4), (2, 6)]
+    assert [(line["round"], line["step"]) for line in found] == wanted
+    assert [line["lr"] for line in found[:3]] == pytest.approx([0.05, 0.05, 0.005])
+    for line, row in zip((found[2], found[4], found[6]), rows(Path(config.run.out)), strict=True):
+        for key in ("accuracy", "loss", "train_loss", "average_accuracy", "average_loss"):
+            assert line[key] == row[key]
+    assert finish(make_config(run__out=config.run.out + "2"))["rows"] == [
+        {key: value for key, value in row.items() if not key.startswith("average_")}
+        for row in result(Path(config.run.out))["rows"]
+    ]
+
+
+@pytest.mark.parametrize("call", [1, 3, 6])
+def test_a_signal_in_an_evaluation_saves_and_changes_nothing(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: int
+) -> None:
+    from impcore.imp import scoring
+
+    real, calls = scoring.evaluate, [0]
+
+    def interrupting(*arguments: Any, **keywords: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **keywords)
+
+    overrides = {"train__eval_every": "1it", "train__checkpoint_every": "100it"}
+    config = make_config(**overrides)
+    monkeypatch.setattr(scoring, "evaluate", interrupting)
+    assert run(config) == 143
+    monkeypatch.undo()
+    assert calls == [call]
+    taken_up: list[int] = []
+    real_steps = training.steps
+
+    def watching(*arguments: Any, **keywords: Any) -> Any:
+        taken_up.append(keywords["start"])
+        return real_steps(*arguments, **keywords)
+
+    monkeypatch.setattr(training, "steps", watching)
+    assert finish(config) == finish(micro(tmp_path / "other", **overrides))
+    assert taken_up[0] == call
+
+
+def test_a_drop_of_accuracy_ends_the_run(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from impcore.imp import scoring
+
+    accuracies = iter([0.9, 0.875, 0.5, 0.25])
+    monkeypatch.setattr(
+        scoring, "evaluate", lambda *_, **__: Score(1.0, {"accuracy": next(accuracies)})
+    )
+    config = make_config(prune__rounds=3, prune__max_drop=0.1)
+    out = Path(config.run.out)
+    assert run(config) == 0
+    why = "accuracy 0.5000 in round 2 is more than prune.max_drop = 0.1 below the 0.9000 of round 0"
+    assert [row.get("stopped") for row in rows(out)] == [None, None, why]
+    assert np.load(out / "flow.npz")["M"].shape[0] == 3
+    assert f"Stopped early: {why}." in (out / "report.html").read_text()
+    assert f"the run ends here: {why}" in capsys.readouterr().out
+    assert sorted(path.name for path in (out / "tickets").iterdir()) == [
+        f"round_0{n}.safetensors" for n in range(3)
+    ]
+    assert run(config) == 0
+    assert "this run is finished" in capsys.readouterr().out

@@ -14,13 +14,13 @@ from impcore.imp import records
 def test_rows_are_lines_of_json(tmp_path: Path) -> None:
     path = tmp_path / "rounds.jsonl"
     rows = [{"round": 0, "loss": 0.1}, {"round": 1, "loss": records.finite(math.nan)}]
-    records.write_rounds(path, rows)
+    records.write_rows(path, rows)
     lines = path.read_text().splitlines()
     assert [json.loads(line) for line in lines] == [
         {"round": 0, "loss": 0.1},
         {"round": 1, "loss": None},
     ]
-    records.write_rounds(path, [])
+    records.write_rows(path, [])
     assert path.read_bytes() == b""
 
 
@@ -28,7 +28,7 @@ def test_rows_are_lines_of_json(tmp_path: Path) -> None:
 def test_what_json_has_not_is_never_written(tmp_path: Path, value: float) -> None:
     assert records.finite(value) is None
     with pytest.raises(ValueError, match="JSON"):
-        records.write_rounds(tmp_path / "rounds.jsonl", [{"loss": value}])
+        records.write_rows(tmp_path / "rounds.jsonl", [{"loss": value}])
     assert not list(tmp_path.iterdir())
 
 

@@ -49,6 +49,12 @@ def test_the_same_content_gives_the_same_bytes() -> None:
     assert example() == example()
 
 
+def test_keys_stay_in_their_order() -> None:
+    pieces = sealed.pack(KIND, {"rows": [{"f1": 0.5, "accuracy": 0.25}]}, {})
+    content, _ = sealed.unpack(KIND, b"".join(pieces))
+    assert list(content["rows"][0]) == ["f1", "accuracy"]
+
+
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool]
 DTYPES += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8]
 

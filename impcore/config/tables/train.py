@@ -97,5 +97,7 @@ class Train(Choosing):
     """Automatic mixed precision; fp16 scales the loss."""
     channels_last: bool = False
     """Keep images and weights in channels-last memory order."""
+    eval_every: TrainLength | None = None
+    """Length between evaluations within a round (evals.jsonl); only at its end unless given."""
     checkpoint_every: TrainLength = Length("1ep")
     """Length between checkpoints: what a kill -9 can lose at most."""

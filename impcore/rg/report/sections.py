@@ -134,6 +134,9 @@ def rounds_table(run: Run) -> Html:
         for row in run.rows
     ]
     table = page.table(headers, rows, f"Of {run.rows[0].total:,} prunable weights")
+    why = run.rows[-1].extra.get("stopped")
+    if isinstance(why, str):
+        table = page.join(page.paragraph(f"Stopped early: {why}.", "note"), table)
     forced = [row.round for row in run.rows if row.extra.get("bit_exact") is False]
     if not forced:
         return table

@@ -7,6 +7,7 @@ import pytest
 Refuse = Callable[[str, object], None]
 
 REFUSED = [
+    ("prune.max_drop", 0), ("prune.max_drop", 1), ("prune.max_drop", 5.0),
     ("prune.rounds", -1), ("prune.rounds", 1001), ("prune.rounds", True), ("prune.rounds", 3.0),
     ("prune.rate", 1), ("prune.rate", 1.0), ("prune.rate", -0.2), ("prune.rate", True),
     ("prune.rate", "0.2"), ("prune.rate", float("nan")), ("prune.rate", [0.2]),

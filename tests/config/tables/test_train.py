@@ -21,6 +21,7 @@ REFUSED = [
     ("train.checkpoint_every", "5%"), ("train.optimizer", "adam"),
     ("train.optimizer", ["sgd"]), ("train.optimizer", None), ("train.schedule", "step"),
     ("train.betas", [0.9]), ("train.betas", [0.9, 0.99, 0.999]), ("train.betas", 0.9),
+    ("train.eval_every", "5%"), ("train.eval_every", 1),
     ("train.ema", 0), ("train.ema", 1), ("train.accumulate", 0), ("train.accumulate", 2.0),
     ("train.label_smoothing", 1),
     ("train.label_smoothing", -0.1), ("train.clip_norm", 0), ("train.clip_norm", float("inf")),
