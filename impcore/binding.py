@@ -91,6 +91,7 @@ class Binding:
         model = self.model
         if model is not None:
             known = {*self.names, *self.aliases, *self.frozen}
+            include = scopes.included(model, include)
             in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
             self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
         self.check_maskable()

@@ -96,6 +96,13 @@ def narrow(
     }
 
 
+def included(model: nn.Module, include: Patterns) -> Patterns:
+    """`include`, or what the model says of itself where that is None."""
+    if include is None and isinstance(model, HasScope):
+        return patterns_of(model.prunable_patterns(), "prunable_patterns()")
+    return include
+
+
 def find_scope(model: nn.Module, include: Patterns, exclude: Patterns) -> Scope:
     """Finds the prunable parameters of an unwrapped model.
 
@@ -104,9 +111,7 @@ def find_scope(model: nn.Module, include: Patterns, exclude: Patterns) -> Scope:
         TypeError, NotImplementedError, LayoutError: a parameter cannot be masked; the message names
             it and says how to go on.
     """
-    found = candidates(model)
-    if include is None and isinstance(model, HasScope):
-        include = patterns_of(model.prunable_patterns(), "prunable_patterns()")
+    found, include = candidates(model), included(model, include)
     _check_patterns(found, include, "include")
     _check_patterns(found, exclude, "exclude")
     chosen = narrow(found, include, exclude)

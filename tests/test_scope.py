@@ -268,5 +268,9 @@ class _Modest(nn.Module):
 def test_a_model_may_say_what_is_pruned_by_default_and_include_replaces_it() -> None:
     assert list(find_scope(_Modest(), None, None).parameters) == ["body.weight"]
     assert list(find_scope(_Modest(), ("head.*",), None).parameters) == ["head.weight"]
+    model = _Modest()
+    impcore.prune_global(model, 0.5)
+    impcore.prune_global(model, 0.5)  # the head is not new: it was never in the scope
+    assert impcore.masks_of(model).remaining == 3
     with pytest.raises(ValueError, match="leave no prunable parameter of _Modest"):
         find_scope(_Modest(), None, ("body.*",))

@@ -13,9 +13,10 @@ from typing import get_args
 
 from impcore.config.faults import Fault
 from impcore.config.length import Length
+from impcore.config.rules_text import text_rules
 from impcore.config.tables import Data, Model, Prune, Rewind, Table, Train
 from impcore.config.tables.base import Choosing
-from impcore.config.tables.data import FolderName
+from impcore.config.tables.data import FolderName, TextName
 from impcore.config.tables.model import CifarArch
 
 
@@ -28,6 +29,7 @@ def broken_rules(tables: Mapping[str, Table]) -> list[Fault]:
         faults += _model(model)
     if isinstance(data, Data):
         faults += _data(data)
+    faults += text_rules(tables)
     if isinstance(train, Train):
         faults += _train(train)
     if isinstance(prune, Prune):
@@ -50,8 +52,11 @@ def _model(model: Model) -> Iterator[Fault]:
 
 def _data(data: Data) -> Iterator[Fault]:
     yield from _unused("data", data)
-    folder = data.name in get_args(FolderName)
-    valid = ("none", "resized_crop") if folder else ("none", "crop", "flip_crop")
+    valid: tuple[str, ...] = ("none", "crop", "flip_crop")
+    if data.name in get_args(FolderName):
+        valid = ("none", "resized_crop")
+    elif data.name in get_args(TextName):
+        valid = ("none",)
     if data.augment not in valid:
         yield Fault("data.augment", data.augment, f"should be {' or '.join(valid)} of {data.name}")
 
@@ -114,5 +119,7 @@ def _rewind(rewind: Rewind, tables: Mapping[str, Table]) -> Iterator[Fault]:
     prune = tables.get("prune")
     if isinstance(prune, Prune) and prune.theta == "rewound" and rewind.kind != "weights":
         yield Fault("prune.theta", prune.theta, 'needs rewind.kind = "weights"')
+    if rewind.head != "reset" and rewind.kind != "weights":
+        yield Fault("rewind.head", rewind.head, 'needs rewind.kind = "weights"')
     if rewind.length is not None and rewind.kind != "finetune":
         yield Fault("rewind.length", rewind.length, 'needs rewind.kind = "finetune"')

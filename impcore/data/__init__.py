@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from impcore.data.batches import Batches
     from impcore.data.dataset import Dataset, Split
     from impcore.data.loader import DeviceBatches
+    from impcore.data.text.batches import TextBatches
     from impcore.data.text.dataset import TextDataset
 
 __all__ = [

@@ -140,6 +140,7 @@ class Dataset(Generic[S]):
     scale: int = 255
     crop_padding: int = 4
     validation: S | None = None
+    task: ClassVar[str] = "classification"
 
     def __post_init__(self) -> None:
         shape = self.train.shape

@@ -1,32 +1,38 @@
 """Everything a run works with, made from its config: data, model, masks, flow, lengths, counts.
 
-Invariant: making a lab touches no file but the data set's and the given weights; a fault of the
-recipe that only data or model can show (a length, a schedule that runs out of weights, missing
-files) is raised here, before the run directory exists.
+Invariant: making a lab touches no file but the data set's, the cache of its tokens and the given
+weights; a fault of the recipe that only data or model can show (a length, a schedule that runs out
+of weights, missing files) is raised here, before the run directory exists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from impcore import Flow, Masks, data, models
+from impcore import Flow, Masks, models
 from impcore.config import Config, Prune, Schedule, Train
-from impcore.data import Batches, Dataset, DeviceBatches
-from impcore.errors import CheckpointError, ConfigError
-from impcore.imp import determinism, environment, optimizers, rewinding, schedule, training
+from impcore.data import Batches
+from impcore.errors import ConfigError
+from impcore.imp import (
+    determinism,
+    environment,
+    materials,
+    optimizers,
+    rewinding,
+    schedule,
+    training,
+)
 from impcore.imp.average import Average
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.pruning import Pruner
 from impcore.imp.tasks import TASKS, Task
-from impcore.models.weights import Taken, take
+from impcore.models.weights import Taken
 from impcore.scope import matches
 
 
@@ -87,35 +93,21 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
     `check` is called now and then while images are decoded, which may take long the first time.
     """
     device = _device(config.run.device)
-    dataset = data.load(
-        config.data.name,
-        root=config.data.root,
-        cache=config.data.cache,
-        image_size=config.data.image_size,
-        check=check,
-    )
-    if config.data.validation:
-        dataset = dataset.hold_out(config.data.validation)
-    model, weights = _model(config, dataset)
-    memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    held = partial(DeviceBatches, dataset=dataset, device=device, memory_format=memory_format)
-    train = held(
-        dataset.train,
-        batch_size=config.train.batch_size,
-        augment=config.data.augment,
-        seed=config.run.seed,
-        drop_last=config.data.drop_last,
-    )
-    scored = partial(held, batch_size=config.train.eval_batch_size)
+    kind = materials.kind_of(config)
+    dataset = kind.dataset(config, check)
+    determinism.seed_all(config.run.seed)
+    model, weights = kind.model(config, dataset)
+    train, test, validation = kind.batches(config, dataset, device)
     steps = config.schedule(training.steps_per_epoch(train, config.train.accumulate))
     identity = environment.identity(config, model, dataset.fingerprint, device)
     identity["weights"] = _fingerprint(model, weights)
     model.to(device)
-    model.to(memory_format=memory_format)  # type: ignore[call-overload] # missing in the stub
+    if config.train.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in the stub
     masks = _masks(model, config)
     each = _each(config.prune, masks)
     counts = [sum(state) for state in each] if each else _counts(config.prune, masks)
-    task = TASKS["classification"]
+    task = TASKS[dataset.task]
     blocks = {
         name: patterns
         for name, patterns in models.blocks_of(
@@ -131,8 +123,8 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
         flow=Flow(masks, blocks=blocks),
         task=task,
         train=train,
-        test=scored(dataset.test),
-        validation=None if dataset.validation is None else scored(dataset.validation),
+        test=test,
+        validation=validation,
         steps=steps,
         rate=_rate(config.train, steps),
         counts=counts,
@@ -188,18 +180,6 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _model(config: Config, dataset: Dataset) -> tuple[nn.Module, Taken | None]:
-    determinism.seed_all(config.run.seed)
-    model = models.build(
-        config.model.arch,
-        stem=config.model.stem,
-        num_classes=dataset.num_classes,
-        in_channels=dataset.train.shape[0],
-        bn_gamma=config.model.bn_gamma,
-    )
-    return model, None if config.model.path is None else _weights(model, config.model.path)
-
-
 def _masks(model: nn.Module, config: Config) -> Masks:
     include, exclude = config.prune.include, config.prune.exclude
     try:
@@ -214,10 +194,3 @@ def _fingerprint(model: nn.Module, weights: Taken | None) -> str | None:
         return None
     state = model.state_dict()
     return environment.fingerprint({name: state[name] for name in weights.taken})
-
-
-def _weights(model: nn.Module, path: str) -> Taken:
-    try:
-        return take(model, Path(path).expanduser())
-    except CheckpointError as error:
-        raise ConfigError(f"model.path: {error}") from error

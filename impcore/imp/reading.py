@@ -53,7 +53,7 @@ def score(spans: np.ndarray, reading: Reading) -> dict[str, float]:
         exact += max(float(normalise(text) == normalise(a)) for a in question.answers)
         overlap += max(token_f1(text, answer) for answer in question.answers)
     count = len(reading.questions)
-    return {"accuracy": exact / count, "f1": overlap / count, "exact_match": exact / count}
+    return {"f1": overlap / count, "exact_match": exact / count, "accuracy": exact / count}
 
 
 def predictions(spans: np.ndarray, reading: Reading) -> list[str]:

@@ -1,7 +1,7 @@
 """Where each training starts, and the state that it starts from.
 
 Invariant: a rewind point is the whole state of the model (weights and BatchNorm buffers), copied
-at one step and never written again; a rewind gives it back bit for bit under the mask.
+at one step and never written to; a rewind gives it back bit for bit under the mask.
 
     weights    the point is round 0's state after `rewind` steps. Every later training starts from
                it, with the schedule resumed there (open_lth, ElasticLTH) or restarted from step 0
@@ -11,7 +11,8 @@ at one step and never written again; a rewind gives it back bit for bit under th
     finetune   survivors keep their trained values, and train on for `finetune` steps beyond
                `total`, where the learning rate stays at its last value (Renda et al. 2020).
 
-For the last two the point moves: it is the state at the end of the training before the prune.
+For the last two the point moves: it is the state at the end of the training before the prune. With
+`rewind.head = "keep"` the head's part of the point moves likewise, and only that.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from impcore.config import Rewind, Schedule
+from impcore.models import head_of
+from impcore.scope import matches
 
 if TYPE_CHECKING:
     from impcore import Masks
@@ -49,6 +52,19 @@ def capture_step(rewind: Rewind, schedule: Schedule) -> int:
 def capture(model: nn.Module) -> Point:
     """A copy of the model's whole state, on its device and in its memory formats."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def with_head_of(model: nn.Module, point: Mapping[str, Tensor]) -> Point:
+    """`point` with a copy of the model's head, as it is now, in place of its own.
+
+    The published BERT tickets were made so: their classifier trains on from round to round.
+    """
+    head = head_of(model)
+    state = model.state_dict()
+    return {
+        name: state[name].detach().clone() if matches(name, head) else tensor
+        for name, tensor in point.items()
+    }
 
 
 @torch.no_grad()

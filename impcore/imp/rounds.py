@@ -169,6 +169,8 @@ class Rounds:
         before = lab.masks.state_dict()
         if not self._weights:
             self._point = rewinding.capture(lab.model)
+        elif lab.config.rewind.head == "keep":
+            self._point = rewinding.with_head_of(lab.model, self._point)
         lab.pruner(self.progress.round, self._point, lab.flow if self._trained else None)
         if self._weights:
             rewinding.rewind_model(lab.model, lab.masks, self._point)

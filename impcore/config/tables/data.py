@@ -25,17 +25,36 @@ FolderName = Literal[
 DataName = Literal[HeldName, FolderName]
 """A line a data set of `impcore.data`: those held in memory, and folders of images."""
 
+TextName = Literal[
+    "mnli",
+    "sst2",
+    "stsb",
+    "qqp",
+    "wnli",
+    "qnli",
+    "mrpc",
+    "rte",
+    "cola",
+    "squad",
+    "wikitext",
+]
+"""A line a text data set of `impcore.data`."""
+_OF_FOLDERS: dict[str, object] = {"cache": None, "image_size": 224}
+_OF_TEXT: dict[str, object] = {"source": "files", "tokenizer": None, "max_length": 128}
+
 
 class Data(Choosing):
     """The data set."""
 
     OPTIONS: ClassVar[Options] = {
         "name": {name: {} for name in get_args(HeldName)}
-        | {name: {"cache": None, "image_size": 224} for name in get_args(FolderName)}
+        | {name: _OF_FOLDERS for name in get_args(FolderName)}
+        | {name: _OF_TEXT for name in get_args(TextName)}
+        | {"squad": _OF_TEXT | {"max_length": 384, "doc_stride": 128}}
     }
 
-    name: DataName
-    """The data set; digits is shipped with the package."""
+    name: Literal[DataName, TextName]
+    """The data set: images or, for BERT, text."""
     root: PathText | None = None
     """The directory of the data set's files; $IMPCORE_DATA unless given."""
     augment: Literal["none", "crop", "flip_crop", "resized_crop"] = "none"
@@ -48,3 +67,11 @@ class Data(Choosing):
     """Folders of images: where decoded images are kept; beside them unless given."""
     image_size: Annotated[Annotated[int, Field(ge=1, le=4096)] | None, shown_as(224)] = None
     """Folders of images: pixels of a side of what the network sees."""
+    source: Annotated[Literal["files", "hub"] | None, shown_as("files")] = None
+    """Text: the official files in `root`, or Hugging Face datasets (the hub, or `root`, a copy)."""
+    tokenizer: PathText | None = None
+    """Text: the folder or hub name of a fast tokenizer; that of model.path unless given."""
+    max_length: Annotated[Annotated[int, Field(ge=8, le=2**16)] | None, shown_as(128)] = None
+    """Text: tokens of an example at most (SQuAD: 384)."""
+    doc_stride: Annotated[Annotated[int, Field(ge=1, le=2**16)] | None, shown_as(128)] = None
+    """SQuAD: a window of the context begins every so many tokens."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from impcore.config.tables.base import PathText, Table
+from pydantic import Field, model_validator
+
+from impcore.config.tables.base import PathText, Table, Unit, shown_as
+
+Size = Annotated[int, Field(ge=1, le=2**20)]
+SIZES = ("hidden_size", "layers", "heads", "intermediate_size", "positions", "dropout")
+"""The keys of a text model from scratch; the first four have no defaults."""
 
 CifarArch = Literal[
     "resnet14",
@@ -20,7 +26,8 @@ ImageNetArch = Literal[
     "resnet50",
     "resnet101",
 ]
-Arch = Literal[CifarArch, ImageNetArch]
+TextArch = Literal["bert",]
+Arch = Literal[CifarArch, ImageNetArch, TextArch]
 """A line an architecture of `impcore.models`."""
 
 
@@ -28,10 +35,34 @@ class Model(Table):
     """The network."""
 
     arch: Arch
-    """The architecture: a ResNet of the CIFAR family (14 20 32 44 56) or of torchvision's."""
+    """The architecture: a ResNet of the CIFAR family (14 20 32 44 56) or torchvision's, or BERT."""
     stem: Literal["cifar", "imagenet"] = "cifar"
     """The first layer: 3x3 of stride 1 without a pool, or 7x7 of stride 2 with one."""
     bn_gamma: Literal["ones", "uniform"] | None = None
     """Initial BatchNorm scales: 1, or U(0, 1); the architecture's published choice unless given."""
     path: PathText | None = None
-    """Weights to start from: a safetensors or weights-only .pth file, or a Hugging Face folder."""
+    """Weights to start from: a safetensors or weights-only .pth file, or a Hugging Face folder.
+
+    Of BERT without sizes: a folder with config.json, or the name of a model on the hub.
+    """
+    hidden_size: Size | None = None
+    """BERT from scratch: width of the hidden states."""
+    layers: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """BERT from scratch: layers of the encoder."""
+    heads: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """BERT from scratch: attention heads a layer."""
+    intermediate_size: Size | None = None
+    """BERT from scratch: width inside the feed-forward networks."""
+    positions: Annotated[Size | None, shown_as(512)] = None
+    """BERT from scratch: the longest input, in tokens."""
+    dropout: Annotated[Unit | None, shown_as(0.1)] = None
+    """BERT from scratch: dropout probability."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_from_scratch(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("hidden_size") is not None:
+            return {"positions": 512, "dropout": 0.1} | {
+                key: value for key, value in data.items() if value is not None
+            }
+        return data

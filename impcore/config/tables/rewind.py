@@ -22,5 +22,7 @@ class Rewind(Table):
     """The rewind point: init, pretrained (with model.path) or a length; unused by finetune."""
     lr_schedule: Literal["resume", "restart"] = "resume"
     """With kind = weights: the schedule resumes at the rewind step, or restarts from 0."""
+    head: Literal["reset", "keep"] = "reset"
+    """With kind = weights: the head returns to its value at `to` too, or keeps its trained one."""
     length: Length | None = None
     """Finetune: the length after each prune; train.length unless given."""

@@ -22,6 +22,7 @@ from impcore.data.order import (
 )
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.data.text.masking import Masker
+from impcore.errors import DataError
 
 Inputs = dict[str, Tensor]
 MULTIPLE = 8
@@ -43,8 +44,10 @@ class TextBatches:
         batch_size: rows, at least 1.
         device: where the tokens are held and batches are made.
         seed: any integer.
+        drop_last: leave out an incomplete last batch.
 
     Raises:
+        DataError: the split is smaller than one batch with `drop_last`.
         ValueError: an argument is not as above; the message names and quotes it.
     """
 
@@ -56,14 +59,17 @@ class TextBatches:
         batch_size: int,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        drop_last: bool = False,
     ) -> None:
         check_int("batch_size", batch_size, 1)
         check_int("seed", seed, None)
+        if drop_last and len(split) < batch_size:
+            raise DataError(f"batch_size: {batch_size} and drop_last leave none of {len(split)}")
         self.batch_size, self.seed = batch_size, seed
         self.device, self.truth = torch.device(device), split.truth
         self._pad = dataset.pad
         self._lengths = split.starts.diff().numpy()
-        self._batch_starts = batch_starts(len(split), batch_size)
+        self._batch_starts = batch_starts(len(split), batch_size, drop_last)
         self._tokens = split.tokens.to(self.device)
         self._starts = split.starts[:-1].to(self.device)
         self._ends = split.starts[1:].to(self.device)

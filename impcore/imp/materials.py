@@ -1,0 +1,155 @@
+"""What a recipe is made of: its data set, its model, and batches of the one for the other.
+
+Invariant: the kind of the data set (images or text) decides alone which row of `KINDS` makes all
+three; a fault of a file or of the weights is a ConfigError or a DataError that names the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from impcore import data, models
+from impcore.config import Config
+from impcore.config.tables.model import SIZES
+from impcore.data import Batches, DeviceBatches, TextBatches, TextDataset
+from impcore.data.text.batches import MULTIPLE
+from impcore.errors import CheckpointError, ConfigError
+from impcore.models.weights import Taken, take
+
+Check = Callable[[], None] | None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row: config, and what is called now and then while files are prepared, to the data set;
+    config and data set to the model, not yet on a device, and what became of given weights; both
+    and a device to the batches of training, test and validation.
+    """
+
+    dataset: Callable[[Config, Check], Any]
+    model: Callable[[Config, Any], tuple[nn.Module, Taken | None]]
+    batches: Callable[[Config, Any, torch.device], tuple[Batches, Batches, Batches | None]]
+
+
+def kind_of(config: Config) -> Kind:
+    """The row for the recipe's data set."""
+    return KINDS["text" if config.data.name in data.TEXT_DATASETS else "images"]
+
+
+def _images(config: Config, check: Check) -> data.Dataset[Any]:
+    table = config.data
+    dataset = data.load(
+        table.name, root=table.root, cache=table.cache, image_size=table.image_size, check=check
+    )
+    return dataset.hold_out(config.data.validation) if config.data.validation else dataset
+
+
+def _image_model(config: Config, dataset: data.Dataset[Any]) -> tuple[nn.Module, Taken | None]:
+    model = models.build(
+        config.model.arch,
+        stem=config.model.stem,
+        num_classes=dataset.num_classes,
+        in_channels=dataset.train.shape[0],
+        bn_gamma=config.model.bn_gamma,
+    )
+    return model, None if config.model.path is None else _weights(model, config.model.path)
+
+
+def _image_batches(
+    config: Config, dataset: data.Dataset[Any], device: torch.device
+) -> tuple[Batches, Batches, Batches | None]:
+    memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
+    held = partial(DeviceBatches, dataset=dataset, device=device, memory_format=memory_format)
+    train = held(
+        dataset.train,
+        batch_size=config.train.batch_size,
+        augment=config.data.augment,
+        seed=config.run.seed,
+        drop_last=config.data.drop_last,
+    )
+    scored = partial(held, batch_size=config.train.eval_batch_size)
+    validation = None if dataset.validation is None else scored(dataset.validation)
+    return train, scored(dataset.test), validation
+
+
+def _text(config: Config, check: Check) -> TextDataset:
+    return data.load_text(
+        config.data.name,
+        root=config.data.root,
+        source=config.data.source or "files",
+        tokenizer=config.data.tokenizer or _own_tokenizer(config),
+        max_length=config.data.max_length,
+        doc_stride=config.data.doc_stride,
+    )
+
+
+def _own_tokenizer(config: Config) -> str | None:
+    """model.path, where that is a directory or a hub name, with a tokenizer beside the weights."""
+    return config.model.path if config.model.hidden_size is None else None
+
+
+def _text_model(config: Config, dataset: TextDataset) -> tuple[nn.Module, Taken | None]:
+    table, path = config.model, config.model.path
+    facts: dict[str, Any] = {
+        "task": dataset.task,
+        "num_classes": dataset.num_classes,
+        "vocab_size": dataset.vocab_size,
+    }
+    taken = None
+    try:
+        if table.hidden_size is None:
+            assert path is not None
+            model, taken = models.load_text(table.arch, path, **facts)
+        else:
+            sizes = {key: getattr(table, key) for key in SIZES}
+            model = models.build_text(table.arch, **facts, pad_token=dataset.pad, **sizes)
+            taken = None if path is None else _weights(model, path)
+    except CheckpointError as error:
+        raise ConfigError(f"model.path: {error}") from error
+    _check_positions(model, dataset)
+    return model, taken
+
+
+def _check_positions(model: Any, dataset: TextDataset) -> None:
+    needed = -(-dataset.longest // MULTIPLE) * MULTIPLE
+    positions = model.config.max_position_embeddings
+    if needed > positions:
+        raise ConfigError(
+            f"data.max_length: rows of {dataset.longest} tokens, padded to a multiple of "
+            f"{MULTIPLE}, are {needed}; the model has {positions} positions"
+        )
+
+
+def _text_batches(
+    config: Config, dataset: TextDataset, device: torch.device
+) -> tuple[Batches, Batches, None]:
+    train = TextBatches(
+        dataset.train,
+        dataset,
+        batch_size=config.train.batch_size,
+        device=device,
+        seed=config.run.seed,
+        drop_last=config.data.drop_last,
+    )
+    size = config.train.eval_batch_size
+    return train, TextBatches(dataset.test, dataset, batch_size=size, device=device), None
+
+
+def _weights(model: nn.Module, path: str) -> Taken:
+    try:
+        return take(model, Path(path).expanduser())
+    except CheckpointError as error:
+        raise ConfigError(f"model.path: {error}") from error
+
+
+KINDS: Mapping[str, Kind] = {
+    "images": Kind(_images, _image_model, _image_batches),
+    "text": Kind(_text, _text_model, _text_batches),
+}
