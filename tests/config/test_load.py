@@ -138,7 +138,7 @@ def test_overrides_are_checked_together_with_the_file(tmp_path: Path) -> None:
         "trian = {'lr': 1}: no such table; nearest: train",
         "run.outt = 'x': no such key; nearest: run.out",
         "model.arch = 'resnet200': should be 'resnet14', 'resnet20', 'resnet32', 'resnet44', "
-        "'resnet56', 'resnet18', 'resnet26', 'resnet34', 'resnet50' or 'resnet101'; "
+        "'resnet56', 'resnet18', 'resnet26', 'resnet34', 'resnet50', 'resnet101' or 'bert'; "
         "nearest: resnet20",
         "prune.rate = 2.0: should be less than 1",
         "rewind.to = '20ep': should be below train.length = '10ep'",

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from impcore.config import Config
+from impcore.config.tables.model import SIZES
 from impcore.errors import ConfigError
 
 from .strategies import recipes
@@ -46,6 +47,8 @@ def test_the_toml_has_every_default(recipe: Recipe) -> None:
         "prune.exclude", "rewind.length", "train.betas", "train.eps", "train.lr_end",
         "train.lr_span", "train.clip_norm", "train.ema", "train.eval_every", "prune.max_drop",
         "prune.score_batches", "prune.score_temperature",
+        "data.source", "data.tokenizer", "data.max_length", "data.doc_stride",
+        *(f"model.{key}" for key in SIZES),
     }  # fmt: skip
 
 

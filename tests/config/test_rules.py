@@ -74,6 +74,7 @@ BROKEN = [
     ),
     ({"data": {"image_size": 8}}, "data.image_size = 8", 'needs data.name = "imagenet" or'),
     ({"rewind": {"length": "5ep"}}, "rewind.length = '5ep'", "finetune"),
+    ({"rewind": {"head": "keep", "kind": "lr"}}, "rewind.head = 'keep'", 'kind = "weights"'),
 ]
 
 

@@ -19,6 +19,7 @@ STEPS = Schedule(
     warmup=0,
     rewind=7,
     finetune=12,
+    horizon=50,
     checkpoint_every=10,
 )
 
@@ -73,6 +74,30 @@ def test_a_rewind_gives_back_every_bit_under_the_mask(
             wanted = torch.where(masks[name], wanted, torch.zeros_like(wanted)).contiguous()
         assert tensor.contiguous().numpy().tobytes() == wanted.numpy().tobytes()
         assert tensor.stride() == kept[name].stride()
+
+
+class _Headed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.fc = nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def head_patterns(self) -> list[str]:
+        return ["fc.*"]
+
+
+def test_a_kept_head_replaces_that_of_the_point_and_nothing_else() -> None:
+    model = _Headed()
+    point = rewinding.capture(model)
+    before = copy.deepcopy(point)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    moved = rewinding.with_head_of(model, point)
+    with torch.no_grad():
+        model.fc.bias.zero_()  # the point has a copy
+    for name, tensor in moved.items():
+        assert torch.equal(tensor, before[name] + (1 if name.startswith("fc.") else 0))
+        assert torch.equal(point[name], before[name])
 
 
 def test_restore_is_capture_undone() -> None:

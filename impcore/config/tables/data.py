@@ -48,8 +48,8 @@ class Data(Choosing):
 
     OPTIONS: ClassVar[Options] = {
         "name": {name: {} for name in get_args(HeldName)}
-        | {name: _OF_FOLDERS for name in get_args(FolderName)}
-        | {name: _OF_TEXT for name in get_args(TextName)}
+        | dict.fromkeys(get_args(FolderName), _OF_FOLDERS)
+        | dict.fromkeys(get_args(TextName), _OF_TEXT)
         | {"squad": _OF_TEXT | {"max_length": 384, "doc_stride": 128}}
     }
 

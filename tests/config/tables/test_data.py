@@ -12,6 +12,8 @@ REFUSED = [
     ("data.name", "../cifar10"), ("data.augment", True), ("data.root", 1),
     ("data.validation", -1), ("data.validation", 5.0), ("data.drop_last", 1),
     ("data.cache", ""), ("data.image_size", 0), ("data.image_size", 224.0),
+    ("data.source", "web"), ("data.tokenizer", ""), ("data.max_length", 7),
+    ("data.max_length", True), ("data.doc_stride", 0),
 ]  # fmt: skip
 
 

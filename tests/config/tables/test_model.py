@@ -10,6 +10,8 @@ REFUSED = [
     ("model.arch", "torchvision.models.resnet18"), ("model.arch", ["resnet20"]),
     ("model.stem", None), ("model.stem", "vgg"), ("model.path", ""),
     ("model.bn_gamma", "zeros"), ("model.bn_gamma", 1),
+    ("model.hidden_size", 0), ("model.layers", 1.5), ("model.heads", True),
+    ("model.intermediate_size", "4"), ("model.positions", -1), ("model.dropout", 1.0),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ Refuse = Callable[[str, object], None]
 
 REFUSED = [
     ("rewind.to", "0it"), ("rewind.to", "start"), ("rewind.kind", "weight"),
-    ("rewind.length", "init"),
+    ("rewind.length", "init"), ("rewind.head", "drop"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from impcore.config import Config
 from impcore.config.recipe import TABLES
+from impcore.config.tables.data import TextName
+from impcore.config.tables.model import TextArch
 from impcore.errors import ConfigError
 
 Recipe = Callable[..., dict[str, dict[str, object]]]
@@ -42,6 +44,13 @@ def test_every_key_has_its_help() -> None:
 
 def test_architectures_are_the_registered_ones() -> None:
     models = pytest.importorskip("impcore.models")
-    assert set(get_args(TABLES["model"].model_fields["arch"].annotation)) <= set(
-        models.ARCHITECTURES
-    )
+    named = set(get_args(TABLES["model"].model_fields["arch"].annotation))
+    assert set(get_args(TextArch)) == set(models.TEXT_ARCHITECTURES)
+    assert named - set(get_args(TextArch)) <= set(models.ARCHITECTURES)
+
+
+def test_data_sets_are_the_registered_ones() -> None:
+    data = pytest.importorskip("impcore.data")
+    named = set(get_args(TABLES["data"].model_fields["name"].annotation))
+    assert named == {*data.DATASETS, *data.TEXT_DATASETS}
+    assert set(get_args(TextName)) == set(data.TEXT_DATASETS)
