@@ -33,6 +33,7 @@ SHARD = 512
 
 _VERSION = 1
 _SAY_EVERY = 30.0  # seconds
+_WAIT = 0.2  # seconds between looks at a lock
 _log = logging.getLogger(__name__)
 
 
@@ -98,7 +99,8 @@ def wanted(
 def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
     """Decode what is missing from the caches, in worker processes, one for each CPU.
 
-    `check` is called between shards; what it raises stops the work, and finished shards stay.
+    `check` is called between shards, and while another process makes the same cache; what it raises
+    stops the work, and finished shards stay.
 
     Raises:
         DataError: an image that cannot be read, too little disk space, or no place to write.
@@ -108,7 +110,7 @@ def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
     try:
         for cache in caches:
             cache.folder.mkdir(parents=True, exist_ok=True)
-        with _lock(caches[0].folder):
+        with _lock(caches[0].folder, check):
             _decode([(cache, *one) for cache in caches for one in _missing(cache)], check)
     except OSError as error:
         raise DataError(
@@ -140,6 +142,7 @@ def _open_shard(place: Path, count: int) -> tuple[np.ndarray, dict[str, Any]]:
         record = json.loads(place.with_suffix(".json").read_bytes())
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
         length = sum(height * width * 3 for height, width in record["sizes"])
+        bytes.fromhex(record["sha256"])
         if len(record["sizes"]) != count:
             raise ValueError(f"{len(record['sizes'])} images, not {count}")
         if pixels.shape != (length,) or pixels.dtype != np.uint8:
@@ -164,7 +167,7 @@ def _decode(shards: list[tuple[Wanted, Path, Sequence[Path]]], check: Callable[[
         return
     images = sum(len(paths) for _, _, paths in shards)
     _check_space(shards[0][0].folder, images * shards[0][0].side ** 2 * 4)
-    workers = min(len(os.sched_getaffinity(0)), len(shards))
+    workers = min(_processes(), len(shards))
     _log.warning(
         "decoding %s images into %s, once, in %d processes",
         *(f"{images:,}", shards[0][0].folder.parent, workers),
@@ -199,16 +202,34 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
+def _processes() -> int:
+    """The CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def _lock(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process makes this cache."""
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.warning("waiting for another process that decodes into %s", folder)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        said = False
+        while not _locked(descriptor):
+            if not said:
+                _log.warning("waiting for another process that decodes into %s", folder)
+            said = True
+            check()
+            time.sleep(_WAIT)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

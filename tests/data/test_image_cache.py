@@ -120,7 +120,7 @@ class TestMaking:
         image_cache.make([changed], nothing)
         assert image_cache.open_store(changed).digest != digest
 
-    @pytest.mark.parametrize("fault", ["truncated", "longer", "record", "count", "missing"])
+    @pytest.mark.parametrize("fault", ["truncated", "longer", "record", "hash", "count", "missing"])
     def test_a_damaged_shard_is_refused_with_what_to_do(self, cache, fault):
         image_cache.make([cache()], nothing)
         pixels = cache().folder / "shard-00001.npy"
@@ -131,12 +131,32 @@ class TestMaking:
             np.save(pixels, np.append(np.load(pixels), np.uint8(0)))
         elif fault == "record":
             record.write_text("{")
+        elif fault == "hash":
+            record.write_text('{"sizes": [[8, 8], [8, 8], [8, 8]]}')
         elif fault == "count":
             record.write_bytes((cache().folder / "shard-00002.json").read_bytes())
         else:
             pixels.unlink()
         with pytest.raises(DataError, match=r"shard-00001\.npy: damaged .*delete it and shard-000"):
             image_cache.open_store(cache())
+
+    def test_a_second_process_waits_for_the_first_and_can_be_stopped(self, cache):
+        class Stop(Exception):
+            pass
+
+        waited = []
+
+        def stop():
+            waited.append(1)
+            if len(waited) == 2:
+                raise Stop
+
+        cache().folder.mkdir(parents=True)
+        with image_cache._lock(cache().folder, nothing), pytest.raises(Stop):
+            image_cache.make([cache()], stop)
+        assert not list(cache().folder.glob("shard*"))
+        image_cache.make([cache()], nothing)
+        assert len(image_cache.open_store(cache())) == 7
 
     def test_too_little_space_is_said_before_anything_is_decoded(self, cache, monkeypatch):
         usage = type("Usage", (), {"free": 700})
