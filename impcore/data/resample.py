@@ -51,7 +51,7 @@ def _coefficients(lengths: Tensor, size: int, taps: int) -> tuple[Tensor, Tensor
     is beyond an edge has weight 0.
     """
     lengths = lengths[:, None].to(torch.float64)
-    # Not `lengths / size`: CUDA multiplies by the reciprocal of a number, which is not the quotient.
+    # Not `lengths / size`: for a number, CUDA multiplies by its reciprocal, which may differ.
     scale = lengths / torch.full_like(lengths, size)
     stretch = scale.clamp(min=1.0)
     out = torch.arange(size, dtype=torch.float64, device=lengths.device)
