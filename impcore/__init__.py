@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     import impcore.rg as rg
-    from impcore import models, ops, scores
+    from impcore import export, models, ops, scores
     from impcore.flow import Flow
+    from impcore.imp.ticket import Ticket
     from impcore.masks import Masks, masks_of
     from impcore.optim import MaskedAdamW, MaskedSGD
     from impcore.prune import prune_global
@@ -26,17 +27,20 @@ _HOME = {
     "MaskedAdamW": "impcore.optim",
     "MaskedSGD": "impcore.optim",
     "Masks": "impcore.masks",
+    "Ticket": "impcore.imp.ticket",
     "masks_of": "impcore.masks",
     "prune_global": "impcore.prune",
 }
-_MODULES = ("models", "ops", "rg", "scores")
+_MODULES = ("export", "models", "ops", "rg", "scores")
 
 __all__ = [
     "Flow",
     "MaskedAdamW",
     "MaskedSGD",
     "Masks",
+    "Ticket",
     "errors",
+    "export",
     "masks_of",
     "models",
     "ops",

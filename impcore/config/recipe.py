@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Container, Mapping
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -96,6 +97,16 @@ class Config(Table):
     def to_toml(self) -> str:
         """Every key with its resolved value; one without a value is left out (TOML has no null)."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+    def portable(self) -> str:
+        """`to_toml` without what only one machine knows: names, places, checkpoints."""
+        document = self.model_dump(exclude_none=True)
+        for key in _NO_RESULT_DEPENDS_ON:
+            table, _, name = key.partition(".")
+            document[table].pop(name, None)
+        if self.model.path is not None:
+            document["model"]["path"] = Path(self.model.path).name
+        return tomli_w.dumps(document)
 
     def flat(self) -> dict[str, Any]:
         """Dotted key to value, in the order of the tables; None where a key has no value."""

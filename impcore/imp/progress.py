@@ -104,6 +104,7 @@ def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:
     keys = ("round", "density", "remaining", "total", "mask_hash", "bit_exact")
     provenance = {key: row[key] for key in keys} | {
         "config": lab.config.fingerprint(),
+        "recipe": lab.config.portable(),
         "arch": lab.config.model.arch,
         "data": lab.config.data.name,
         "weights": lab.identity["weights"],

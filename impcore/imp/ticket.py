@@ -1,4 +1,4 @@
-"""A ticket: a mask and the weights to rewind to, in one safetensors file.
+"""A ticket: a mask and the weights to rewind to, in one safetensors file or a folder of them.
 
 Invariant: a `Ticket` that exists is consistent (every mask has a tensor of its name and as many
 bits, its padding is 0, the counts agree), and loading one that is damaged or wrong in any way
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from impcore import atomic
 from impcore.errors import TicketError
-from impcore.imp import sealed
+from impcore.imp import sealed, ticket_folder
 from impcore.scope import find_scope
 from impcore.unwrap import unwrap
 
@@ -76,18 +76,25 @@ class Ticket:
         pieces = sealed.pack(_KIND, {"provenance": dict(self.provenance)}, tensors)
         atomic.write(Path(path), pieces)
 
+    def save_folder(self, folder: Path | str) -> None:
+        """Write the ticket as a folder for the Hugging Face hub.
+
+        Files: mask.safetensors, rewind.safetensors, config.toml, README.md. Raises TicketError if
+        `folder` is a file.
+        """
+        ticket_folder.save(self, Path(folder))
+
     @classmethod
     def load(cls, path: Path | str) -> Ticket:
-        """Read a ticket. Raises TicketError, naming the file, for anything but a whole one."""
+        """Read a ticket, from a file or a folder of `save_folder`.
+
+        Raises TicketError, naming the file, for anything but a whole one.
+        """
         try:
-            content, tensors = sealed.unpack(_KIND, sealed.read(Path(path)))
-            provenance = content.get("provenance")
+            read = ticket_folder.load if Path(path).is_dir() else _read
+            masks, rewind, provenance = read(Path(path))
             if not isinstance(provenance, dict):
                 raise TicketError("it has no provenance")
-            masks = _named(tensors, _MASK)
-            rewind = _named(tensors, _REWIND)
-            if len(masks) + len(rewind) != len(tensors):
-                raise TicketError("it holds tensors that are neither masks nor rewind weights")
             return cls(masks, rewind, provenance)
         except (sealed.SealError, TicketError) as error:
             raise TicketError(f"{path}: not a whole ticket: {error}") from error
@@ -116,6 +123,14 @@ class Ticket:
         masks.load_state_dict(self.masks)
         rewind_model(model, masks, self.rewind)
         return masks
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
+    content, tensors = sealed.unpack(_KIND, sealed.read(path))
+    masks, rewind = _named(tensors, _MASK), _named(tensors, _REWIND)
+    if len(masks) + len(rewind) != len(tensors):
+        raise TicketError("it holds tensors that are neither masks nor rewind weights")
+    return masks, rewind, content.get("provenance")
 
 
 def _check_mask(name: str, packed: Tensor, rewind: Mapping[str, Tensor]) -> None:

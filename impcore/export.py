@@ -1,0 +1,106 @@
+"""A pruned model in forms that need no impcore: a dense state dict, sparse CSR tensors, ONNX.
+
+None of them is faster by itself: dense kernels multiply the zeros too. See docs/export.md.
+Invariant: the model, its masks and its modes are left as they were; a pruned weight is +0 or absent
+in what comes out, and an alive one has the bits that the model holds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from impcore.errors import MissingExtraError
+from impcore.masks import Masks, masks_of
+from impcore.unwrap import unwrap
+
+_ONNX_NEEDS = ("onnx", "onnxscript")
+
+
+def dense(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict as contiguous copies on the CPU, with the model's own names.
+
+    For `torch.save` or `safetensors.torch.save_file`, and for any code that knows the architecture.
+    """
+    inner, masks = unwrap(model), masks_of(model)
+    state = {name: t.detach().cpu().clone() for name, t in inner.state_dict().items()}
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    if masks is not None:
+        for name, mask in _masks(inner, masks).items():
+            state[name] = torch.where(mask, state[name], torch.zeros_like(state[name]))
+    return state
+
+
+def csr(model: nn.Module) -> dict[str, Tensor]:
+    """`dense` with each masked parameter as torch.sparse_csr of shape [rows, columns].
+
+    A convolution's weight [out, in / groups, ...] becomes [out, in / groups * ...]. Exactly the
+    alive weights are stored, also those that happen to be 0, so the mask can be read off.
+
+    Raises:
+        ValueError: the model has no masks.
+    """
+    inner, masks = unwrap(model), masks_of(model)
+    if masks is None:
+        raise ValueError(f"{type(inner).__name__} has no masks; prune it, or use export.dense")
+    state = dense(inner)
+    for name, mask in _masks(inner, masks).items():
+        state[name] = _csr(state[name], mask)
+    return state
+
+
+def onnx(
+    model: nn.Module, path: str | os.PathLike[str], inputs: tuple[Any, ...], **options: Any
+) -> None:
+    """Writes the model, in evaluation mode, as an ONNX file with zeros where weights are pruned.
+
+    Args:
+        model: any that torch.onnx.export takes.
+        path: the file to write.
+        inputs: example arguments of the model's forward.
+        options: further keywords of torch.onnx.export, such as input_names or dynamic_shapes.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    for package in _ONNX_NEEDS:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(
+                f"export.onnx needs the package {package}: pip install impcore[onnx]"
+            )
+    inner = unwrap(model)
+    modes = [(module, module.training) for module in inner.modules()]
+    try:
+        inner.eval()
+        torch.onnx.export(inner, inputs, os.fspath(path), **{"verbose": False, **options})
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _masks(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
+    """The mask of each masked parameter under all of its names, on the CPU."""
+    names = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    return {name: masks[name].cpu().contiguous() for name in names if name in masks}
+
+
+def _csr(weight: Tensor, mask: Tensor) -> Tensor:
+    rows = weight.shape[0]
+    values, alive = weight.reshape(rows, -1), mask.reshape(rows, -1)
+    pointers = torch.zeros(rows + 1, dtype=torch.int64, device="cpu")
+    pointers[1:] = alive.sum(1).cumsum(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            pointers,
+            alive.nonzero()[:, 1],
+            values[alive],
+            size=values.shape,
+            device="cpu",
+            check_invariants=True,
+        )

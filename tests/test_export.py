@@ -1,0 +1,135 @@
+"""What comes out is the model without its masks, to the bit, and the model stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from library_cases import PRUNABLE, Net, bits, net, nets
+from torch import nn
+
+import impcore
+from impcore import export
+from impcore.errors import MissingExtraError
+
+WITHOUT_ONNX = any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(model=nets(), rate=st.floats(0, 0.99))
+def test_dense_is_a_state_dict_of_its_own(model: nn.Module, rate: float) -> None:
+    masks = impcore.prune_global(model, rate)
+    before = copy.deepcopy(model.state_dict())
+    with torch.no_grad():
+        for name in PRUNABLE:  # what a careless user may write
+            model.get_parameter(name)[~masks[name]] = torch.nan
+    state = export.dense(nn.DataParallel(model))
+    assert list(state) == list(before)
+    for name, tensor in state.items():
+        assert tensor.is_contiguous()
+        assert not tensor.requires_grad
+        assert torch.equal(tensor, before[name])
+        if name in masks:
+            assert torch.equal(bits(tensor), bits(before[name]))
+        tensor.fill_(7)
+    fresh = copy.deepcopy(model)
+    impcore.masks_of(fresh).release()
+    fresh.load_state_dict(export.dense(model))
+    assert all(torch.equal(fresh.state_dict()[n], t) for n, t in before.items())
+
+
+def test_dense_of_an_unpruned_or_tied_model() -> None:
+    assert all(torch.equal(export.dense(net())[n], t) for n, t in net().state_dict().items())
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    impcore.prune_global(model, 0.5)
+    state = export.dense(model)
+    assert torch.equal(state["0.weight"], state["1.weight"])
+    assert int((state["1.weight"] == 0).sum()) == 8
+    assert export.csr(model)["1.weight"].values().numel() == 8
+
+
+@settings(max_examples=20, deadline=None)
+@given(model=nets(), rate=st.floats(0, 0.99))
+def test_csr_stores_exactly_the_alive_weights(model: nn.Module, rate: float) -> None:
+    masks = impcore.prune_global(model, rate)
+    state, plain = export.csr(model), export.dense(model)
+    assert list(state) == list(plain)
+    for name, tensor in state.items():
+        if name not in masks:
+            assert torch.equal(tensor, plain[name])
+            continue
+        assert tensor.layout == torch.sparse_csr
+        assert tensor.values().numel() == int(masks[name].sum())
+        flat = plain[name].reshape(plain[name].shape[0], -1)
+        assert torch.equal(tensor.to_dense(), flat)
+        ones = torch.sparse_csr_tensor(
+            tensor.crow_indices(),
+            tensor.col_indices(),
+            torch.ones(tensor.values().numel()),
+            size=flat.shape,
+            check_invariants=True,
+        )
+        assert torch.equal(ones.to_dense().bool(), masks[name].reshape(flat.shape))
+
+
+def test_csr_multiplies_and_survives_a_file() -> None:
+    layer = nn.Linear(20, 30)
+    impcore.prune_global(layer, 0.9)
+    file = io.BytesIO()
+    torch.save(export.csr(layer), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    x = torch.randn(4, 20)
+    product = (state["weight"] @ x.t()).t() + state["bias"]
+    torch.testing.assert_close(product, layer(x))
+
+
+def test_csr_needs_masks() -> None:
+    with pytest.raises(ValueError, match=r"Net has no masks; prune it, or use export\.dense"):
+        export.csr(net())
+
+
+@pytest.mark.skipif(WITHOUT_ONNX, reason="needs onnx and onnxscript")
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_computes_the_same_from_zeros(tmp_path: Path) -> None:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = net(width=8)
+    masks = impcore.prune_global(model, 0.8)
+    model.train()
+    path = tmp_path / "model.onnx"
+    x = torch.randn(2, 3, 5, 5)
+    export.onnx(torch.compile(model, backend="eager"), path, (x,), input_names=["x"])
+    assert all(module.training for module in model.modules())
+    assert impcore.masks_of(model) is masks
+    (output,) = ReferenceEvaluator(str(path)).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), model.eval()(x).detach())
+    zeros = [
+        int((onnx.numpy_helper.to_array(tensor) == 0).sum())
+        for tensor in onnx.load(path).graph.initializer
+        if len(tensor.dims) > 1
+    ]
+    assert sum(zeros) == masks.total - masks.remaining
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_onnx_without_its_exporter_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == missing else find(name, *rest) or object(),
+    )
+    with pytest.raises(MissingExtraError, match=rf"package {missing}: pip install impcore\[onnx\]"):
+        export.onnx(Net(), tmp_path / "model.onnx", (torch.zeros(1, 3, 5, 5),))
+    assert not list(tmp_path.iterdir())
