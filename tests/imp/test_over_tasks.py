@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -20,6 +19,7 @@ from impcore import rg
 from impcore.config import Config
 from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
 from impcore.imp import run
+from impcore.imp.run_directory import RunDirectory
 
 RUNS = ["pretrain", "random-parity", "pretrained-parity"]
 PARITY = {"data": {"name": "digits_parity"}}
@@ -88,7 +88,9 @@ def test_pretrained_runs_start_from_the_weights_that_pretraining_ended_with(
     assert not (out / "random-parity" / "weights.json").exists()
 
 
-@pytest.mark.parametrize("call", [4, 13, 30])
+@pytest.mark.parametrize(
+    "call", [13, *(pytest.param(call, marks=pytest.mark.soak) for call in (4, 20, 30, 40))]
+)
 def test_a_crash_anywhere_changes_nothing(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -165,18 +167,12 @@ def test_another_experiments_directory_is_refused(finished: Finished, tmp_path: 
 
 
 def test_a_second_run_exits_and_touches_nothing(tmp_path: Path) -> None:
-    config = small(tmp_path / "run")
     out = tmp_path / "run"
-    with start(config) as process:
-        signal_when(
-            process, out / "pretrain" / "checkpoint" / "000000000001.safetensors", signal.SIGSTOP
-        )
-        os.waitpid(process.pid, os.WUNTRACED)
+    with RunDirectory(out, "tasks"):
         before = listing(out)
         with pytest.raises(RunDirectoryError, match="in use by another run"):
-            run(config)
+            run(small(out))
         assert listing(out) == before
-        process.kill()
 
 
 def test_nothing_is_created_when_a_task_cannot_run(tmp_path: Path) -> None:
