@@ -11,7 +11,8 @@ from pathlib import PurePath
 from typing import Any
 
 from impcore.config.faults import ABSENT, Fault
-from impcore.config.tables import Table
+from impcore.config.tables import Run, Table
+from impcore.config.tables.base import Options
 from impcore.config.tables.tasks import PRETRAINED, RANDOM, Part, Tasks
 
 PRETRAIN = "pretrain"
@@ -24,21 +25,20 @@ Document = dict[str, dict[str, Any]]
 
 def documents(tables: Mapping[str, Table]) -> dict[str, Document]:
     """Name -> recipe of every run, in the order in which they are run: the pre-training first."""
-    base = {name: table.model_dump(exclude_none=True) for name, table in tables.items()}
     tasks = tables["tasks"]
     assert isinstance(tasks, Tasks)
     made: dict[str, Document] = {}
     if tasks.pretrain is not None:
-        alone = {name: base[name] for name in base if name not in ("prune", "rewind")}
+        alone = {name: tables[name] for name in tables if name not in ("prune", "rewind")}
         made[PRETRAIN] = _document(alone, PRETRAIN, tasks.pretrain)
         made[PRETRAIN] |= {"prune": {"rounds": 0}}
     for task, of_task in tasks.task.items():
         for init, of_init in tasks.init.items():
             start: Part = {}
             if init == PRETRAINED and "path" not in of_init.get("model", {}):
-                start = {"model": {"path": str(PurePath(base["run"]["out"]) / WEIGHTS)}}
+                start = {"model": {"path": _place(tables, WEIGHTS)}}
             name = run_name(init, task)
-            made[name] = _document(base, name, start, of_init, of_task)
+            made[name] = _document(tables, name, start, of_init, of_task)
     return made
 
 
@@ -96,12 +96,41 @@ def _clashes(tasks: Tasks) -> Iterator[Fault]:
                 yield Fault(f"tasks.task.{task}", ABSENT, f"two runs would be called {other!r}")
 
 
-def _document(base: Document, name: str, *parts: Part) -> Document:
+def _document(tables: Mapping[str, Table], name: str, *parts: Part) -> Document:
     """The whole recipe's tables with `parts` put over them, as the run `name` within its own."""
-    made = {table: dict(keys) for table, keys in base.items() if table not in _OWN}
+    made: Document = {
+        table: keys.model_dump(exclude_none=True)
+        for table, keys in tables.items()
+        if table not in _OWN
+    }
     for part in parts:
         for table, keys in part.items():
-            made.setdefault(table, {}).update(keys)
-    place = {"name": name, "out": str(PurePath(base["run"]["out"]) / name)}
-    made["run"] = {**base["run"], **place, "experiment": "imp"}
+            options = getattr(tables.get(table), "OPTIONS", {})
+            made[table] = _put_over(made.get(table, {}), keys, options)
+    run = tables["run"].model_dump()
+    made["run"] = {**run, "name": name, "out": _place(tables, name), "experiment": "imp"}
     return made
+
+
+def _put_over(base: dict[str, Any], keys: dict[str, Any], options: Options) -> dict[str, Any]:
+    """`base` with `keys` put over it. A key of it that belongs to a choice goes with that choice.
+
+    Where the new choice takes that key too, its value stays, unless it was only the old default.
+    """
+    kept = dict(base)
+    for key, choices in options.items():
+        old, new = base.get(key), keys.get(key, base.get(key))
+        if old == new or not (isinstance(old, str) and isinstance(new, str)):
+            continue
+        taken = choices.get(new, {})
+        for option, default in choices.get(old, {}).items():
+            if option not in taken or kept.get(option) == default:
+                kept.pop(option, None)
+    return {**kept, **keys}
+
+
+def _place(tables: Mapping[str, Table], name: str) -> str:
+    """The path of a file or directory of the experiment."""
+    run = tables["run"]
+    assert isinstance(run, Run)
+    return str(PurePath(run.out) / name)

@@ -19,7 +19,7 @@ from pathlib import Path
 from impcore import atomic
 from impcore.config import Config
 from impcore.config.sub_runs import PRETRAIN, WEIGHTS
-from impcore.errors import CheckpointError, ConfigError
+from impcore.errors import CheckpointError, ConfigError, DataError
 from impcore.imp import lab, sealed
 from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.experiment import imp, report
@@ -37,7 +37,8 @@ def tasks(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None
     and Stopped after saving.
     """
     runs = config.sub_runs()
-    steps = {name: _steps(run) for name, run in runs.items()}
+    weights = Path(config.run.out) / WEIGHTS
+    steps = {name: _steps(name, run, weights, stop) for name, run in runs.items()}
     with RunDirectory(Path(config.run.out), config.run.experiment) as directory:
         if not force_resume:
             _refuse_changes(runs)
@@ -49,17 +50,22 @@ def tasks(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None
             view.part(f"{number}/{len(runs)} {name}", sum(left.values()))
             imp(run, stop=stop, view=view, force_resume=force_resume, report_again=False)
             if name == PRETRAIN:
-                _hand_on(run, directory.path / WEIGHTS, view)
+                _hand_on(run, weights, view)
         report(directory, view)
 
 
-def _steps(run: Config) -> int:
+def _steps(name: str, run: Config, weights: Path, stop: Stop) -> int:
     """The training steps of a whole run: its data and model are made, and what is wrong raised.
 
-    The pre-trained weights need not be there yet.
+    The pre-trained `weights` need not be there yet.
     """
-    without = run.model.model_copy(update={"path": None})
-    made = lab.build(run.model_copy(update={"model": without}))
+    if run.model.path == str(weights):
+        without = run.model.model_copy(update={"path": None})
+        run = run.model_copy(update={"model": without})
+    try:
+        made = lab.build(run, stop.check)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"in run {name!r}: {error}") from error
     spans = (made.span(number) for number in range(len(made.counts)))
     return sum(end - start for start, end in spans)
 

@@ -54,6 +54,21 @@ def test_a_run_is_the_recipe_with_its_entries_put_over_it(tasks: Callable[..., C
     assert [run.model.path for run in runs.values()] == [None, None, weights, None, weights]
 
 
+def test_keys_of_a_choice_go_with_it_and_shared_ones_stay_unless_they_were_defaults(
+    tasks: Callable[..., Config],
+) -> None:
+    base = {"train": {"momentum": 0.8, "milestones": ["50%"], "warmup": "10%"}}
+    change = {"train": {"optimizer": "adamw", "schedule": "linear"}}
+    runs = tasks(base, init={"random": {}}, task={"a": change, "b": {}}).sub_runs()
+    a, b = runs["random-a"].train, runs["random-b"].train
+    assert (a.momentum, a.milestones, a.gamma, a.warmup) == (None, None, None, "10%")
+    assert (a.eps, a.lr_end) == (1e-8, 0.0)
+    assert (b.momentum, b.milestones) == (0.8, ("50%",))
+    onecycle = {"train": {"schedule": "onecycle"}}
+    runs = tasks({"train": {"schedule": "cosine"}}, init={"random": {}}, task={"a": onecycle})
+    assert (runs.sub_runs()["random-a"].train.lr_end) == 4e-6
+
+
 def test_an_initialisation_may_name_weights_of_its_own(tasks: Callable[..., Config]) -> None:
     given = {"model": {"path": "given.safetensors"}}
     runs = tasks(

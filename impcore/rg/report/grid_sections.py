@@ -88,7 +88,7 @@ def _gains(grid: Grid) -> list[Html]:
     if not rows:
         return []
     headers = ("task", "from", "dense", "last", "mean over densities", "ahead at")
-    title = f"The same, minus that from {grid.tasks.inits[0]} weights, times 100"
+    title = f"Gain over {grid.tasks.inits[0]} weights, in hundredths (points of an accuracy)"
     words = (
         "± is the SEM over the densities of one run a task, which share their test examples and "
         "their seed: it is no uncertainty over either."
