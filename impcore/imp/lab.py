@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from impcore import Flow, Masks, models
 from impcore.config import Config, Prune, Schedule, Train
@@ -28,6 +28,8 @@ from impcore.imp import (
     training,
 )
 from impcore.imp.average import Average
+from impcore.imp.compiled import compiled
+from impcore.imp.graphs import StepGraph
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.pruning import Pruner
@@ -59,6 +61,8 @@ class Lab:
     """What the run's bits depend on; see `environment.identity`."""
     weights: Taken | None = None
     """What was taken over from `model.path`."""
+    called: Callable[..., Tensor] | None = None
+    """The model compiled for training, with `train.compile`."""
 
     def span(self, round_number: int) -> tuple[int, int]:
         """The first step and the end of the training of a round."""
@@ -84,6 +88,8 @@ class Lab:
             scaler=gradient_scaler(self.device, train.amp),
             clip_norm=train.clip_norm,
             average=None if train.ema is None else Average(self.model, train.ema),
+            called=self.called,
+            graph=_graph(train, self.device),
         )
 
 
@@ -93,6 +99,7 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
     `check` is called now and then while images are decoded, which may take long the first time.
     """
     device = _device(config.run.device)
+    _graph(config.train, device)
     kind = materials.kind_of(config)
     dataset = kind.dataset(config, check)
     determinism.seed_all(config.run.seed)
@@ -140,6 +147,7 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
         ),
         identity=identity,
         weights=weights,
+        called=compiled(model) if config.train.compile else None,
     )
 
 
@@ -168,6 +176,21 @@ def _rate(train: Train, steps: Schedule) -> LearningRate:
         horizon=steps.horizon,
         end=train.lr_end or 0.0,
     )
+
+
+def _graph(train: Train, device: torch.device) -> StepGraph | None:
+    if device.type == "cuda":
+        return (
+            None
+            if train.cuda_graph == "off"
+            else StepGraph(device, required=train.cuda_graph == "on")
+        )
+    if train.cuda_graph == "on":
+        raise ConfigError(
+            f'train.cuda_graph = "on": needs a CUDA device, and this run is on {device}; should be '
+            '"auto" or "off"'
+        )
+    return None
 
 
 def _device(name: str) -> torch.device:

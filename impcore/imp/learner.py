@@ -19,10 +19,8 @@ from impcore import Masks
 from impcore.imp import optimizers
 from impcore.imp.average import Average
 from impcore.imp.clipping import clip
+from impcore.imp.graphs import Batch, StepGraph
 from impcore.imp.tasks import Inputs, Task
-
-Batch = tuple[Inputs, Tensor]
-"""Inputs and targets, on the device."""
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -30,7 +28,8 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def autocast(device: torch.device, amp: str) -> AbstractContextManager[object]:
     """Mixed precision as `train.amp` names it: "none", "bf16" or "fp16"."""
     dtype = _TYPES.get(amp, torch.bfloat16)
-    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none")
+    # A cached cast would be left out of a graph that is recorded while the cache holds it.
+    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none", cache_enabled=False)
 
 
 def gradient_scaler(device: torch.device, amp: str) -> torch.amp.GradScaler | None:
@@ -58,6 +57,10 @@ class Learner:
     clip_norm: float | None = None
     average: Average | None = None
     """Follows the model, a step at a time."""
+    called: Callable[..., Tensor] | None = None
+    """What is called in place of the model: the same, compiled."""
+    graph: StepGraph | None = None
+    """Replays steps where it can."""
 
     def step(self, batches: Sequence[Batch], rate: float) -> Tensor:
         """One optimiser step at learning rate `rate` on all `batches` together.
@@ -66,19 +69,30 @@ class Learner:
         were one (but for BatchNorm, which sees one after the other). Returns that loss, on the
         device.
         """
+        if self.graph is None:
+            loss = self._step(batches, rate)
+        else:
+            loss = self.graph.step(self._step, batches, rate)
+            self._set_rate(rate)
+        if self.average is not None:
+            self.average.update()
+        return loss
+
+    def _set_rate(self, rate: float | Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+    def _step(self, batches: Sequence[Batch], rate: float | Tensor) -> Tensor:
+        self._set_rate(rate)
         self.optimizer.zero_grad(set_to_none=True)
         total = sum(len(targets) for _, targets in batches)
         losses = [self._backward(inputs, targets, total) for inputs, targets in batches]
         self._update()
-        if self.average is not None:
-            self.average.update()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _backward(self, inputs: Inputs, targets: Tensor, total: int) -> Tensor:
         with autocast(self.device, self.amp):
-            loss = self.loss(self.task.forward(self.model, inputs), targets)
+            loss = self.loss(self.task.forward(self.called or self.model, inputs), targets)
         if len(targets) != total:
             loss = loss * (len(targets) / total)
         scaled = loss if self.scaler is None else self.scaler.scale(loss)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from impcore.data.truth import Truth
@@ -43,7 +43,7 @@ class Task:
     metrics: Callable[[np.ndarray, Truth, float], dict[str, float]]
     classes: bool = True
 
-    def forward(self, model: nn.Module, inputs: Inputs) -> Tensor:
+    def forward(self, model: Callable[..., Any], inputs: Inputs) -> Tensor:
         """The model's outputs."""
         outputs: Tensor = model(**inputs) if isinstance(inputs, dict) else model(inputs)
         return outputs

@@ -67,7 +67,7 @@ class Movement(Mapping[str, Tensor]):
                 if scale is not None:
                     # A skipped step's gradients may be infinite: select, never multiply by 0.
                     change = torch.where(scale > 0, change * scale, 0)
-                self._sums[i] = self._sums[i].to(p.device) - change
+                self._sums[i] = self._sums[i].to(p.device).sub_(change)
 
     def watch(self, optimizer: Optimizer) -> RemovableHandle:
         """Updates the scores before each step of an optimiser; the handle removes that again.

@@ -32,6 +32,8 @@ def trains(draw: st.DrawFn) -> dict[str, object]:
             warmup=inside.map(lambda step: f"{step}{unit}"),
             amp=st.sampled_from(["none", "bf16", "fp16"]),
             channels_last=st.booleans(),
+            compile=st.booleans(),
+            cuda_graph=st.sampled_from(["auto", "on", "off"]),
         )
     )
     milestones = st.lists(inside, max_size=5, unique=True).map(

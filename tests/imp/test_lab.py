@@ -159,6 +159,13 @@ def test_a_missing_device_is_a_config_error(make_config: MakeConfig) -> None:
     assert lab.build(make_config(run__device="auto")).device.type == "cpu"
 
 
+def test_a_graph_needs_cuda(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r'train\.cuda_graph = "on": needs a CUDA device'):
+        lab.build(make_config(train__cuda_graph="on"))
+    for choice in ("auto", "off"):
+        assert lab.build(make_config(train__cuda_graph=choice)).learner().graph is None
+
+
 def test_fine_tuning_keeps_the_last_rate(make_config: MakeConfig) -> None:
     made = lab.build(make_config(rewind__kind="finetune", rewind__length="9it", rewind__to="init"))
     start, end = made.span(1)

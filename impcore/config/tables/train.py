@@ -95,6 +95,10 @@ class Train(Choosing):
     """Decay of an average of the weights, scored and saved beside them every round."""
     amp: Literal["none", "bf16", "fp16"] = "none"
     """Automatic mixed precision; fp16 scales the loss."""
+    compile: bool = False
+    """Compile the model for training by torch.compile."""
+    cuda_graph: Literal["auto", "on", "off"] = "auto"
+    """Replay whole steps as a CUDA graph; auto does on CUDA, where a step can be recorded."""
     channels_last: bool = False
     """Keep images and weights in channels-last memory order."""
     eval_every: TrainLength | None = None

@@ -22,6 +22,7 @@ REFUSED = [
     ("train.optimizer", ["sgd"]), ("train.optimizer", None), ("train.schedule", "step"),
     ("train.betas", [0.9]), ("train.betas", [0.9, 0.99, 0.999]), ("train.betas", 0.9),
     ("train.eval_every", "5%"), ("train.eval_every", 1),
+    ("train.compile", 1), ("train.cuda_graph", True), ("train.cuda_graph", "yes"),
     ("train.ema", 0), ("train.ema", 1), ("train.accumulate", 0), ("train.accumulate", 2.0),
     ("train.label_smoothing", 1),
     ("train.label_smoothing", -0.1), ("train.clip_norm", 0), ("train.clip_norm", float("inf")),
