@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from impcore.data import resample
 from impcore.data.resample import resize_windows, taps_of
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -39,6 +40,15 @@ def test_every_window_is_pillows_to_the_bit(data):
     for i, (height, width) in enumerate(sizes):
         window = np.ascontiguousarray(pixels[i, :height, :width])
         assert np.array_equal(found[i].numpy(), pillow(window, size, mirrored[i])), sizes[i]
+
+
+def test_many_images_are_resized_as_few_are(monkeypatch):
+    sizes = torch.randint(1, 9, (20, 2))
+    pixels = torch.randint(0, 256, (20, 9, 9, 3), dtype=torch.uint8)
+    taps, mirrored = (taps_of(9, 4), taps_of(9, 4)), torch.arange(20) % 3 == 0
+    whole = resize_windows(pixels, sizes, 4, taps, mirrored)
+    monkeypatch.setattr(resample, "_AT_ONCE", 7)
+    assert torch.equal(resize_windows(pixels, sizes, 4, taps, mirrored), whole)
 
 
 def test_what_lies_around_a_window_does_not_matter():

@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from impcore import models
 from impcore.errors import CheckpointError
+from impcore.models.resnet_imagenet import LAYOUTS
 from impcore.models.weights import take
 
 
@@ -108,6 +109,25 @@ def test_hugging_faces_names(tmp_path, kind):
     assert torch.equal(
         model.bn1.running_var, theirs.resnet.embedder.embedder.normalization.running_var
     )
+
+
+@pytest.mark.parametrize("depth", LAYOUTS)
+def test_every_name_of_hugging_faces_resnets_has_its_place(depth):
+    transformers = pytest.importorskip("transformers")
+    block, counts = LAYOUTS[depth]
+    with torch.device("meta"):
+        theirs = transformers.ResNetForImageClassification(
+            transformers.ResNetConfig(
+                depths=list(counts),
+                hidden_sizes=[width * block.expansion for width in (64, 128, 256, 512)],
+                layer_type="basic" if block.expansion == 1 else "bottleneck",
+                num_labels=1000,
+            )
+        )
+        ours = models.build(f"resnet{depth}", stem="imagenet", num_classes=1000)
+    rename = ours.names_in_files().rename
+    found = {rename(name): tensor.shape for name, tensor in theirs.state_dict().items()}
+    assert found == {name: tensor.shape for name, tensor in ours.state_dict().items()}
 
 
 def test_half_precision_is_widened_and_missing_counters_do_not_matter(tmp_path):
