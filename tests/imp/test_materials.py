@@ -202,3 +202,34 @@ def test_what_does_not_fit_is_named_by_its_key(
     changes["data"] = changes.get("data", {}) | {"tokenizer": str(files / "bert")}
     with pytest.raises(ConfigError, match=message):
         lab.build(make("rte", **changes, rewind={"to": "init"}))
+
+
+def test_tasks_take_up_what_masked_language_modelling_learned(
+    make: Callable[..., Config], files: Path, tmp_path: Path
+) -> None:
+    document = make("rte").model_dump(exclude_none=True)
+    document["run"]["experiment"] = "tasks"
+    document["model"] = {"arch": "bert", **SIZES}
+    document["data"] = {"name": "rte", "root": str(files), "tokenizer": str(files / "bert")}
+    document["rewind"] = {"to": "init"}
+    document["tasks"] = {
+        "pretrain": {"data": {"name": "wikitext", "max_length": 16}},
+        "task": {
+            "entails": {},
+            "answers": {"data": {"name": "squad", "max_length": 24, "doc_stride": 8}},
+        },
+    }
+    assert run(Config.from_dict(document)) == 0
+    out = tmp_path / "run"
+    assert [len(rows(out / name)) for name in ("pretrain", "pretrained-entails")] == [1, 3]
+    for task in ("entails", "answers"):
+        said = json.loads((out / f"pretrained-{task}" / "weights.json").read_text())
+        assert "bert.encoder.layer.0.attention.self.query.weight" in said["taken"]
+        assert not any(name.startswith("bert.encoder") for name in said["left"])
+        starts = [
+            Ticket.load(out / f"{init}-{task}" / "tickets" / "round_00.safetensors").rewind
+            for init in ("pretrained", "random")
+        ]
+        weight = "bert.embeddings.word_embeddings.weight"
+        assert not torch.equal(starts[0][weight], starts[1][weight])
+    assert "From pretrained weights" in (out / "report.html").read_text()
