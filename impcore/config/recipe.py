@@ -25,6 +25,7 @@ from impcore.errors import ConfigError
 _NO_RESULT_DEPENDS_ON = {
     "run.name",
     "run.out",
+    "run.tensorboard",
     "data.root",
     "data.cache",
     "train.checkpoint_every",

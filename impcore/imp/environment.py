@@ -24,7 +24,7 @@ from impcore.errors import ConfigError
 
 _PACKAGE = Path(impcore.__file__).parent
 _CODE = (".py", ".so", ".pyd", ".dylib")
-_NO_RESULT_DEPENDS_ON = ("rg/", "cli.py", "imp/view.py")
+_NO_RESULT_DEPENDS_ON = ("rg/", "cli.py", "imp/board.py", "imp/view.py")
 
 
 @cache

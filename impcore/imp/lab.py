@@ -19,6 +19,7 @@ from impcore.config import Config, Prune, Schedule, Train
 from impcore.data import Batches
 from impcore.errors import ConfigError
 from impcore.imp import (
+    board,
     determinism,
     environment,
     materials,
@@ -100,6 +101,8 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
     """
     device = _device(config.run.device)
     _graph(config.train, device)
+    if config.run.tensorboard:
+        board.check()
     kind = materials.kind_of(config)
     dataset = kind.dataset(config, check)
     determinism.seed_all(config.run.seed)

@@ -16,6 +16,7 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from time import monotonic
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
 from impcore.imp import determinism, invariants, records, rewinding, training, tree
+from impcore.imp.board import Board
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.lab import Lab
 from impcore.imp.progress import Progress, evaluation, row, ticket, too_far_below
@@ -48,6 +50,7 @@ class Rounds:
         self._loss = torch.zeros((), dtype=torch.float64, device=lab.device)
         self._learner = lab.learner()
         self._since = monotonic()
+        self._board = Board()
         self.progress = Progress()
 
     def load_state(self, saved: State) -> None:
@@ -88,9 +91,11 @@ class Rounds:
         self._view.open(self._steps_left(), self._lab.steps.steps_per_epoch)
         if self._checkpoints.empty:
             self._begin(0)
-        while not self.progress.done:
-            self._train()
-            self._finish()
+        board = self._directory.board if self._lab.config.run.tensorboard else None
+        with Board(board, self._steps_done()) as self._board:
+            while not self.progress.done:
+                self._train()
+                self._finish()
 
     def describe(self) -> str:
         """The run in a line."""
@@ -154,6 +159,7 @@ class Rounds:
         progress.rows.append(trained)
         self._write_records()
         self._view.row(trained, lab.config.prune.rounds)
+        self._board.add(self._steps_done(), trained, prefix="round/")
         if "stopped" in trained:
             self._view.note(f"the run ends here: {trained['stopped']}")
         if last:
@@ -198,7 +204,11 @@ class Rounds:
         if (step - 1) % per_epoch == 0:
             self._loss.zero_()
         self._loss += loss
-        if (step % per_epoch == 0 or step == end) and bool(self._loss.isnan()):
+        if step % per_epoch != 0 and step != end:
+            return
+        curves = {"train_loss": self._train_loss(), "lr": self._lab.rate_at(step - 1)}
+        self._board.add(self._steps_done(), curves)
+        if math.isnan(curves["train_loss"]):
             raise NonFiniteError(
                 f"train: the loss of round {self.progress.round} became NaN before step {step}; "
                 f"train.lr = {self._lab.config.train.lr} may be too high"
@@ -244,6 +254,7 @@ class Rounds:
         lines = self.progress.evaluations
         lines.append(evaluation(self._lab, self.progress, found, train_loss))
         records.write_rows(self._directory.evaluations, lines)
+        self._board.add(self._steps_done(), lines[-1])
 
     def _train_loss(self) -> float:
         """The mean loss of this epoch's steps so far."""
@@ -287,6 +298,11 @@ class Rounds:
         now = monotonic()
         self.progress.seconds += now - self._since
         self._since = now
+
+    def _steps_done(self) -> int:
+        """Training steps behind, over all rounds."""
+        spans = [self._lab.span(n) for n in range(self.progress.round + 1)]
+        return sum(end - start for start, end in spans[:-1]) + self.progress.step - spans[-1][0]
 
     def _steps_left(self) -> int:
         progress = self.progress

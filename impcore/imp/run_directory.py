@@ -95,6 +95,11 @@ class RunDirectory:
         return self.path / "flow.npz"
 
     @property
+    def board(self) -> Path:
+        """The event files of `run.tensorboard`; not made here."""
+        return self.path / "tensorboard"
+
+    @property
     def report(self) -> Path:
         """What the analysis made of the run."""
         return self.path / "report.html"

@@ -57,6 +57,7 @@ def test_the_toml_has_every_default(recipe: Recipe) -> None:
     [
         {"run": {"name": "x"}},
         {"run": {"out": "elsewhere"}},
+        {"run": {"tensorboard": True}},
         {"data": {"root": "/data"}},
         {"train": {"checkpoint_every": "2ep"}},
     ],

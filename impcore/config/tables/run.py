@@ -24,6 +24,8 @@ class Run(Table):
     """Where to train; auto takes CUDA if it is there."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads; 0 leaves PyTorch's own choice."""
+    tensorboard: bool = False
+    """Write curves for TensorBoard into the run directory (extra `tensorboard`)."""
 
     @model_validator(mode="before")
     @classmethod
