@@ -51,15 +51,15 @@ def decode(path: Path, side: int) -> np.ndarray:
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def write_shard(paths: Sequence[Path], side: int, target: Path) -> None:
-    """Decode `paths` into target.npy, uint8 [bytes], and target.json, their sizes and a hash.
+def write_shard(root: Path, names: Sequence[str], side: int, target: Path) -> None:
+    """Decode images into target.npy, uint8 [bytes], and target.json, their sizes and a hash.
 
-    The images follow one another, each [H, W, 3] in C order.
+    `names` are paths below `root`. The images follow one another, each [H, W, 3] in C order.
 
     Raises:
         DataError: an image that cannot be read, or a file that cannot be written.
     """
-    images = [decode(path, side) for path in paths]
+    images = [decode(root / name, side) for name in names]
     digest, header = hashlib.sha256(), io.BytesIO()
     for image in images:
         digest.update(image.data)

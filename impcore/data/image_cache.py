@@ -42,20 +42,23 @@ class Wanted:
     """The cache that a list of images should have.
 
     Attributes:
-        paths: the images, in the order in which they are kept.
+        root: the folder that the images are in.
+        names: their paths below it, in the order in which they are kept. Not Path objects: a
+            million of those take a gigabyte.
         side: pixels of the shorter side.
         folder: where the shards are.
     """
 
-    paths: Sequence[Path]
+    root: Path
+    names: Sequence[str]
     side: int
     folder: Path
 
-    def shards(self) -> list[tuple[Path, Sequence[Path]]]:
+    def shards(self) -> list[tuple[Path, Sequence[str]]]:
         """Each shard's place, without suffix, and its images."""
-        starts = range(0, len(self.paths), SHARD)
+        starts = range(0, len(self.names), SHARD)
         return [
-            (self.folder / f"shard-{start // SHARD:05d}", self.paths[start : start + SHARD])
+            (self.folder / f"shard-{start // SHARD:05d}", self.names[start : start + SHARD])
             for start in starts
         ]
 
@@ -93,7 +96,8 @@ def wanted(
     lines = (f"{path}\0{size}\n" for path, size in files)
     content = f"{_VERSION} {side}\n" + "".join(lines)
     digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-    return Wanted([root / path for path, _ in files], side, cache / f"{name}-{side}-{digest[:16]}")
+    place = cache / f"{name}-{side}-{digest[:16]}"
+    return Wanted(root, [path for path, _ in files], side, place)
 
 
 def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
@@ -126,8 +130,8 @@ def open_store(cache: Wanted) -> Store:
         DataError: a shard is damaged; the message says what to do.
     """
     shards, sizes, digest = [], [], hashlib.sha256()
-    for place, paths in cache.shards():
-        pixels, record = _open_shard(place, len(paths))
+    for place, names in cache.shards():
+        pixels, record = _open_shard(place, len(names))
         shards.append(pixels)
         sizes.append(np.array(record["sizes"], dtype=np.int64))
         digest.update(bytes.fromhex(record["sha256"]))
@@ -154,7 +158,7 @@ def _open_shard(place: Path, count: int) -> tuple[np.ndarray, dict[str, Any]]:
     return pixels, record
 
 
-def _missing(cache: Wanted) -> list[tuple[Path, Sequence[Path]]]:
+def _missing(cache: Wanted) -> list[tuple[Path, Sequence[str]]]:
     return [one for one in cache.shards() if not one[0].with_suffix(".json").exists()]
 
 
@@ -162,10 +166,10 @@ def _is_complete(cache: Wanted) -> bool:
     return not _missing(cache)
 
 
-def _decode(shards: list[tuple[Wanted, Path, Sequence[Path]]], check: Callable[[], None]) -> None:
+def _decode(shards: list[tuple[Wanted, Path, Sequence[str]]], check: Callable[[], None]) -> None:
     if not shards:
         return
-    images = sum(len(paths) for _, _, paths in shards)
+    images = sum(len(names) for _, _, names in shards)
     _check_space(shards[0][0].folder, images * shards[0][0].side ** 2 * 4)
     workers = min(_processes(), len(shards))
     _log.warning(
@@ -176,8 +180,8 @@ def _decode(shards: list[tuple[Wanted, Path, Sequence[Path]]], check: Callable[[
     pool = ProcessPoolExecutor(workers, context, start_worker, (os.getpid(),))
     try:
         jobs = [
-            pool.submit(write_shard, list(paths), cache.side, place)
-            for cache, place, paths in shards
+            pool.submit(write_shard, cache.root, names, cache.side, place)
+            for cache, place, names in shards
         ]
         said = time.monotonic()
         for done, job in enumerate(as_completed(jobs), 1):

@@ -33,8 +33,9 @@ def resize_windows(
         uint8 [B, size, size, C]: rows are shortened first and rounded to bytes, then columns.
     """
     if len(windows) > _AT_ONCE:
-        chunks = (part.split(_AT_ONCE) for part in (windows, sizes, mirrored))
-        parts = zip(*chunks, strict=True)
+        starts = range(0, len(windows), _AT_ONCE)
+        slices = [slice(start, start + _AT_ONCE) for start in starts]
+        parts = ((windows[one], sizes[one], mirrored[one]) for one in slices)
         return torch.cat([resize_windows(w, s, size, taps, m) for w, s, m in parts])
     places, weights = _coefficients(sizes[:, 1], size, taps[1])
     flip = mirrored[:, None, None]

@@ -49,7 +49,7 @@ def test_a_shard_is_its_images_one_after_the_other(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(3)]
     for i, path in enumerate(paths):
         picture(i, (9 + i, 12)).save(path)
-    write_shard(paths, 8, tmp_path / "shard")
+    write_shard(tmp_path, [path.name for path in paths], 8, tmp_path / "shard")
     images = [decode(path, 8) for path in paths]
     flat = np.load(tmp_path / "shard.npy", mmap_mode="r")
     assert np.array_equal(flat, np.concatenate([image.reshape(-1) for image in images]))
@@ -62,14 +62,14 @@ def test_a_damaged_image_leaves_no_shard(tmp_path):
     picture(0, (9, 9)).save(paths[0])
     paths[1].write_bytes(b"no")
     with pytest.raises(DataError, match=r"1\.png"):
-        write_shard(paths, 8, tmp_path / "shard")
+        write_shard(tmp_path, [path.name for path in paths], 8, tmp_path / "shard")
     assert not list(tmp_path.glob("*shard*"))
 
 
 def test_no_place_to_write_is_the_keys_fault(tmp_path):
     picture(0, (9, 9)).save(tmp_path / "0.png")
     with pytest.raises(DataError, match=r"data\.cache: .*nowhere"):
-        write_shard([tmp_path / "0.png"], 8, tmp_path / "nowhere" / "shard")
+        write_shard(tmp_path, ["0.png"], 8, tmp_path / "nowhere" / "shard")
 
 
 def test_a_worker_ends_with_its_parent():

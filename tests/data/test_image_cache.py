@@ -65,14 +65,14 @@ def test_worker_processes_decode_what_is_wanted(cache):
     store = image_cache.open_store(cache())
     assert len(store) == 7
     assert [len(shard) > 0 for shard in store.shards] == [True] * 3
-    for i, path in enumerate(cache().paths):
-        assert np.array_equal(store.image(i), decode(path, 8))
+    for i, name in enumerate(cache().names):
+        assert np.array_equal(store.image(i), decode(cache().root / name, 8))
         assert isinstance(store.image(i).base, np.memmap)
     assert not multiprocessing.active_children()
 
 
 def test_a_fault_in_a_worker_reaches_the_caller_by_name(cache):
-    cache().paths[4].write_bytes(b"no image")
+    (cache().root / "4.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"4\.png: not readable as an image at byte"):
         image_cache.make([cache()], nothing)
     assert not multiprocessing.active_children()
@@ -115,7 +115,7 @@ class TestMaking:
     def test_the_digest_is_of_the_pixels(self, cache):
         image_cache.make([cache()], nothing)
         digest = image_cache.open_store(cache()).digest
-        picture(99, (9, 12)).save(cache().paths[0])
+        picture(99, (9, 12)).save(cache().root / "0.png")
         changed = cache([("0.png", 0), *cache.files[1:]])
         image_cache.make([changed], nothing)
         assert image_cache.open_store(changed).digest != digest
