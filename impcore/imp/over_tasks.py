@@ -20,7 +20,7 @@ from impcore import atomic
 from impcore.config import Config
 from impcore.config.sub_runs import PRETRAIN, WEIGHTS
 from impcore.errors import CheckpointError, ConfigError, DataError
-from impcore.imp import lab, sealed
+from impcore.imp import lab, sealed, tree
 from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.experiment import imp, report
 from impcore.imp.run_directory import RunDirectory
@@ -101,22 +101,20 @@ def _finished(run: Config) -> bool:
 def _hand_on(pretraining: Config, weights: Path, view: View) -> None:
     """Write the weights that the pre-training ended with, from its newest checkpoint.
 
-    They are written every time: the same checkpoint gives the same bytes, and damage is healed.
+    With `train.ema` they are the average, which its scores are of. They are written every time:
+    the same checkpoint gives the same bytes, and damage is healed.
     """
     directory = Path(pretraining.run.out)
     saved = Checkpoints(directory / "checkpoint", view.warn).load()
     if saved is None:
         raise CheckpointError(f"{directory}: holds no checkpoint; remove it to start again")
-    prefix = "state.model."
-    state = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in saved.tensors.items()
-        if name.startswith(prefix)
-    }
+    state = tree.join(saved.content["state"], saved.tensors)
+    average = state["learner"]["average"]
     provenance = {
         "config": pretraining.fingerprint(),
         "arch": pretraining.model.arch,
         "data": pretraining.data.name,
         "code": saved.content["identity"]["code"],
     }
-    atomic.write(weights, sealed.pack(_KIND, {"provenance": provenance}, state))
+    tensors = state["model"] if average is None else average["state"]
+    atomic.write(weights, sealed.pack(_KIND, {"provenance": provenance}, tensors))

@@ -32,7 +32,7 @@ def small(out: Path, **tasks: Any) -> Config:
     document = base.model_dump(exclude_none=True)
     document["run"]["experiment"] = "tasks"
     document["tasks"] = {
-        "pretrain": {"data": {"name": "digits_rotation"}, "train": {"length": "6it"}},
+        "pretrain": {"data": {"name": "digits_rotation"}, "train": {"length": "6it", "ema": 0.5}},
         "init": {"random": {}, "pretrained": {"rewind": {"to": "pretrained"}}},
         "task": {"parity": PARITY},
         **tasks,
@@ -75,6 +75,9 @@ def test_pretrained_runs_start_from_the_weights_that_pretraining_ended_with(
 ) -> None:
     out = finished[0]
     weights = load_file(out / "pretrained.safetensors")
+    average = load_file(out / "pretrain" / "averages" / "round_00.safetensors")
+    assert set(average) == set(weights)
+    assert all(torch.equal(average[name], tensor) for name, tensor in weights.items())
     before = load_file(out / "pretrain" / "tickets" / "round_00.safetensors")
     ticket = load_file(out / "pretrained-parity" / "tickets" / "round_00.safetensors")
     random = load_file(out / "random-parity" / "tickets" / "round_00.safetensors")
