@@ -84,11 +84,11 @@ def _random(request: Request) -> Cut:
     """From each tensor as many as the global cut takes there, but drawn at random."""
     masks = request.masks
     scratch, _ = masks.spare()
-    status = _global(request).status
+    cut = _global(request)
     counts = list(_counts(masks.plan, masks.words & ~scratch))
     named = dict(zip(masks.names, masks.weights, strict=True))
     _in_each(masks, by_score(masks, draw(named, request.seed)), counts, scratch)
-    return Cut(status)
+    return cut
 
 
 CUTS: Mapping[str, Callable[[Request], Cut]] = {

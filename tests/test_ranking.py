@@ -195,3 +195,22 @@ def test_nothing_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
         impcore.prune_global(model, count={"fc.weight": 2}, scope="layerwise", sync=False)
     assert len(flow.M) == 2
     assert masks.remaining == sum(int(mask.sum()) for mask in masks.values())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scope", ["global", "layerwise", "random"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gpu_prunes_the_same(scope: str, dtype: torch.dtype, gpu_backend: str) -> None:
+    hashes = []
+    for device in ("cpu", "cuda"):
+        model = net(width=40)
+        shapes = {name: model.get_parameter(name).shape for name in PRUNABLE}
+        scores = {name: scores_of("near", shape, dtype, 5) for name, shape in shapes.items()}
+        model.to(device)
+        with pytest.MonkeyPatch.context() as patch:
+            if device == "cpu":
+                patch.delenv("IMPCORE_BACKEND")
+            for _ in range(2):
+                masks = impcore.prune_global(model, 0.3, scope=scope, score=scores, min_keep=1)
+        hashes.append(masks.hash)
+    assert hashes[0] == hashes[1]

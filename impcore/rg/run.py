@@ -66,6 +66,13 @@ class Run(Shown):
         return name if name else self.path.resolve().name
 
     @property
+    def method(self) -> str:
+        """What pruned the run: by magnitude, over all layers at once, unless its config differs."""
+        score, scope = self.setting("prune", "score"), self.setting("prune", "scope")
+        by = "magnitude pruning" if score in ("", "magnitude") else f"pruning by {score}"
+        return by if scope in ("", "global") else f"{by} (scope {scope})"
+
+    @property
     def density(self) -> Floats:
         """Remaining over total, [states]."""
         return np.asarray(self.remaining / np.float64(self.total))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from impcore import rg
 from impcore.errors import RunDirectoryError
+from impcore.rg.report import sections
 
 from .conftest import TOTAL, geometric_counts, write_rounds
 
@@ -42,6 +43,24 @@ def test_the_directory_names_a_run_without_a_name(make_run):
     path = make_run(2)
     (path / "config.toml").write_text("", encoding="utf-8")
     assert rg.load(path).name == "run"
+
+
+@pytest.mark.parametrize(
+    ("prune", "method"),
+    [
+        ("", "magnitude pruning"),
+        ('score = "magnitude"\nscope = "global"', "magnitude pruning"),
+        ('score = "snip"', "pruning by snip"),
+        ('score = "grasp"\nscope = "layerwise"', "pruning by grasp (scope layerwise)"),
+        ('scope = "random"', "magnitude pruning (scope random)"),
+    ],
+)
+def test_the_config_says_what_pruned(make_run, prune, method):
+    path = make_run(3)
+    (path / "config.toml").write_text(f"[prune]\n{prune}\n", encoding="utf-8")
+    run = rg.load(path)
+    assert run.method == method
+    assert f"terative {method} and its flow." in sections.heading(run)
 
 
 def test_a_missing_flow_is_named(make_run):

@@ -28,9 +28,11 @@ def heading(subjects: Sequence[Subject], groups: Sequence[Group]) -> Html:
     """What the report is about."""
     runs = f"{len(subjects)} runs"
     experiments = f" of {len(groups)} experiments" if len(groups) < len(subjects) else ""
+    methods = {subject.run.method for subject in subjects}
+    how = methods.pop() if len(methods) == 1 else "pruning by several methods"
     return page.join(
         Html("<h1>Pruning flows compared</h1>"),
-        page.paragraph(f"{runs}{experiments}: iterative magnitude pruning and its flow.", "lead"),
+        page.paragraph(f"{runs}{experiments}: iterative {how} and its flow.", "lead"),
         overview(subjects),
     )
 

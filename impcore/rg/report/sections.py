@@ -31,7 +31,7 @@ def heading(run: Run) -> Html:
     lead = f"{subject}: iterative" if subject else "Iterative"
     title = Html(f"<h1>{page.text(run.name)}</h1>")
     return page.join(
-        title, page.paragraph(f"{lead} magnitude pruning and its flow.", "lead"), _facts(run)
+        title, page.paragraph(f"{lead} {run.method} and its flow.", "lead"), _facts(run)
     )
 
 

@@ -221,3 +221,15 @@ def test_a_report_cannot_be_written_into_a_file(runs, tmp_path):
     with pytest.raises(RunDirectoryError, match="cannot be written"):
         report.write(runs[0], out=target)
     assert Path(target).read_text() == ""
+
+
+def test_the_heading_names_the_method_that_all_runs_share(tmp_path):
+    from impcore.rg.report import joint, subject
+
+    paths = [make(tmp_path / name, [0.2, 0.1, 0, -0.2]) for name in ("a", "b")]
+    for scores, how in ((("snip", "snip"), "pruning by snip"), (("snip", "grasp"), "several")):
+        for path, score in zip(paths, scores, strict=True):
+            kept = (path / "config.toml").read_text().partition("[prune]")[0]
+            (path / "config.toml").write_text(f'{kept}[prune]\nscore = "{score}"\n')
+        made = subject.subjects([(None, rg.load(path)) for path in paths], subject.Options())
+        assert how in joint.heading(made, subject.groups(made))
