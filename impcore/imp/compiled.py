@@ -15,20 +15,29 @@ from torch import Tensor, nn
 
 from impcore.errors import ConfigError
 
+MAX_SHAPES = 64
+"""Shapes of batches that are compiled at most. Beyond PyTorch's own limit (8) it would go on
+uncompiled, and a resumed run, which meets the shapes in another order, to other bits.
+"""
+
 
 def compiled(model: nn.Module) -> Callable[..., Tensor]:
     """`model`, compiled at the first call for each shape.
 
-    A call raises ConfigError where PyTorch cannot compile here (no C++ compiler, for one).
+    A call raises ConfigError where PyTorch cannot compile here (no C++ compiler, for one), or not
+    so many shapes. Sets this limit in the whole process, and forgets what it had compiled before.
     """
+    from torch._dynamo import config, exc
+
+    torch._dynamo.reset()  # models of one class share the limit, and an earlier run's count
+    config.recompile_limit = MAX_SHAPES
+    config.fail_on_recompile_limit_hit = True
     run = torch.compile(model, dynamic=False)
 
     def call(*arguments: Any, **keywords: Any) -> Tensor:
-        from torch._dynamo.exc import TorchDynamoException
-
         try:
             outputs: Tensor = run(*arguments, **keywords)
-        except TorchDynamoException as error:
+        except (exc.TorchDynamoException, exc.FailOnRecompileLimitHit) as error:
             cause = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 f"train.compile = true: torch.compile cannot compile the model here: {cause}; "

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
 from torch import nn
 
 import impcore
@@ -13,6 +14,13 @@ from impcore.errors import ConfigError
 from impcore.imp import compiled, lab, training
 
 MakeConfig = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def _limits() -> Iterator[None]:
+    """What is compiled here sets limits of the whole process: put them back."""
+    with torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=False):
+        yield
 
 
 def with_backend(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
@@ -61,6 +69,23 @@ def test_what_cannot_be_compiled_is_a_config_error(monkeypatch: pytest.MonkeyPat
     call = compiled.compiled(nn.Linear(2, 2))
     with pytest.raises(ConfigError, match=r"train\.compile = true: .*should be false"):
         call(torch.zeros(1, 2))
+
+
+def test_every_shape_is_compiled_by_itself_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[torch.Size] = []
+
+    def backend(graph: Any, examples: list[Any]) -> Any:
+        shapes.append(examples[-1].shape)
+        return graph.forward
+
+    with_backend(monkeypatch, backend)
+    monkeypatch.setattr(compiled, "MAX_SHAPES", 10)
+    call = compiled.compiled(nn.Sequential(nn.Flatten()))
+    for size in (*range(1, 11), 3, 10):
+        call(torch.zeros(2, size))
+    assert shapes == [torch.Size((2, size)) for size in range(1, 11)]
+    with pytest.raises(ConfigError, match=r"train\.compile = true: .*recompile_limit"):
+        call(torch.zeros(2, 11))
 
 
 @pytest.mark.soak
