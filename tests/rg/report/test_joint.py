@@ -14,6 +14,8 @@ from impcore import rg
 from impcore.errors import RunDirectoryError
 from impcore.rg import report
 from impcore.rg.__main__ import main
+from impcore.rg.report import joint
+from impcore.rg.report.subject import Options, groups, subjects
 from impcore.rg.scaling import curve
 
 from ..conftest import geometric_counts, write_flow, write_rounds
@@ -224,12 +226,10 @@ def test_a_report_cannot_be_written_into_a_file(runs, tmp_path):
 
 
 def test_the_heading_names_the_method_that_all_runs_share(tmp_path):
-    from impcore.rg.report import joint, subject
-
     paths = [make(tmp_path / name, [0.2, 0.1, 0, -0.2]) for name in ("a", "b")]
     for scores, how in ((("snip", "snip"), "pruning by snip"), (("snip", "grasp"), "several")):
         for path, score in zip(paths, scores, strict=True):
             kept = (path / "config.toml").read_text().partition("[prune]")[0]
             (path / "config.toml").write_text(f'{kept}[prune]\nscore = "{score}"\n')
-        made = subject.subjects([(None, rg.load(path)) for path in paths], subject.Options())
-        assert how in joint.heading(made, subject.groups(made))
+        made = subjects([(None, rg.load(path)) for path in paths], Options())
+        assert how in joint.heading(made, groups(made))
