@@ -25,7 +25,7 @@ from impcore.rg.report.drawing import (
 )
 from impcore.rg.report.gallery import Cell, Drawn
 from impcore.rg.report.grid import PERCENT, Grid
-from impcore.rg.vectors import Vector, vector
+from impcore.rg.vectors import REST, Vector, vector
 
 _MARKERS = "osD^vPX*<>"
 _WIDEST = 0.7  # of the space of a block that its points take
@@ -82,7 +82,11 @@ def _score_figure(grid: Grid, shown: Mapping[str, tuple[Floats, Floats]], metric
 
 
 def _sigmas(grid: Grid) -> Iterator[Drawn]:
-    found = {key: vector(one.eigen) for key, one in grid.subjects.items() if one.eigen is not None}
+    found = {
+        key: vector(one.eigen)
+        for key, one in grid.subjects.items()
+        if one.eigen is not None and any(name != REST for name in one.eigen.names)
+    }
     names = max((one.names for one in found.values()), key=len, default=())
     if not names:
         return
@@ -139,13 +143,10 @@ def _marker(task: int) -> str:
 
 
 def _legend(figure: Figure, colors: Mapping[str, Any], tasks: Sequence[str]) -> None:
-    """Squares in the colours of the initialisations, then the tasks' markers in grey."""
-    looks = [
-        *((color, "s") for color in colors.values()),
-        *(("#666666", _marker(i)) for i in range(len(tasks))),
+    """Bars in the colours of the initialisations, then the tasks' markers in grey."""
+    handles = [Line2D([], [], color=color, linewidth=6) for color in colors.values()]
+    handles += [
+        Line2D([], [], color="#666666", marker=_marker(i), ls="none", ms=6)
+        for i in range(len(tasks))
     ]
-    names = [*colors, *tasks]
-    handles = [
-        Line2D([], [], color=color, marker=marker, ls="none", ms=6) for color, marker in looks
-    ]
-    legend_below(figure, handles, names)
+    legend_below(figure, handles, [*colors, *tasks])

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from impcore.rg.checks import Floats
 from impcore.rg.formats import percent, signed, with_sem
 from impcore.rg.report import joint, page
-from impcore.rg.report.grid import PERCENT, Grid
+from impcore.rg.report.grid import PERCENT, Grid, Key
 from impcore.rg.report.page import Html
 from impcore.rg.report.subject import Options
 from impcore.rg.stats import mean_and_sem
@@ -100,14 +101,25 @@ def _against(grid: Grid) -> Iterator[tuple[str, ...]]:
     base, *others = grid.tasks.inits
     for task in grid.tasks.tasks:
         for init in others:
-            here, there = (grid.scores.get((start, task)) for start in (init, base))
-            if here is None or there is None or len(here[1]) != len(there[1]):
+            gain = _gain(grid, (init, task), (base, task))
+            if gain is None:
                 continue
-            gain = 100 * (here[1] - there[1])
             mean, sem = (float(value[0]) for value in mean_and_sem(gain[:, None]))
             ahead = f"{int((gain > 0).sum())} of {len(gain)} densities"
             ends = (signed(float(gain[0]), 2), signed(float(gain[-1]), 2))
             yield task, init, *ends, with_sem(mean, sem), ahead
+
+
+def _gain(grid: Grid, here: Key, there: Key) -> Floats | None:
+    """100 times the difference at the densities that both have come to, if those are the same."""
+    if here not in grid.scores or there not in grid.scores:
+        return None
+    runs = [grid.subjects[key].run for key in (here, there)]
+    common = min(len(run.remaining) for run in runs)
+    one, other = (run.density[:common] for run in runs)
+    if not np.allclose(one, other, rtol=1e-3):
+        return None
+    return 100 * (grid.scores[here][1][:common] - grid.scores[there][1][:common])
 
 
 def sigmas(grid: Grid, options: Options) -> Html:
