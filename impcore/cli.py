@@ -19,6 +19,7 @@ import impcore
 from impcore import config
 from impcore.config.recipe import TABLES
 from impcore.errors import ConfigError, ImpcoreError
+from impcore.imp.torchrun import speaks
 
 _DESCRIPTION = """Iterative magnitude pruning and its renormalisation-group analysis, from a recipe.
 
@@ -88,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="impcore-run",
         description=_DESCRIPTION,
         args=argv,
+        console_outputs=speaks(),
         config=(tyro.conf.FlagCreatePairsOff,),
         use_underscores=True,
     )
@@ -111,10 +113,19 @@ def _dispatch(arguments: Arguments) -> int:
         return 0
     if not arguments.recipe:
         raise ConfigError("name a recipe; `impcore-run --list` shows those that ship")
-    resolved = config.load(arguments.recipe, config.typed(arguments.overrides))
+    resolved = _resolved(arguments)
     from impcore.imp import run  # PyTorch loads here, once the recipe is known to be right
 
     return run(resolved, force_resume=arguments.force_resume)
+
+
+def _resolved(arguments: Arguments) -> config.Config:
+    try:
+        return config.load(arguments.recipe, config.typed(arguments.overrides))
+    except ConfigError:
+        if speaks():
+            raise
+        raise SystemExit(2) from None  # another process of this machine says the same
 
 
 if __name__ == "__main__":

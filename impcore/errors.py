@@ -55,5 +55,9 @@ class RunDirectoryError(ImpcoreError, RuntimeError):
     """A run directory is in use, unwritable, or holds something else."""
 
 
+class DistributedError(ImpcoreError, RuntimeError):
+    """The processes of one run are not alike, or one of them has ended."""
+
+
 class InvariantError(ImpcoreError, RuntimeError):
     """The engine's own check failed after a prune or a rewind; the run stops instead of lying."""

@@ -18,7 +18,8 @@ from impcore.data.truth import Truth
 class Batches(Protocol):
     """Batches (inputs, targets) of one split on one device.
 
-    Inputs are a tensor, or a dictionary of tensors that are the model's keywords.
+    Inputs are a tensor, or a dictionary of tensors that are the model's keywords. Of several
+    processes each has a share of every training batch.
     """
 
     device: torch.device
@@ -33,10 +34,16 @@ class Batches(Protocol):
         """The number of training batches in an epoch."""
         ...
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Any, Tensor]]:
-        """Return the training batches of `epoch` from `start_step` on."""
+    def weight(self, steps: range) -> float:
+        """What the mean loss of batches of an epoch is to be multiplied by; see `order.Share`."""
+        ...
+
+    def epoch(
+        self, epoch: int, start_step: int = 0, *, whole: bool = False
+    ) -> Iterator[tuple[Any, Tensor]]:
+        """Return the training batches of `epoch` from `start_step` on; `whole` ones, or shares."""
         ...
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Any, Tensor]]:
-        """Return all examples once, in the order of the split."""
+        """Return all examples once, in the order of the split, in batches dealt to processes."""
         ...

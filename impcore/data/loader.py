@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from impcore.data.dataset import AnySplit, Dataset
-from impcore.data.order import batch_starts, check_int, check_place, epoch_generator, to_device
+from impcore.data.order import (
+    WHOLE,
+    Share,
+    batch_starts,
+    check_int,
+    check_place,
+    epoch_generator,
+    to_device,
+)
 from impcore.data.pixels import HELD, normalisation
 from impcore.data.source import Preparation
 from impcore.data.truth import Truth
@@ -49,9 +57,11 @@ class DeviceBatches:
         seed: any integer.
         drop_last: leave out an incomplete last batch.
         held: "auto", "normalised" or "raw".
+        share: what this process takes of each training batch, and of the batches of evaluation.
 
     Raises:
-        DataError: the split is empty, or smaller than one batch with `drop_last`.
+        DataError: the split is empty, or smaller than one batch with `drop_last`, or than the
+            number of shares.
         ValueError: another argument is not as above; the message names and quotes it.
     """
 
@@ -71,6 +81,7 @@ class DeviceBatches:
         seed: int = 0,
         drop_last: bool = False,
         held: str = "auto",
+        share: Share = WHOLE,
     ) -> None:
         padding = dataset.crop_padding if crop_padding is None else crop_padding
         check_int("batch_size", batch_size, 1)
@@ -84,12 +95,15 @@ class DeviceBatches:
             raise ValueError(f"memory_format: {memory_format}: contiguous_format or channels_last")
         if len(split) == 0:
             raise DataError("split: empty, there is nothing to make batches of")
+        if len(split) < share.ranks:
+            raise DataError(f"split: {len(split)} images are not one for each of {share.ranks}")
         if drop_last and len(split) < batch_size:
             raise DataError(f"batch_size: {batch_size} and drop_last leave none of {len(split)}")
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
         self.device = torch.device(device)
         self._count = len(split)
-        self._starts = batch_starts(self._count, batch_size, drop_last)
+        self._share = share
+        self._starts = batch_starts(self._count, batch_size, drop_last, share)
         self._labels = split.labels.to(self.device)
         self._images = split.source(
             Preparation(
@@ -115,21 +129,30 @@ class DeviceBatches:
         """How the images are held: "normalised", "raw", or "stored" on disk."""
         return self._images.held
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def weight(self, steps: range) -> float:
+        """What the mean loss of batches of an epoch is to be multiplied by; see `order.Share`."""
+        return self._share.weight(self._starts, steps)
+
+    def epoch(
+        self, epoch: int, start_step: int = 0, *, whole: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the training batches of `epoch` from `start_step` on, shuffled and augmented.
 
         Args:
             epoch: counted from 0; each has its own order and augmentation.
             start_step: 0 to `steps_per_epoch` (which gives none): where a resumed run goes on.
+            whole: in every process the whole batches, not its shares of them.
 
         Raises:
             ValueError: either is no such integer.
         """
         check_place(epoch, start_step, self.steps_per_epoch)
-        return self._train(epoch, start_step)
+        return self._train(epoch, start_step, WHOLE if whole else self._share)
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Return all images once, in the order of the split, without augmentation.
+
+        Several processes are dealt these batches in turn.
 
         Args:
             batch_size: at least 1; None takes that of training. The last batch may be smaller.
@@ -141,21 +164,17 @@ class DeviceBatches:
         check_int("batch_size", size, 1)
         return self._in_order(size)
 
-    def _train(self, epoch: int, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _train(self, epoch: int, start_step: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
         generator = epoch_generator(self.seed, epoch)
         order = torch.randperm(self._count, generator=generator)
-        parts = [self._part(step) for step in range(start_step, self.steps_per_epoch)]
+        parts = share.parts(self._starts, range(start_step, self.steps_per_epoch))
         images = self._images.training(order, generator, parts)
         order = to_device(order, self.device)
         for part, batch in zip(parts, images, strict=True):
             yield batch, self._labels.index_select(0, order[part])
 
-    def _part(self, step: int) -> slice:
-        """Batch `step` as a slice of the epoch's order."""
-        return slice(self._starts[step], self._starts[step + 1])
-
     def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        starts = range(0, self._count, size)
+        starts = self._share.turns(self._count, size)
         parts = [slice(start, min(start + size, self._count)) for start in starts]
         for part, batch in zip(parts, self._images.in_order(parts), strict=True):
             yield batch, self._labels[part].clone()

@@ -7,6 +7,8 @@ whose generator gives the same numbers beside every device.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,17 +25,53 @@ def keyed_generator(key: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def batch_starts(count: int, batch_size: int, drop_last: bool = False) -> list[int]:
+class Share(NamedTuple):
+    """What one of several processes takes of every training batch: share `rank` of `ranks`.
+
+    Shares follow one another in the batch's order; their sizes differ by one example at most.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def parts(self, starts: Sequence[int], steps: range) -> list[slice]:
+        """The shares of the batches `steps`, which begin and end at `starts`."""
+        return [self._part(starts[step], starts[step + 1]) for step in steps]
+
+    def weight(self, starts: Sequence[int], steps: range) -> float:
+        """What a mean over this share of the batches `steps` is to be multiplied by.
+
+        The mean over the ranks of the products is the mean over the batches; 1 for equal shares.
+        """
+        taken = sum(part.stop - part.start for part in self.parts(starts, steps))
+        return float(taken * self.ranks / (starts[steps.stop] - starts[steps.start]))
+
+    def turns(self, count: int, size: int) -> range:
+        """Where those batches of `size` of `count` examples begin that are dealt to this rank."""
+        return range(self.rank * size, count, self.ranks * size)
+
+    def _part(self, start: int, stop: int) -> slice:
+        count = stop - start
+        first = count * self.rank // self.ranks
+        return slice(start + first, start + count * (self.rank + 1) // self.ranks)
+
+
+WHOLE = Share()
+
+
+def batch_starts(
+    count: int, batch_size: int, drop_last: bool = False, share: Share = WHOLE
+) -> list[int]:
     """Return where each batch begins in the order, and where the last one ends.
 
-    A remainder of one example joins the batch before it, because BatchNorm cannot train on a single
-    value; `drop_last` drops any remainder instead.
+    A remainder of one example a rank joins the batch before it, because BatchNorm cannot train on a
+    single value; `drop_last` drops any remainder instead.
     """
     starts = list(range(0, count, batch_size))
     rest = count - starts[-1]
     if drop_last and rest < batch_size:
         return starts
-    if rest == 1 and 1 < batch_size < count:
+    if rest < min(2 * share.ranks, batch_size) and batch_size < count:
         starts.pop()
     return [*starts, count]
 

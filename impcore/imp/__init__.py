@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from impcore.config import Config
+    from impcore.imp.distributed import World
     from impcore.imp.ticket import Ticket
 
 __all__ = ["Ticket", "run"]
@@ -18,22 +19,32 @@ __all__ = ["Ticket", "run"]
 def run(config: Config, *, force_resume: bool = False) -> int:
     """Run the experiment that `config` names, or go on with it, and return the exit code.
 
+    Under torchrun it is one of several processes (see `impcore.imp.distributed`).
+
     0 done; 130 or 143 if SIGINT or SIGTERM stopped it, its state saved. Running it again resumes:
     the result has the bytes of a run that never stopped. `force_resume` goes on although config,
     data, code or versions have changed, and marks the run "not bit-exact".
 
     Raises an ImpcoreError for everything else that is wrong; what was saved stays.
     """
+    from impcore.imp.torchrun import joined
+
+    with joined(config.run.device) as world:
+        return _run(config, force_resume, world)
+
+
+def _run(config: Config, force_resume: bool, world: World) -> int:
     from impcore.imp.determinism import deterministic
     from impcore.imp.registry import EXPERIMENTS
     from impcore.imp.signals import Stopped, watch
     from impcore.imp.view import View
 
-    view = View()
-    with watch() as stop, deterministic(config.run.threads):
+    view = View(quiet=not world.is_writer)
+    stop = world.stop()
+    with watch(stop, say=world.is_writer), deterministic(config.run.threads):
         try:
             EXPERIMENTS[config.run.experiment](
-                config, stop=stop, view=view, force_resume=force_resume
+                config, stop=stop, view=view, force_resume=force_resume, world=world
             )
         except Stopped as stopped:
             view.note(f"{stopped}; run the same command again to go on")

@@ -21,6 +21,7 @@ import impcore
 from impcore import ops
 from impcore.config import Config
 from impcore.errors import ConfigError
+from impcore.imp.distributed import ALONE, World
 
 _PACKAGE = Path(impcore.__file__).parent
 _CODE = (".py", ".so", ".pyd", ".dylib")
@@ -56,8 +57,10 @@ def fingerprint(tensors: Mapping[str, Tensor], kind: str = "") -> str:
     return digest.hexdigest()
 
 
-def identity(config: Config, model: nn.Module, data: str, device: torch.device) -> dict[str, Any]:
-    """All that the bits of a run depend on, as JSON: config, model, data, code, versions, device.
+def identity(
+    config: Config, model: nn.Module, data: str, device: torch.device, world: World = ALONE
+) -> dict[str, Any]:
+    """All that the bits of a run depend on, as JSON: config, model, data, code, versions, machine.
 
     `model` is freshly built, so that its fingerprint covers initialisation; `data` is the data
     set's fingerprint.
@@ -75,6 +78,7 @@ def identity(config: Config, model: nn.Module, data: str, device: torch.device) 
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "cudnn": str(torch.backends.cudnn.version()) if cuda else None,  # type: ignore[no-untyped-call]
+        "processes": world.size,
         "backends": ", ".join(ops.backends()) + (f" (forced: {forced})" if forced else ""),
     }
 

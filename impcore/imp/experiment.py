@@ -11,11 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from impcore import atomic
 from impcore.config import Config
 from impcore.errors import CheckpointError
 from impcore.imp import environment, lab, records
 from impcore.imp.checkpoint import Checkpoints, State
+from impcore.imp.distributed import ALONE, World
 from impcore.imp.rounds import Rounds
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.signals import Stop
@@ -23,20 +26,28 @@ from impcore.imp.view import View
 
 
 def imp(
-    config: Config, *, stop: Stop, view: View, force_resume: bool, report_again: bool = True
+    config: Config,
+    *,
+    stop: Stop,
+    view: View,
+    force_resume: bool,
+    world: World = ALONE,
+    report_again: bool = True,
 ) -> None:
     """Run iterative magnitude pruning to its end in `config.run.out`, from wherever that is.
 
-    Without `report_again`, the report of a run that was finished before is left as it is.
+    Of several processes the first one claims and writes that directory. Without `report_again`, the
+    report of a run that was finished before is left as it is.
 
     Raises ConfigError, DataError, RunDirectoryError or CheckpointError before anything is changed,
     and Stopped after saving.
     """
-    made = lab.build(config, stop.check)
-    with RunDirectory(Path(config.run.out), config.run.experiment) as directory:
-        checkpoints = Checkpoints(directory.checkpoints, view.warn)
+    made = lab.build(config, stop.check_alone, world=world)
+    claim = world.is_writer
+    with RunDirectory(Path(config.run.out), config.run.experiment, claim=claim) as directory:
+        checkpoints = Checkpoints(directory.checkpoints, view.warn) if claim else None
         rounds = Rounds(made, directory, checkpoints, stop, view)
-        saved = checkpoints.load()
+        saved = _saved(checkpoints, world)
         if saved is None:
             view.note(f"{directory.path}: {rounds.describe()}")
         else:
@@ -48,13 +59,32 @@ def imp(
             if kept:
                 return
         else:
-            atomic.write(directory.config, config.to_toml().encode())
+            if world.is_writer:
+                _write_start(made, directory)
             if made.weights is not None:
                 view.note(f"model.path: {made.weights.describe()}")
-                records.write_weights(directory.weights, asdict(made.weights))
             with view:
                 rounds.run()
-        report(directory, view)
+        if world.is_writer:
+            report(directory, view)
+
+
+def _write_start(made: lab.Lab, directory: RunDirectory) -> None:
+    """What is known before the first step."""
+    atomic.write(directory.config, made.config.to_toml().encode())
+    if made.weights is not None:
+        records.write_weights(directory.weights, asdict(made.weights))
+
+
+def _saved(checkpoints: Checkpoints | None, world: World) -> State | None:
+    """The newest whole checkpoint, read by the first process and handed to the others."""
+
+    def load() -> tuple[int, dict[str, Any], dict[str, Tensor]] | None:
+        saved = checkpoints.load() if checkpoints is not None else None
+        return None if saved is None else (saved.generation, saved.content, saved.tensors)
+
+    found = world.from_writer(load)
+    return None if found is None else State(*found)
 
 
 def _resume(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from impcore import Flow, Masks, models
 from impcore.config import Config, Prune, Schedule, Train
 from impcore.data import Batches
+from impcore.data.order import Share
 from impcore.errors import ConfigError
 from impcore.imp import (
     board,
@@ -30,6 +31,7 @@ from impcore.imp import (
 )
 from impcore.imp.average import Average
 from impcore.imp.compiled import compiled
+from impcore.imp.distributed import ALONE, World
 from impcore.imp.graphs import StepGraph
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
@@ -58,6 +60,10 @@ class Lab:
     counts: list[int]
     """Weights alive in each trained state n = 0 ... rounds."""
     pruner: Pruner
+    world: World
+    """The processes of the run; all of them have this lab, apart from their shares of the data."""
+    parallel: nn.Module
+    """`model`, or DistributedDataParallel around it: what is called in training."""
     identity: dict[str, Any]
     """What the run's bits depend on; see `environment.identity`."""
     weights: Taken | None = None
@@ -90,27 +96,31 @@ class Lab:
             clip_norm=train.clip_norm,
             average=None if train.ema is None else Average(self.model, train.ema),
             called=self.called,
-            graph=_graph(train, self.device),
+            parallel=self.parallel,
+            graph=_graph(train, self.device, self.world),
         )
 
 
-def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
+def build(config: Config, check: Callable[[], None] | None = None, *, world: World = ALONE) -> Lab:
     """Load the data, build and seed the model. Raises ConfigError or DataError.
 
     `check` is called now and then while images are decoded, which may take long the first time.
+    With several processes, raises DistributedError if their data, model or software differ.
     """
-    device = _device(config.run.device)
-    _graph(config.train, device)
+    device = _device(config.run.device, world)
+    _graph(config.train, device, world)
+    share = _share(config, world)
     if config.run.tensorboard:
         board.check()
     kind = materials.kind_of(config)
     dataset = kind.dataset(config, check)
     determinism.seed_all(config.run.seed)
     model, weights = kind.model(config, dataset)
-    train, test, validation = kind.batches(config, dataset, device)
+    train, test, validation = kind.batches(config, dataset, device, share)
     steps = config.schedule(training.steps_per_epoch(train, config.train.accumulate))
-    identity = environment.identity(config, model, dataset.fingerprint, device)
+    identity = environment.identity(config, model, dataset.fingerprint, device, world)
     identity["weights"] = _fingerprint(model, weights)
+    world.all_like(identity, environment.diff)
     model.to(device)
     if config.train.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in the stub
@@ -125,6 +135,7 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
         ).items()
         if any(matches(parameter, patterns) for parameter in masks.names)
     }
+    parallel = world.parallel(model)
     return Lab(
         config=config,
         device=device,
@@ -148,9 +159,11 @@ def build(config: Config, check: Callable[[], None] | None = None) -> Lab:
             counts=counts,
             each=each,
         ),
+        world=world,
+        parallel=parallel,
         identity=identity,
         weights=weights,
-        called=compiled(model) if config.train.compile else None,
+        called=compiled(parallel) if config.train.compile else parallel,
     )
 
 
@@ -181,29 +194,43 @@ def _rate(train: Train, steps: Schedule) -> LearningRate:
     )
 
 
-def _graph(train: Train, device: torch.device) -> StepGraph | None:
-    if device.type == "cuda":
+def _graph(train: Train, device: torch.device, world: World) -> StepGraph | None:
+    if device.type == "cuda" and world.size == 1:
         return (
             None
             if train.cuda_graph == "off"
             else StepGraph(device, required=train.cuda_graph == "on")
         )
     if train.cuda_graph == "on":
+        here = "several processes" if world.size > 1 else str(device)
         raise ConfigError(
-            f'train.cuda_graph = "on": needs a CUDA device, and this run is on {device}; should be '
-            '"auto" or "off"'
+            f'train.cuda_graph = "on": needs a CUDA device and one process, and this run is on '
+            f'{here}; should be "auto" or "off"'
         )
     return None
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, world: World) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "run.device: 'cuda', but PyTorch sees no CUDA device; should be 'auto' or 'cpu' here"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world.local_rank is not None:
+        return torch.device(name, world.local_rank)
     return torch.device(name)
+
+
+def _share(config: Config, world: World) -> Share:
+    size = config.train.batch_size
+    if size % world.size:
+        near = max(1, round(size / world.size)) * world.size
+        raise ConfigError(
+            f"train.batch_size = {size}: is the size of a whole batch, of which {world.size} "
+            f"processes cannot take equal shares; {near} would do"
+        )
+    return Share(world.rank, world.size)
 
 
 def _masks(model: nn.Module, config: Config) -> Masks:

@@ -19,8 +19,9 @@ from impcore import Masks
 from impcore.imp import optimizers
 from impcore.imp.average import Average
 from impcore.imp.clipping import clip
+from impcore.imp.distributed import apart
 from impcore.imp.graphs import Batch, StepGraph
-from impcore.imp.tasks import Inputs, Task
+from impcore.imp.tasks import Task
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -58,19 +59,21 @@ class Learner:
     average: Average | None = None
     """Follows the model, a step at a time."""
     called: Callable[..., Tensor] | None = None
-    """What is called in place of the model: the same, compiled."""
+    """What is called in place of the model: the same, parallel or compiled."""
+    parallel: nn.Module | None = None
+    """The model in DistributedDataParallel, which averages gradients between processes."""
     graph: StepGraph | None = None
-    """Replays steps where it can."""
+    """Replays steps where it can, in a single process."""
 
-    def step(self, batches: Sequence[Batch], rate: float) -> Tensor:
+    def step(self, batches: Sequence[Batch], rate: float, weight: float = 1.0) -> Tensor:
         """One optimiser step at learning rate `rate` on all `batches` together.
 
         The loss and its gradient are those of the mean over the targets of all batches, as if they
-        were one (but for BatchNorm, which sees one after the other). Returns that loss, on the
-        device.
+        were one (but for BatchNorm, which sees one after the other), times `weight`, which makes up
+        for unequal shares of several processes. Returns that loss, on the device.
         """
         if self.graph is None:
-            loss = self._step(batches, rate)
+            loss = self._step(batches, rate, weight)
         else:
             loss = self.graph.step(self._step, batches, rate)
             self._set_rate(rate)
@@ -82,19 +85,24 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _step(self, batches: Sequence[Batch], rate: float | Tensor) -> Tensor:
+    def _step(self, batches: Sequence[Batch], rate: float | Tensor, weight: float = 1.0) -> Tensor:
         self._set_rate(rate)
         self.optimizer.zero_grad(set_to_none=True)
         total = sum(len(targets) for _, targets in batches)
-        losses = [self._backward(inputs, targets, total) for inputs, targets in batches]
+        factors = [len(targets) / total * weight for _, targets in batches]
+        *others, last = zip(batches, factors, strict=True)
+        with apart(self.parallel or self.model):
+            losses = [self._backward(batch, factor) for batch, factor in others]
+        losses.append(self._backward(*last))
         self._update()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _backward(self, inputs: Inputs, targets: Tensor, total: int) -> Tensor:
+    def _backward(self, batch: Batch, factor: float) -> Tensor:
+        inputs, targets = batch
         with autocast(self.device, self.amp):
             loss = self.loss(self.task.forward(self.called or self.model, inputs), targets)
-        if len(targets) != total:
-            loss = loss * (len(targets) / total)
+        if factor != 1:
+            loss = loss * factor
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         scaled.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -19,6 +19,7 @@ from impcore import data, models
 from impcore.config import Config
 from impcore.config.tables.model import SIZES
 from impcore.data import Batches, DeviceBatches, TextBatches, TextDataset
+from impcore.data.order import Share
 from impcore.data.text.batches import MULTIPLE
 from impcore.errors import CheckpointError, ConfigError
 from impcore.models.weights import Taken, take
@@ -29,13 +30,13 @@ Check = Callable[[], None] | None
 @dataclass(frozen=True)
 class Kind:
     """A row: config, and what is called now and then while files are prepared, to the data set;
-    config and data set to the model, not yet on a device, and what became of given weights; both
-    and a device to the batches of training, test and validation.
+    config and data set to the model, not yet on a device, and what became of given weights; both,
+    a device and this process's share to the batches of training, test and validation.
     """
 
     dataset: Callable[[Config, Check], Any]
     model: Callable[[Config, Any], tuple[nn.Module, Taken | None]]
-    batches: Callable[[Config, Any, torch.device], tuple[Batches, Batches, Batches | None]]
+    batches: Callable[[Config, Any, torch.device, Share], tuple[Batches, Batches, Batches | None]]
 
 
 def kind_of(config: Config) -> Kind:
@@ -63,10 +64,12 @@ def _image_model(config: Config, dataset: data.Dataset[Any]) -> tuple[nn.Module,
 
 
 def _image_batches(
-    config: Config, dataset: data.Dataset[Any], device: torch.device
+    config: Config, dataset: data.Dataset[Any], device: torch.device, share: Share
 ) -> tuple[Batches, Batches, Batches | None]:
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    held = partial(DeviceBatches, dataset=dataset, device=device, memory_format=memory_format)
+    held = partial(
+        DeviceBatches, dataset=dataset, device=device, memory_format=memory_format, share=share
+    )
     train = held(
         dataset.train,
         batch_size=config.train.batch_size,
@@ -128,18 +131,16 @@ def _check_positions(model: Any, dataset: TextDataset) -> None:
 
 
 def _text_batches(
-    config: Config, dataset: TextDataset, device: torch.device
+    config: Config, dataset: TextDataset, device: torch.device, share: Share
 ) -> tuple[Batches, Batches, None]:
-    train = TextBatches(
+    held = partial(TextBatches, dataset=dataset, device=device, share=share)
+    train = held(
         dataset.train,
-        dataset,
         batch_size=config.train.batch_size,
-        device=device,
         seed=config.run.seed,
         drop_last=config.data.drop_last,
     )
-    size = config.train.eval_batch_size
-    return train, TextBatches(dataset.test, dataset, batch_size=size, device=device), None
+    return train, held(dataset.test, batch_size=config.train.eval_batch_size), None
 
 
 def _weights(model: nn.Module, path: str) -> Taken:

@@ -22,6 +22,7 @@ from impcore.config.sub_runs import PRETRAIN, WEIGHTS
 from impcore.errors import CheckpointError, ConfigError, DataError
 from impcore.imp import lab, sealed, tree
 from impcore.imp.checkpoint import Checkpoints
+from impcore.imp.distributed import ALONE, World
 from impcore.imp.experiment import imp, report
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.signals import Stop
@@ -30,7 +31,9 @@ from impcore.imp.view import View
 _KIND = "impcore-weights-1"
 
 
-def tasks(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None:
+def tasks(
+    config: Config, *, stop: Stop, view: View, force_resume: bool, world: World = ALONE
+) -> None:
     """Run every run of `config.tasks` to its end, from wherever it is, and report on all of them.
 
     Raises ConfigError, DataError, RunDirectoryError or CheckpointError before anything is changed,
@@ -38,23 +41,34 @@ def tasks(config: Config, *, stop: Stop, view: View, force_resume: bool) -> None
     """
     runs = config.sub_runs()
     weights = Path(config.run.out) / WEIGHTS
-    steps = {name: _steps(name, run, weights, stop) for name, run in runs.items()}
-    with RunDirectory(Path(config.run.out), config.run.experiment) as directory:
+    steps = {name: _steps(name, run, weights, stop, world) for name, run in runs.items()}
+    claim = world.is_writer
+    with RunDirectory(Path(config.run.out), config.run.experiment, claim=claim) as directory:
         if not force_resume:
             _refuse_changes(runs)
-        atomic.write(directory.config, config.to_toml().encode())
+        if world.is_writer:
+            atomic.write(directory.config, config.to_toml().encode())
         left = {name: 0 if _finished(run) else steps[name] for name, run in runs.items()}
         for number, (name, run) in enumerate(runs.items(), start=1):
             stop.check()
             left.pop(name)
             view.part(f"{number}/{len(runs)} {name}", sum(left.values()))
-            imp(run, stop=stop, view=view, force_resume=force_resume, report_again=False)
-            if name == PRETRAIN:
+            imp(
+                run,
+                stop=stop,
+                view=view,
+                force_resume=force_resume,
+                world=world,
+                report_again=False,
+            )
+            if name == PRETRAIN and world.is_writer:
                 _hand_on(run, weights, view)
-        report(directory, view)
+            world.barrier()
+        if world.is_writer:
+            report(directory, view)
 
 
-def _steps(name: str, run: Config, weights: Path, stop: Stop) -> int:
+def _steps(name: str, run: Config, weights: Path, stop: Stop, world: World) -> int:
     """The training steps of a whole run: its data and model are made, and what is wrong raised.
 
     The pre-trained `weights` need not be there yet.
@@ -63,7 +77,7 @@ def _steps(name: str, run: Config, weights: Path, stop: Stop) -> int:
         without = run.model.model_copy(update={"path": None})
         run = run.model_copy(update={"model": without})
     try:
-        made = lab.build(run, stop.check)
+        made = lab.build(run, stop.check_alone, world=world)
     except (ConfigError, DataError) as error:
         raise type(error)(f"in run {name!r}: {error}") from error
     spans = (made.span(number) for number in range(len(made.counts)))

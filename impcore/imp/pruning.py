@@ -1,8 +1,8 @@
 """One prune of a run, as [prune] says it: how many, where, and by what score.
 
-Invariant: a prune is a function of the run's saved state. Scores that look at data take batches of
-an epoch that no training reaches, the same ones in every round; chance is keyed by `run.seed`; and
-what a training accumulates (movement) is part of the state.
+Invariant: a prune is a function of the run's saved state, and the same in every process. Scores
+that look at data take whole batches of an epoch that no training reaches, the same ones in every
+round; chance is keyed by `run.seed`; what a training accumulates (movement) is part of the state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from impcore import Flow, Masks
 from impcore.config import Prune
 from impcore.data import Batches
 from impcore.errors import ConfigError, LayerCollapseError
-from impcore.imp import rewinding
+from impcore.imp import determinism, rewinding
 from impcore.imp.tasks import Task
 from impcore.scores import SCORES, Movement
 
@@ -79,6 +79,7 @@ class Pruner:
                 flow.record()
                 flow = None
             rewinding.rewind_model(self.model, self.masks, point)
+        determinism.seed_all(self.seed)  # dropout, in a score's forward pass
         given = self._given()
         try:
             impcore.prune_global(
@@ -135,7 +136,7 @@ class Pruner:
     def _batches(self) -> Iterator[tuple[Any, Tensor]]:
         epoch = _EPOCH
         while True:
-            yield from self.train.epoch(epoch)
+            yield from self.train.epoch(epoch, whole=True)
             epoch += 1
 
     def _inputs(self) -> Any:

@@ -13,4 +13,4 @@ from impcore.imp.experiment import imp
 from impcore.imp.over_tasks import tasks
 
 EXPERIMENTS: Mapping[str, Callable[..., None]] = {"imp": imp, "tasks": tasks}
-"""Name -> function, called as `imp` is: (config, *, stop, view, force_resume)."""
+"""Name -> function, called as `imp` is: (config, *, stop, view, force_resume, world)."""

@@ -25,7 +25,15 @@ import torch
 from torch import Tensor
 
 from impcore.errors import CheckpointError, ConfigError, NonFiniteError
-from impcore.imp import determinism, invariants, records, rewinding, training, tree
+from impcore.imp import (
+    determinism,
+    environment,
+    invariants,
+    records,
+    rewinding,
+    training,
+    tree,
+)
 from impcore.imp.board import Board
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.lab import Lab
@@ -37,10 +45,18 @@ from impcore.imp.view import View
 
 
 class Rounds:
-    """One run of the experiment `imp`, from its newest checkpoint to its end."""
+    """One run of the experiment `imp`, from its newest checkpoint to its end.
+
+    Every process of the run has one; the one with `checkpoints` writes.
+    """
 
     def __init__(
-        self, lab: Lab, directory: RunDirectory, checkpoints: Checkpoints, stop: Stop, view: View
+        self,
+        lab: Lab,
+        directory: RunDirectory,
+        checkpoints: Checkpoints | None,
+        stop: Stop,
+        view: View,
     ) -> None:
         self._lab, self._directory, self._checkpoints = lab, directory, checkpoints
         self._stop, self._view = stop, view
@@ -51,6 +67,7 @@ class Rounds:
         self._learner = lab.learner()
         self._since = monotonic()
         self._board = Board()
+        self._fresh = True
         self.progress = Progress()
 
     def load_state(self, saved: State) -> None:
@@ -70,8 +87,10 @@ class Rounds:
             }
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this model: {error}") from error
-        self._loss.copy_(state["loss"])
-        determinism.restore(state["random"], lab.device)
+        mine = min(lab.world.rank, len(state["own"]) - 1)
+        self._loss.copy_(state["own"][mine]["loss"])
+        determinism.restore(state["own"][mine]["random"], lab.device)
+        self._fresh = False
         self.progress = Progress(**state["progress"])
         self._check_schedule()
 
@@ -89,9 +108,10 @@ class Rounds:
         """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
         self._since = monotonic()
         self._view.open(self._steps_left(), self._lab.steps.steps_per_epoch)
-        if self._checkpoints.empty:
+        if self._fresh:
             self._begin(0)
-        board = self._directory.board if self._lab.config.run.tensorboard else None
+        watched = self._lab.config.run.tensorboard and self._lab.world.is_writer
+        board = self._directory.board if watched else None
         with Board(board, self._steps_done()) as self._board:
             while not self.progress.done:
                 self._train()
@@ -112,7 +132,7 @@ class Rounds:
         self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
         self._since = monotonic()
         self._loss.zero_()
-        determinism.seed_all(self._lab.config.run.seed)
+        determinism.seed_all(self._lab.world.seed(self._lab.config.run.seed))
         self._take_first_point()
         self._save()
 
@@ -136,21 +156,21 @@ class Rounds:
             self._count_loss(step, end, loss)
             self._take_first_point()
             # Read once: a signal after this line is for the next step, whose state is then saved.
-            stopping = self._stop.signum is not None
+            stopping = self._stop.pending()
             if stopping or step == end or step % lab.steps.checkpoint_every == 0:
                 self._save()
             if stopping:
                 self._stop.check()
             self._evaluate_if_due()
+        lab.world.send_buffers(lab.model)
+        lab.world.all_agree("weights", lambda: environment.model_fingerprint(lab.model))
 
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
         lab, progress = self._lab, self.progress
         trained = self._score()
-        ticket(lab, trained, self._point).save(self._directory.ticket(progress.round))
-        if self._learner.average is not None:
-            path = self._directory.average(progress.round)
-            records.write_tensors(path, self._learner.average.state)
+        if lab.world.is_writer:
+            self._keep(trained)
         last = progress.round == lab.config.prune.rounds or "stopped" in trained
         if not last:
             self._prune()
@@ -167,6 +187,14 @@ class Rounds:
             self._save()
         else:
             self._begin(progress.round + 1)
+
+    def _keep(self, trained: dict[str, Any]) -> None:
+        """Write what later rounds do not: the round's ticket, and its average."""
+        number = self.progress.round
+        ticket(self._lab, trained, self._point).save(self._directory.ticket(number))
+        if self._learner.average is not None:
+            path = self._directory.average(number)
+            records.write_tensors(path, self._learner.average.state)
 
     def _prune(self) -> None:
         """Prune to the next count, rewind, and check both."""
@@ -185,6 +213,7 @@ class Rounds:
             lab.model, lab.masks, before=before, remaining=target, point=self._point
         )
         invariants.check_fresh(self._learner.optimizer, lab.model)
+        lab.world.all_agree("masks", lambda: lab.masks.hash)
         if not self._trained:
             lab.flow.record()
 
@@ -253,7 +282,8 @@ class Rounds:
     def _add_evaluation(self, found: Scores, train_loss: float) -> None:
         lines = self.progress.evaluations
         lines.append(evaluation(self._lab, self.progress, found, train_loss))
-        records.write_rows(self._directory.evaluations, lines)
+        if self._lab.world.is_writer:
+            records.write_rows(self._directory.evaluations, lines)
         self._board.add(self._steps_done(), lines[-1])
 
     def _train_loss(self) -> float:
@@ -261,10 +291,13 @@ class Rounds:
         lab, step = self._lab, self.progress.step
         start, _ = lab.span(self.progress.round)
         counted = min((step - 1) % lab.steps.steps_per_epoch + 1, step - start)
-        return self._loss.item() / counted
+        losses = [float(loss) for loss in lab.world.gather(self._loss)]
+        return sum(losses) / len(losses) / counted
 
     def _write_records(self) -> None:
         """Write rounds.jsonl and flow.npz for the rounds that are behind."""
+        if not self._lab.world.is_writer:
+            return
         rows, flow = self.progress.rows, self._lab.flow
         records.write_rows(self._directory.rounds, rows)
         if rows:
@@ -288,11 +321,13 @@ class Rounds:
             "point": self._point,
             "learner": self._learner.state_dict(),
             "pruner": lab.pruner.state_dict(),
-            "loss": self._loss,
-            "random": determinism.capture(lab.device),
+            "own": lab.world.gather(
+                {"loss": self._loss, "random": determinism.capture(lab.device)}
+            ),
         }
-        content, tensors = tree.split(state, "state")
-        self._checkpoints.save({"identity": lab.identity, "state": content}, tensors)
+        if self._checkpoints is not None:
+            content, tensors = tree.split(state, "state")
+            self._checkpoints.save({"identity": lab.identity, "state": content}, tensors)
 
     def _count_seconds(self) -> None:
         now = monotonic()

@@ -24,14 +24,21 @@ _AVERAGES = "averages"
 class RunDirectory:
     """The claimed directory of one run; a context manager that gives the lock back.
 
+    Without `claim` it only says where things are: for the processes of a run that do not write.
+
     Raises RunDirectoryError if `path` is not a directory, is not empty and not a run's, holds
     another experiment than `experiment`, is in use by another run, or cannot be made. The lock is
     the kernel's (flock): it ends with the process, however that ends, so there is no stale lock and
     no process id to misread.
     """
 
-    def __init__(self, path: Path, experiment: str = "imp") -> None:
+    def __init__(self, path: Path, experiment: str = "imp", *, claim: bool = True) -> None:
         self.path = path
+        self._descriptor: int | None = None
+        if claim:
+            self._claim(path, experiment)
+
+    def _claim(self, path: Path, experiment: str) -> None:
         try:
             _refuse_foreign(path)
             _refuse_other(path, experiment)
@@ -62,7 +69,8 @@ class RunDirectory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
     @property
     def checkpoints(self) -> Path:

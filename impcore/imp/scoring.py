@@ -30,6 +30,7 @@ def scores(lab: Lab, learner: Learner, stop: Stop) -> Scores:
     )
     for prefix, held in weights.items():
         with held:
+            lab.world.send_buffers(lab.model)  # those of an average too are process 0's
             for split, batches in (("", lab.test), ("validation_", lab.validation)):
                 if batches is not None:
                     found[prefix + split] = evaluate(
@@ -39,6 +40,7 @@ def scores(lab: Lab, learner: Learner, stop: Stop) -> Scores:
                         stop,
                         batch_size=train.eval_batch_size,
                         amp=train.amp,
+                        world=lab.world,
                     )
     return found
 

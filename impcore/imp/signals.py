@@ -30,7 +30,11 @@ class Stopped(Exception):
 
 
 class Stop:
-    """Whether a stop has been requested; cheap enough to ask at every step."""
+    """Whether a stop has been requested; cheap enough to ask at every step.
+
+    Attributes:
+        signum: the signal that the run stops for, None as long as it goes on.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -38,36 +42,48 @@ class Stop:
     def request(self, signum: int) -> None:
         """Note the first request; end the process at once on a second."""
         if self.signum is not None:
-            _quit(signum)
+            quit_at_once(signum)
         self.signum = signum
+
+    def pending(self) -> bool:
+        """Whether to save after this step and stop: to be asked once a step."""
+        return self.signum is not None
 
     def check(self) -> None:
         """Raise Stopped if a stop has been requested: for places where nothing needs saving."""
         if self.signum is not None:
             raise Stopped(self.signum)
 
+    def check_alone(self) -> None:
+        """`check`, where not every process of the run is."""
+        self.check()
 
-def _quit(signum: int) -> NoReturn:
+
+def quit_at_once(signum: int) -> NoReturn:
+    """End the process without unwinding, with the exit code of the signal."""
     if os.isatty(1):
         os.write(1, _SHOW_CURSOR)
     os._exit(128 + signum)
 
 
 @contextmanager
-def watch() -> Iterator[Stop]:
+def watch(stop: Stop | None = None, *, say: bool = True) -> Iterator[Stop]:
     """Handle SIGINT and SIGTERM within the block, and restore the old handlers after it.
+
+    They request `stop` (a new one unless given) to stop; with `say`, a line tells of that at once.
 
     Outside the main thread Python allows no handlers: the `Stop` is then never requested by a
     signal, and signals keep the meaning the caller gave them.
     """
-    stop = Stop()
+    stop = stop or Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handler(signum: int, frame: FrameType | None) -> None:
         stop.request(signum)
-        os.write(2, _NOTICE)
+        if say:
+            os.write(2, _NOTICE)
 
     old = {signum: signal.signal(signum, handler) for signum in _WATCHED}
     try:

@@ -33,15 +33,19 @@ def steps(
     """Train from step `start` to step `end`, yielding (steps done, that step's loss) after each.
 
     With n steps an epoch, step s takes the batches from (s mod n) * `accumulate` on of epoch s // n
-    at learning rate `rate(s)`. The loss stays on the device: reading it is the caller's choice and
-    cost.
+    at learning rate `rate(s)`. Where `batches` are shares of batches, the mean over the processes
+    of the losses is that of the whole batches, and so is that of the gradients. The loss stays on
+    the device: reading it is the caller's choice and cost.
     """
     per_epoch = steps_per_epoch(batches, accumulate)
     step = start
     while step < end:
         epoch, offset = divmod(step, per_epoch)
-        rest = batches.epoch(epoch, offset * accumulate)
+        first = offset * accumulate
+        rest = batches.epoch(epoch, first)
         while step < end and (group := list(islice(rest, accumulate))):
-            loss = learner.step(group, rate(step))
+            weight = batches.weight(range(first, first + len(group)))
+            loss = learner.step(group, rate(step), weight)
+            first += len(group)
             step += 1
             yield step, loss

@@ -42,16 +42,19 @@ def _number(name: str, value: float | None) -> str:
 class View:
     """Lines about a run on standard output, warnings on standard error.
 
-    A context manager that takes the live line away at its end.
+    A context manager that takes the live line away at its end. With `quiet` it shows nothing.
     """
 
-    def __init__(self, console: Console | None = None, errors: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, errors: Console | None = None, *, quiet: bool = False
+    ) -> None:
         plain = {"highlight": False, "soft_wrap": True, "markup": False}
-        self._console = console or Console(highlight=False, soft_wrap=True)
-        self._errors = errors or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self._errors = errors or Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self._options: dict[str, Any] = plain
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._every = _LIVE_SECONDS if self._live else _PLAIN_SECONDS
+        self._quiet = quiet
         self._progress: Progress | None = None
         self._started = self._drawn = time.monotonic()
         self._left = self._done = 0
@@ -83,7 +86,7 @@ class View:
             self._started, self._done = time.monotonic(), 0
         self._drawn = time.monotonic()
         self._left = self._done + steps_left + self._after
-        if self._live:
+        if self._live and not self._quiet:
             columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
             self._progress = Progress(*columns, console=self._console, transient=True)
             self._progress.add_task("", total=max(1, self._left))
@@ -98,7 +101,7 @@ class View:
         """Count a training step; redraw if it is time, and only then read `loss`."""
         self._done += 1
         now = time.monotonic()
-        if now - self._drawn < self._every and self._done > 1:
+        if self._quiet or (now - self._drawn < self._every and self._done > 1):
             return
         self._drawn = now
         done = step - self._start

@@ -35,3 +35,36 @@ def test_a_generator_is_a_function_of_its_key() -> None:
 def test_no_place_in_an_epoch(epoch: int, step: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         order.check_place(epoch, step, 4)
+
+
+@given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 12))
+def test_shares_partition_every_batch(count: int, ranks: int, each: int) -> None:
+    size = ranks * each
+    shares = [order.Share(rank, ranks) for rank in range(ranks)]
+    starts = order.batch_starts(count, size, share=shares[0])
+    for step, (start, stop) in enumerate(pairwise(starts)):
+        parts = [share.parts(starts, range(step, step + 1))[0] for share in shares]
+        lengths = [part.stop - part.start for part in parts]
+        assert [i for part in parts for i in range(part.start, part.stop)] == [*range(start, stop)]
+        assert max(lengths) - min(lengths) <= 1
+        # A batch that is not the whole split has two examples for each, or as many as any batch.
+        assert min(lengths) >= min(2, each) or len(starts) == 2
+        weights = [share.weight(starts, range(step, step + 1)) for share in shares]
+        assert sum(weights) == pytest.approx(ranks)
+        assert all(weight == 1 for weight in weights) == (len(set(lengths)) == 1)
+    turns = [begin for share in shares for begin in share.turns(count, size)]
+    assert sorted(turns) == [*range(0, count, size)]
+
+
+@pytest.mark.parametrize("steps", [range(0, 1), range(1, 3), range(3)])
+def test_the_mean_over_shares_is_the_mean_over_the_batches(steps: range) -> None:
+    starts = [0, 4, 8, 19]
+    values = torch.arange(19, dtype=torch.float64) ** 2
+    shares = [order.Share(rank, 3) for rank in range(3)]
+    means = [
+        torch.cat([values[part] for part in share.parts(starts, steps)]).mean()
+        * share.weight(starts, steps)
+        for share in shares
+    ]
+    whole = values[starts[steps.start] : starts[steps.stop]].mean()
+    assert sum(means).item() / 3 == pytest.approx(whole.item())

@@ -120,7 +120,7 @@ def test_synflow_needs_a_tensor_of_numbers(tmp_path: Path, monkeypatch: pytest.M
     prune = micro(tmp_path / "run", prune__score="synflow").prune
 
     class Words:
-        def epoch(self, epoch: int) -> list[tuple[dict[str, Tensor], Tensor]]:
+        def epoch(self, epoch: int, whole: bool) -> list[tuple[dict[str, Tensor], Tensor]]:
             return [({"input_ids": batch[1]}, batch[1])]
 
     with pytest.raises(ConfigError, match=r"prune\.score = \"synflow\""):

@@ -87,7 +87,10 @@ def test_every_epoch_takes_each_of_its_batches_once(accumulate: int) -> None:
     seen: list[list[int]] = []
 
     class Recording:
-        def step(self, group: list[tuple[torch.Tensor, torch.Tensor]], rate: float) -> None:
+        def step(
+            self, group: list[tuple[torch.Tensor, torch.Tensor]], rate: float, weight: float
+        ) -> None:
+            assert weight == 1
             seen.append([len(targets) for _, targets in group])
 
     for _ in training.steps(

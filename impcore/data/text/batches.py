@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from impcore.data.order import (
+    WHOLE,
+    Share,
     batch_starts,
     check_int,
     check_place,
@@ -45,6 +47,7 @@ class TextBatches:
         device: where the tokens are held and batches are made.
         seed: any integer.
         drop_last: leave out an incomplete last batch.
+        share: what this process takes of each training batch, and of the batches of evaluation.
 
     Raises:
         DataError: the split is smaller than one batch with `drop_last`.
@@ -60,6 +63,7 @@ class TextBatches:
         device: torch.device | str = "cpu",
         seed: int = 0,
         drop_last: bool = False,
+        share: Share = WHOLE,
     ) -> None:
         check_int("batch_size", batch_size, 1)
         check_int("seed", seed, None)
@@ -69,7 +73,8 @@ class TextBatches:
         self.device, self.truth = torch.device(device), split.truth
         self._pad = dataset.pad
         self._lengths = split.starts.diff().numpy()
-        self._batch_starts = batch_starts(len(split), batch_size, drop_last)
+        self._share = share
+        self._batch_starts = batch_starts(len(split), batch_size, drop_last, share)
         self._tokens = split.tokens.to(self.device)
         self._starts = split.starts[:-1].to(self.device)
         self._ends = split.starts[1:].to(self.device)
@@ -85,14 +90,22 @@ class TextBatches:
         """The number of training batches in an epoch."""
         return len(self._batch_starts) - 1
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Inputs, Tensor]]:
+    def weight(self, steps: range) -> float:
+        """What the mean loss of batches of an epoch is to be multiplied by; see `order.Share`."""
+        return self._share.weight(self._batch_starts, steps)
+
+    def epoch(
+        self, epoch: int, start_step: int = 0, *, whole: bool = False
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """Return the training batches of `epoch` from `start_step` on, shuffled.
+
+        They are this process's shares, or with `whole` the batches themselves.
 
         Raises:
             ValueError: either is no such integer.
         """
         check_place(epoch, start_step, self.steps_per_epoch)
-        return self._train(epoch, start_step)
+        return self._train(epoch, start_step, WHOLE if whole else self._share)
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Inputs, Tensor]]:
         """Return all rows once, in the order of the split; masks depend on nothing but the row.
@@ -104,14 +117,17 @@ class TextBatches:
         check_int("batch_size", size, 1)
         return self._in_order(size)
 
-    def _train(self, epoch: int, start_step: int) -> Iterator[tuple[Inputs, Tensor]]:
+    def _train(self, epoch: int, start_step: int, share: Share) -> Iterator[tuple[Inputs, Tensor]]:
         order = torch.randperm(len(self), generator=epoch_generator(self.seed, epoch))
-        for step in range(start_step, self.steps_per_epoch):
-            rows = order[self._batch_starts[step] : self._batch_starts[step + 1]]
-            yield self._batch(rows, keyed_generator(f"impcore masks {self.seed} {epoch} {step}"))
+        steps = range(start_step, self.steps_per_epoch)
+        parts = share.parts(self._batch_starts, steps)
+        rank = f" {share.rank}" if share.rank else ""
+        for step, part in zip(steps, parts, strict=True):
+            key = f"impcore masks {self.seed} {epoch} {step}{rank}"
+            yield self._batch(order[part], keyed_generator(key))
 
     def _in_order(self, size: int) -> Iterator[tuple[Inputs, Tensor]]:
-        for start in range(0, len(self), size):
+        for start in self._share.turns(len(self), size):
             yield self._batch(torch.arange(start, min(start + size, len(self))), None)
 
     def _batch(self, rows: Tensor, generator: torch.Generator | None) -> tuple[Inputs, Tensor]:

@@ -1,0 +1,99 @@
+"""What torchrun gives a process: its place in the world, its device, its process group.
+
+Invariant: however a process ends, the others end too, and one of them says why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NoReturn
+
+from impcore.errors import ConfigError, DistributedError, ImpcoreError
+from impcore.imp.distributed import ALONE, World
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# While process 0 prepares data or saves, the others wait; a process that died is noticed at once.
+_TIMEOUT = timedelta(hours=12)
+
+
+def speaks() -> bool:
+    """Whether this process reports what all processes of its machine find alike."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """The world that torchrun's environment describes, or `ALONE` without one.
+
+    `device` is `run.device`: CUDA takes NCCL, the CPU Gloo. An error in one process ends all: the
+    first that has one raises it, the others raise SystemExit without a word.
+    """
+    if any(name not in os.environ for name in _VARIABLES) or os.environ["WORLD_SIZE"] == "1":
+        yield ALONE
+        return
+    # DistributedDataParallel warns of what `parallel` wants; read when PyTorch is first imported.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=_TIMEOUT))
+    store.set_timeout(_TIMEOUT)
+    world = World(rank, size, int(os.environ.get("LOCAL_RANK", rank)), store)
+    cuda = device != "cpu" and torch.cuda.is_available()
+    try:
+        if cuda:
+            _take_device(world)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            store=store,
+            rank=world.rank,
+            world_size=world.size,
+            timeout=_TIMEOUT,
+        )
+        yield world
+    except Exception as error:
+        _fail(error, world)
+    dist.destroy_process_group()
+
+
+def _take_device(world: World) -> None:
+    import torch
+
+    count = torch.cuda.device_count()
+    if world.local_rank is not None and world.local_rank >= count:
+        raise ConfigError(
+            f"run.device: process {world.local_rank} of this machine has no CUDA device of its "
+            f"own, PyTorch sees {count}; start at most --nproc-per-node {count}, or take 'cpu'"
+        )
+    torch.cuda.set_device(world.local_rank)
+
+
+def _fail(error: Exception, world: World) -> NoReturn:
+    """Raise `error` if no other process has told why all of them end."""
+    if not world.has_the_word():
+        raise SystemExit(1)
+    where = f" (in process {world.rank})" if world.rank else ""
+    if isinstance(error, ConfigError):
+        raise error
+    if isinstance(error, ImpcoreError):
+        raise type(error)(f"{error}{where}") from error
+    if _is_of_the_network(error):
+        raise DistributedError(
+            f"another process of this run has ended without a word, so this one stops{where}; run "
+            "the same command again to go on from the last checkpoint"
+        ) from error
+    raise error
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    import torch.distributed as dist
+
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and ("gloo" in text or "connection" in text)
+    )

@@ -1,0 +1,299 @@
+"""Two processes over Gloo: what they must agree on, and the runs that they make together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from imp_harness import micro, result
+from torch import nn
+from world_harness import Ended, Processes, command
+
+import impcore
+from impcore import Masks, data
+from impcore.config import Config
+from impcore.data.order import Share
+from impcore.errors import CheckpointError, ConfigError, InvariantError
+from impcore.imp import environment, run, torchrun, training
+from impcore.imp.distributed import ALONE, AgreedStop, World
+from impcore.imp.evaluation import evaluate
+from impcore.imp.learner import Learner
+from impcore.imp.signals import Stop, Stopped
+from impcore.imp.tasks import TASKS
+from impcore.imp.torchrun import joined
+
+TASK = TASKS["classification"]
+SAME_MASKS = r"no longer have the same masks: process 0: a, process 1: b; the last checkpoint"
+
+
+def together(target: Callable[..., int], tmp_path: Path, *arguments: Any, size: int = 2) -> None:
+    """Call `target` in several processes; each asserts for itself."""
+    ended = Processes(target, *arguments, logs=tmp_path / "logs", size=size).end()
+    assert [e.code for e in ended] == [0] * size, ended
+
+
+def run_together(
+    config: Config, *options: str, target: Callable[..., int] = command
+) -> list[Ended]:
+    out = Path(config.run.out)
+    return Processes(target, config, *options, logs=out.with_name(f"{out.name}-logs")).end()
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The result of a run of two processes under torchrun that was never stopped."""
+    config = micro(tmp_path_factory.mktemp("distributed") / "run")
+    recipe = Path(config.run.out).with_name("micro.toml")
+    recipe.write_text(config.to_toml())
+    arguments = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [sys.executable, *arguments, "-m", "impcore.cli", str(recipe)],
+        env={**os.environ, "PYTHONPATH": str(Path(impcore.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("round 2/2  density  49.00%") == 1
+    assert "Warning" not in ended.stderr
+    return result(Path(config.run.out))
+
+
+def _talk() -> int:
+    with joined("cpu") as world:
+        assert (world.size, world.rank) == (2, int(os.environ["RANK"]))
+        tree = {"rank": world.rank, "tensor": torch.full((world.rank + 1,), float("nan"))}
+        first, second = world.gather(tree)
+        assert (first["rank"], second["rank"]) == (0, 1)
+        assert [len(part["tensor"]) for part in (first, second)] == [1, 2]
+        made = world.from_writer(lambda: (world.rank, {"x": torch.arange(3)}))
+        assert made[0] == 0
+        assert made[1]["x"].tolist() == [0, 1, 2]
+        assert world.from_writer(lambda: None) is None
+        model = nn.BatchNorm1d(2)
+        model.running_mean.fill_(world.rank + 5)
+        world.send_buffers(model)
+        assert model.running_mean.tolist() == [5, 5]
+    return 0
+
+
+def test_what_they_tell_each_other(tmp_path: Path) -> None:
+    together(_talk, tmp_path)
+
+
+def _disagree() -> int:
+    with joined("cpu") as world:
+        world.all_agree("masks", lambda: "a")
+        with pytest.raises(InvariantError, match=SAME_MASKS):
+            world.all_agree("masks", lambda: "ab"[world.rank])
+        config = micro(Path(f"run{world.rank}")).model_dump(mode="json")
+        world.all_like({"config": config, "torch": "1"}, environment.diff)
+        # The first process to raise speaks, the other ends silently.
+        world.all_like({"config": config, "torch": str(world.rank)}, environment.diff)
+    return 0
+
+
+def test_disagreement_is_an_error(tmp_path: Path) -> None:
+    ended = Processes(_disagree, logs=tmp_path / "logs").end()
+    assert [e.code for e in ended] == [1, 1]
+    (said,) = [e.err for e in ended if e.err]
+    assert "must be alike (process 0 -> process 1):\n  torch: 0 -> 1" in said
+
+
+def _stop_at_the_same_step() -> int:
+    with joined("cpu") as world:
+        stop = world.stop()
+        assert isinstance(stop, AgreedStop)
+        steps = 0
+        while not stop.pending():
+            steps += 1
+            if steps == 3 + world.rank:
+                stop.request(signal.SIGINT if world.rank else signal.SIGTERM)
+        assert set(world.gather(steps)) == {4}
+        with pytest.raises(Stopped) as stopped:
+            stop.check()
+        assert stopped.value.signum == signal.SIGTERM
+        other = world.stop()
+        other.check()
+        if world.rank == 1:
+            other.request(signal.SIGINT)
+        with pytest.raises(Stopped) as stopped:
+            other.check()
+        assert stopped.value.exit_code == 130
+    return 0
+
+
+def test_all_stop_after_the_same_step(tmp_path: Path) -> None:
+    together(_stop_at_the_same_step, tmp_path)
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def digits(world: World) -> data.DeviceBatches:
+    """101 images: eight batches of twelve, and one of five."""
+    loaded = data.load("digits")
+    few = data.Split(loaded.train.images[:101], loaded.train.labels[:101])
+    share = Share(world.rank, world.size)
+    return data.DeviceBatches(few, loaded, batch_size=12, seed=2, share=share)
+
+
+def trained(world: World, accumulate: int) -> tuple[nn.Module, float]:
+    """A model after some two epochs, and the sum of its losses."""
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    learner = Learner(model, Masks(model), optimizer, TASK, TASK.loss, torch.device("cpu"))
+    parallel = world.parallel(model)
+    learner = replace(learner, called=parallel, parallel=parallel)
+    steps = training.steps(
+        learner, digits(world), lambda _: 0.1, start=0, end=9, accumulate=accumulate
+    )
+    losses = world.gather([loss.item() for _, loss in steps])
+    return model, sum(map(sum, losses)) / world.size
+
+
+def _train_and_score() -> int:
+    torch.set_num_threads(1)
+    with joined("cpu") as world:
+        for accumulate in (1, 2):
+            alone, loss = trained(ALONE, accumulate)
+            model, shared = trained(world, accumulate)
+            assert shared == pytest.approx(loss, rel=1e-5)
+            for mine, theirs in zip(model.parameters(), alone.parameters(), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+        for size in (1, 30, 50, 51, 1000):
+            whole = evaluate(alone, digits(ALONE), TASK, Stop(), batch_size=size)
+            mine = digits(world)
+            score = evaluate(alone, mine, TASK, world.stop(), batch_size=size, world=world)
+            assert score == whole
+    return 0
+
+
+def test_shares_make_the_gradient_and_the_score_of_the_whole(tmp_path: Path) -> None:
+    together(_train_and_score, tmp_path)
+
+
+def test_a_run_leaves_what_one_process_leaves(
+    reference: dict[str, Any], finished: tuple[Path, dict[str, Any]]
+) -> None:
+    _, alone = finished
+    assert reference.keys() == alone.keys()
+    for mine, theirs in zip(reference["rows"], alone["rows"], strict=True):
+        assert all(mine[key] == theirs[key] for key in ("remaining", "steps", "bit_exact"))
+    assert len({row["mask_hash"] for row in reference["rows"]}) == 3
+    assert reference["rows"][0]["mask_hash"] == alone["rows"][0]["mask_hash"]
+
+
+@pytest.mark.parametrize(
+    ("signum", "rank", "codes"), [(signal.SIGINT, 1, [130, 130]), (signal.SIGKILL, 0, [-9, 1])]
+)
+def test_stopped_in_any_way_it_ends_in_the_same_bytes(
+    reference: dict[str, Any], tmp_path: Path, signum: signal.Signals, rank: int, codes: list[int]
+) -> None:
+    config = micro(tmp_path / "run")
+    first = Processes(command, config, logs=tmp_path / "logs")
+    first.kill_when(tmp_path / "run/tickets/round_00.safetensors", signum, rank)
+    ended = first.end()
+    assert [e.code for e in ended] == codes, ended
+    alone = "another process of this run has ended without a word"
+    assert (alone in ended[1].err) == (signum == signal.SIGKILL)
+    assert "Traceback" not in ended[1].err
+    with pytest.raises(CheckpointError, match="processes: 2 -> 1"):
+        run(config)
+    resumed = run_together(config)
+    assert [e.code for e in resumed] == [0, 0], resumed
+    assert "resuming in round" in resumed[0].out
+    assert resumed[1] == Ended(0, "", "")
+    assert result(tmp_path / "run") == reference
+
+
+def _with_other_masks(config: Config) -> int:
+    if os.environ["RANK"] == "1":
+        flip = torch.flip
+
+        def other(model: nn.Module, **options: Any) -> object:
+            weight = model.layer1[0].conv1.weight
+            weight.data = flip(weight.data, (0,)).contiguous()
+            return prune(model, **options)
+
+        prune, impcore.prune_global = impcore.prune_global, other
+    return command(config)
+
+
+def test_other_masks_in_one_process_end_the_run(tmp_path: Path) -> None:
+    config = micro(tmp_path / "run")
+    ended = run_together(config, target=_with_other_masks)
+    assert [e.code for e in ended] == [1, 1]
+    (error,) = [e.err for e in ended if e.err]
+    assert "no longer have the same masks: process 0: " in error
+    assert "Traceback" not in error
+    assert len({word for word in error.split() if len(word.strip(",;")) == 64}) == 2
+    assert not (tmp_path / "run/tickets/round_01.safetensors").exists()
+
+
+def _fail_in_one(config: Config) -> int:
+    if os.environ["RANK"] == "1":
+        config = Config.from_dict(
+            {**config.model_dump(exclude_none=True), "data": {"name": "cifar10", "root": "/none"}}
+        )
+    return command(config)
+
+
+def test_an_error_in_one_process_ends_all_with_one_message(tmp_path: Path) -> None:
+    ended = run_together(micro(tmp_path / "run"), target=_fail_in_one)
+    assert [e.code for e in ended] == [1, 1]
+    assert ended[0].err == ""
+    assert "data_batch_1, data_batch_2" in ended[1].err
+    assert "(in process 1)" in ended[1].err
+    assert not (tmp_path / "run").exists()
+
+
+def test_faults_of_the_recipe_are_told_once(tmp_path: Path) -> None:
+    ended = run_together(micro(tmp_path / "run"), "--train.batch_size", "33")
+    assert sorted(e.code for e in ended) == [1, 2]
+    (error,) = [e.err for e in ended if e.err]
+    assert "train.batch_size = 33: is the size of a whole batch" in error
+    assert "32 would do" in error
+    ended = run_together(micro(tmp_path / "run"), "--train.lr", "-1")
+    assert [e.code for e in ended] == [2, 2]
+    assert ("train.lr = -1.0" in ended[0].err, ended[1].err) == (True, "")
+
+
+@pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", ""])
+def test_one_process_has_no_group(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    if missing:
+        monkeypatch.delenv(missing)
+    with joined("cpu") as world:
+        assert world is ALONE
+        assert not torch.distributed.is_initialized()
+    assert type(world.stop()) is Stop
+    model = nn.Linear(1, 1)
+    assert world.parallel(model) is model
+    assert world.gather(model) == [model]
+    world.all_agree("nothing", lambda: pytest.fail("computed"))
+
+
+def test_seeds_differ_between_processes() -> None:
+    seeds = [World(rank, 8).seed(7) for rank in range(8)]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 8
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="sees 1; start at most --nproc-per-node 1"):
+        torchrun._take_device(World(1, 2, 1))
