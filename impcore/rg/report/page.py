@@ -63,7 +63,7 @@ pre { background: #f6f6f6; border: 1px solid #e0e0e0; border-radius: 6px; paddin
 .beside > div { min-width: 0; }
 .wide td:first-child, .wide th:first-child { white-space: normal; min-width: 16rem; }
 @media (max-width: 600px) { tbody th { position: sticky; left: 0; background: #fff;
-  max-width: 45vw; white-space: normal; overflow-wrap: anywhere; } }
+  max-width: 45vw; white-space: normal; overflow-wrap: break-word; } }
 @media print { body { max-width: none; padding: 0; font-size: 10.5pt; }
   h2, h3 { break-after: avoid; }
   .figures { grid-template-columns: 1fr 1fr; } tr, .facts div { break-inside: avoid; }
