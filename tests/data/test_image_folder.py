@@ -7,6 +7,7 @@ from folders import write_folders
 from impcore import data
 from impcore.data import DeviceBatches, image_folder
 from impcore.data.decode import decode
+from impcore.data.order import Share
 from impcore.errors import DataError
 
 
@@ -79,6 +80,18 @@ def test_layout_does_not_change_the_bits_and_seeds_do(dataset):
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert not torch.equal(plain, images(seed=1))
     assert loader.held == "stored"
+
+
+def test_an_image_does_not_depend_on_the_batch_it_is_in(dataset):
+    def images(**options):
+        loader = batches(dataset, augment="resized_crop", **options)
+        return [x for x, _ in loader.epoch(2)]
+
+    whole = torch.cat(images(batch_size=18))
+    assert torch.equal(torch.cat(images(batch_size=4)), whole)
+    shares = [images(batch_size=6, share=Share(rank, 2)) for rank in (0, 1)]
+    dealt = [torch.cat(pair) for pair in zip(*shares, strict=True)]
+    assert torch.equal(torch.cat(dealt), whole)
 
 
 def test_leaving_an_epoch_early_leaves_no_threads(dataset):
