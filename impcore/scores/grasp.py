@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from impcore.scores.gradients import (
     Loss,
@@ -42,7 +43,8 @@ def grasp(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor
     named, data = targets(model), repeatable(data)
     parameters = list(named.values())
     total = [torch.zeros_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
-    with undisturbed(model):
+    # The fused attention kernels can be differentiated once only.
+    with undisturbed(model), sdpa_kernel(SDPBackend.MATH):
         g = summed(model, data, loss)
         for name, mask in alive(model).items():
             g[name] *= mask  # a pruned weight is no parameter of the network any more

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import impcore
 from impcore.scores import grasp
@@ -19,7 +19,7 @@ def test_by_hand_and_its_sign() -> None:
     assert layer.weight.tolist() == [[3.0, 0.0]]
 
 
-def brute(model: torch.nn.Module, data: list, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+def brute(model: nn.Module, data: list, masks: dict[str, Tensor]) -> dict[str, Tensor]:
     """w * Hg with the whole Hessian, in float64."""
     value = total_loss(model, data)
     names = ["0.weight", "4.weight", "6.weight"]
@@ -53,3 +53,20 @@ def test_it_is_the_hessian_times_the_gradient_of_the_summed_loss() -> None:
 def test_a_linear_loss_has_no_hessian() -> None:
     scores = grasp(tiny([3.0, -1.0]), [torch.ones(1, 2)], lambda m, x: m(x).sum())
     assert not scores["weight"].any()
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.project(x).view(2, 4, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_attention_can_be_differentiated_twice() -> None:
+    torch.manual_seed(0)
+    scores = grasp(Attention(), [torch.randn(2, 4, 8)], lambda m, x: m(x).square().sum())
+    assert torch.isfinite(scores["project.weight"]).all()
+    assert scores["project.weight"].any()
