@@ -74,8 +74,11 @@ def _steps(name: str, run: Config, weights: Path, stop: Stop, world: World) -> i
     The pre-trained `weights` need not be there yet.
     """
     if run.model.path == str(weights):
-        without = run.model.model_copy(update={"path": None})
-        run = run.model_copy(update={"model": without})
+        document = run.model_dump(exclude_none=True)
+        del document["model"]["path"]
+        if run.rewind.to == "pretrained":
+            document["rewind"]["to"] = "init"  # the same step
+        run = Config.from_dict(document)
     try:
         made = lab.build(run, stop.check_alone, world=world)
     except (ConfigError, DataError) as error:

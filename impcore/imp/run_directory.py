@@ -17,7 +17,8 @@ from impcore import atomic
 from impcore.errors import RunDirectoryError
 
 _LOCK = ".lock"
-_SUBDIRECTORIES = ("checkpoint", "tickets")
+_SUBDIRECTORIES = {"imp": ("checkpoint", "tickets"), "tasks": ()}
+"""What is made at once in the directory of each experiment."""
 _AVERAGES = "averages"
 
 
@@ -40,22 +41,21 @@ class RunDirectory:
 
     def _claim(self, path: Path, experiment: str) -> None:
         try:
-            _refuse_foreign(path)
-            _refuse_other(path, experiment)
+            _refuse_foreign(path, experiment)
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = _lock(path)
             try:
-                self._prepare()
+                self._prepare(_SUBDIRECTORIES[experiment])
             except BaseException:
                 os.close(self._descriptor)
                 raise
         except OSError as error:
             raise RunDirectoryError(f"run.out: {path}: {error.strerror}") from error
 
-    def _prepare(self) -> None:
-        for name in _SUBDIRECTORIES:
+    def _prepare(self, parts: tuple[str, ...]) -> None:
+        for name in parts:
             (self.path / name).mkdir(exist_ok=True)
-        for directory in (self.path, *(self.path / name for name in (*_SUBDIRECTORIES, _AVERAGES))):
+        for directory in (self.path, *(self.path / name for name in (*parts, _AVERAGES))):
             if directory.exists():
                 atomic.remove_temporaries(directory)
         atomic.sync_directory(self.path)
@@ -125,32 +125,35 @@ class RunDirectory:
         return directory / f"round_{round_number:02d}.safetensors"
 
 
-def _refuse_foreign(path: Path) -> None:
+def _refuse_foreign(path: Path, experiment: str) -> None:
     if not path.exists():
         return
     if not path.is_dir():
         raise RunDirectoryError(f"run.out: {path} is a file; should be a directory, or not exist")
     names = {entry.name for entry in path.iterdir()}
-    if names and _LOCK not in names and not {"config.toml", "checkpoint"} <= names:
+    found = _experiment_in(path / "config.toml")
+    known = _LOCK in names or {"config.toml", "checkpoint"} <= names or found == "tasks"
+    if names and not known:
         raise RunDirectoryError(
             f"run.out: {path} is not empty and not a run directory (it holds "
             f"{', '.join(sorted(names)[:3])}); choose another with --run.out"
         )
-
-
-def _refuse_other(path: Path, experiment: str) -> None:
-    config = path / "config.toml"
-    if not config.is_file():
-        return
-    try:
-        found = tomllib.loads(config.read_text("utf-8"))["run"]["experiment"]
-    except (ValueError, KeyError, TypeError):
-        return  # damaged, and written anew: what decides is in the checkpoints
-    if found != experiment:
+    if found is not None and found != experiment:
         raise RunDirectoryError(
             f"run.out: {path} holds a run of the experiment {found!r}, not of {experiment!r}; "
             "choose another with --run.out"
         )
+
+
+def _experiment_in(config: Path) -> str | None:
+    """What a resolved config says; None without one, or where it is damaged: it is written anew,
+    and what a run goes on from is in its checkpoints.
+    """
+    try:
+        found = tomllib.loads(config.read_text("utf-8"))["run"]["experiment"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _lock(path: Path) -> int:

@@ -14,6 +14,7 @@ from imp_harness import micro, result, signal_when, start
 from safetensors.torch import load_file
 from test_experiment import Crash, crash_at
 from test_run_directory import listing
+from world_harness import Ended, Processes, command
 
 from impcore import rg
 from impcore.config import Config
@@ -184,3 +185,11 @@ def test_nothing_is_created_when_a_task_cannot_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^in run 'random-noisy': .*nothing"):
         run(small(out, task={"digits": {}, "noisy": noisy}))
     assert not out.exists()
+
+
+def test_two_processes_run_it_together(tmp_path: Path) -> None:
+    config = small(tmp_path / "run")
+    ended = Processes(command, config, logs=tmp_path / "logs").end()
+    assert [e.code for e in ended] == [0, 0], ended
+    assert ended[1] == Ended(0, "", "")
+    assert set(results(tmp_path / "run")) >= {*RUNS, "pretrained.safetensors"}

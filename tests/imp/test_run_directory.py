@@ -35,6 +35,10 @@ def test_another_experiments_directory_is_refused_and_a_damaged_config_is_not(
 ) -> None:
     with RunDirectory(tmp_path / "run", "tasks") as directory:
         directory.config.write_text('[run]\nexperiment = "tasks"\n')
+    assert {path.name for path in directory.path.iterdir()} == {".lock", "config.toml"}
+    (directory.path / ".lock").unlink()  # as a copy of what is not hidden
+    with RunDirectory(tmp_path / "run", "tasks"):
+        pass
     before = listing(tmp_path)
     with pytest.raises(RunDirectoryError, match="of the experiment 'tasks', not of 'imp'"):
         RunDirectory(tmp_path / "run")
