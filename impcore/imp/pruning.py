@@ -81,6 +81,7 @@ class Pruner:
             rewinding.rewind_model(self.model, self.masks, point)
         determinism.seed_all(self.seed)  # dropout, in a score's forward pass
         given = self._given()
+        determinism.seed_all(self.seed)  # dropout in a score draws the same in every process
         try:
             impcore.prune_global(
                 self.model,

@@ -134,3 +134,17 @@ def test_scoring_data_is_no_training_data_of_any_epoch(tmp_path: Path) -> None:
     first = given["data"][0]
     again = made.pruner._given()["data"][0]
     assert torch.equal(first[0], again[0])
+
+
+def test_a_score_with_dropout_does_not_depend_on_the_random_state(tmp_path: Path) -> None:
+    def dropping(outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(nn.functional.dropout(outputs), targets)
+
+    hashes = set()
+    for state in range(2):
+        made = lab.build(micro(tmp_path / "run", prune__score="snip"))
+        pruner = replace(made.pruner, task=replace(made.task, loss=dropping))
+        torch.manual_seed(state)
+        pruner(0, {}, None)
+        hashes.add(made.masks.hash)
+    assert len(hashes) == 1
