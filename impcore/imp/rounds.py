@@ -16,15 +16,12 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
-from time import monotonic
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from impcore.errors import CheckpointError, ConfigError, NonFiniteError
+from impcore.errors import CheckpointError, ConfigError
 from impcore.imp import (
     determinism,
     environment,
@@ -34,12 +31,12 @@ from impcore.imp import (
     training,
     tree,
 )
-from impcore.imp.board import Board
 from impcore.imp.checkpoint import Checkpoints, State
+from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
-from impcore.imp.progress import Progress, evaluation, row, ticket, too_far_below
+from impcore.imp.progress import Progress, ticket
 from impcore.imp.run_directory import RunDirectory
-from impcore.imp.scoring import Scores, scores
+from impcore.imp.scoring import scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
 
@@ -60,15 +57,17 @@ class Rounds:
     ) -> None:
         self._lab, self._directory, self._checkpoints = lab, directory, checkpoints
         self._stop, self._view = stop, view
+        self._journal = Journal(lab, directory, view)
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
         self._point: rewinding.Point = {}
-        self._loss = torch.zeros((), dtype=torch.float64, device=lab.device)
         self._learner = lab.learner()
-        self._since = monotonic()
-        self._board = Board()
         self._fresh = True
-        self.progress = Progress()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return self._journal.progress
 
     def load_state(self, saved: State) -> None:
         """Take up a saved state. Raises CheckpointError if it does not fit the model."""
@@ -88,10 +87,10 @@ class Rounds:
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this model: {error}") from error
         mine = min(lab.world.rank, len(state["own"]) - 1)
-        self._loss.copy_(state["own"][mine]["loss"])
+        self._journal.loss.copy_(state["own"][mine]["loss"])
         determinism.restore(state["own"][mine]["random"], lab.device)
         self._fresh = False
-        self.progress = Progress(**state["progress"])
+        self._journal.progress = Progress(**state["progress"])
         self._check_schedule()
 
     def _check_schedule(self) -> None:
@@ -106,13 +105,9 @@ class Rounds:
 
     def run(self) -> None:
         """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
-        self._since = monotonic()
-        self._view.open(self._steps_left(), self._lab.steps.steps_per_epoch)
-        if self._fresh:
-            self._begin(0)
-        watched = self._lab.config.run.tensorboard and self._lab.world.is_writer
-        board = self._directory.board if watched else None
-        with Board(board, self._steps_done()) as self._board:
+        with self._journal.open():
+            if self._fresh:
+                self._begin(0)
             while not self.progress.done:
                 self._train()
                 self._finish()
@@ -128,10 +123,7 @@ class Rounds:
 
     def _begin(self, round_number: int) -> None:
         """Stand at the start of a round's training, and save that."""
-        start, _ = self._lab.span(round_number)
-        self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
-        self._since = monotonic()
-        self._loss.zero_()
+        self._journal.begin(round_number)
         determinism.seed_all(self._lab.world.seed(self._lab.config.run.seed))
         self._take_first_point()
         self._save()
@@ -151,9 +143,7 @@ class Rounds:
             end=end,
             accumulate=lab.config.train.accumulate,
         ):
-            progress.step = step
-            self._view.step(step, loss)
-            self._count_loss(step, end, loss)
+            self._journal.step(step, loss)
             self._take_first_point()
             # Read once: a signal after this line is for the next step, whose state is then saved.
             stopping = self._stop.pending()
@@ -168,7 +158,10 @@ class Rounds:
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
         lab, progress = self._lab, self.progress
-        trained = self._score()
+        found = scores(lab, self._learner, self._stop)
+        if lab.steps.eval_every:
+            self._journal.evaluation(found)
+        trained = self._journal.row(found)
         if lab.world.is_writer:
             self._keep(trained)
         last = progress.round == lab.config.prune.rounds or "stopped" in trained
@@ -176,12 +169,7 @@ class Rounds:
             self._prune()
         elif self._trained:
             lab.flow.record()
-        progress.rows.append(trained)
-        self._write_records()
-        self._view.row(trained, lab.config.prune.rounds)
-        self._board.add(self._steps_done(), trained, prefix="round/")
-        if "stopped" in trained:
-            self._view.note(f"the run ends here: {trained['stopped']}")
+        self._journal.add(trained)
         if last:
             progress.done = True
             self._save()
@@ -227,40 +215,8 @@ class Rounds:
         if not self._trained:
             lab.flow.record()
 
-    def _count_loss(self, step: int, end: int, loss: Tensor) -> None:
-        """Sum the losses of the current epoch; at its end, stop a training that has diverged."""
-        per_epoch = self._lab.steps.steps_per_epoch
-        if (step - 1) % per_epoch == 0:
-            self._loss.zero_()
-        self._loss += loss
-        if step % per_epoch != 0 and step != end:
-            return
-        curves = {"train_loss": self._train_loss(), "lr": self._lab.rate_at(step - 1)}
-        self._board.add(self._steps_done(), curves)
-        if math.isnan(curves["train_loss"]):
-            raise NonFiniteError(
-                f"train: the loss of round {self.progress.round} became NaN before step {step}; "
-                f"train.lr = {self._lab.config.train.lr} may be too high"
-            )
-
-    def _score(self) -> dict[str, Any]:
-        """The row of the state that has just been trained."""
-        lab, progress = self._lab, self.progress
-        found = scores(lab, self._learner, self._stop)
-        train_loss = self._train_loss()
-        if lab.steps.eval_every:
-            self._add_evaluation(found, train_loss)
-        start, end = lab.span(progress.round)
-        self._count_seconds()
-        trained = row(lab, progress, found, train_loss, end - start)
-        drop = lab.config.prune.max_drop
-        if drop is not None and progress.rows and progress.round < lab.config.prune.rounds:
-            why = too_far_below(progress.rows[0], trained, drop)
-            trained |= {} if why is None else {"stopped": why}
-        return trained
-
     def _evaluate_if_due(self) -> None:
-        """Evaluate within a round where `train.eval_every` says so, once; at its end `_score` does.
+        """Evaluate within a round where `train.eval_every` says so; `_finish` does at its end.
 
         Raises Stopped, after saving, if a stop is requested meanwhile.
         """
@@ -276,45 +232,13 @@ class Rounds:
         except Stopped:
             self._save()
             raise
-        self._add_evaluation(found, self._train_loss())
-        self._view.evaluation(progress.evaluations[-1])
-
-    def _add_evaluation(self, found: Scores, train_loss: float) -> None:
-        lines = self.progress.evaluations
-        lines.append(evaluation(self._lab, self.progress, found, train_loss))
-        if self._lab.world.is_writer:
-            records.write_rows(self._directory.evaluations, lines)
-        self._board.add(self._steps_done(), lines[-1])
-
-    def _train_loss(self) -> float:
-        """The mean loss of this epoch's steps so far."""
-        lab, step = self._lab, self.progress.step
-        start, _ = lab.span(self.progress.round)
-        counted = min((step - 1) % lab.steps.steps_per_epoch + 1, step - start)
-        losses = [float(loss) for loss in lab.world.gather(self._loss)]
-        return sum(losses) / len(losses) / counted
-
-    def _write_records(self) -> None:
-        """Write rounds.jsonl and flow.npz for the rounds that are behind."""
-        if not self._lab.world.is_writer:
-            return
-        rows, flow = self.progress.rows, self._lab.flow
-        records.write_rows(self._directory.rounds, rows)
-        if rows:
-            records.write_flow(
-                self._directory.flow,
-                flow.M[: len(rows)],
-                flow.P[: len(rows)],
-                flow.names,
-                [row["remaining"] for row in rows],
-                self._lab.config.analysis.theta,
-            )
+        self._view.evaluation(self._journal.evaluation(found))
 
     def _save(self) -> None:
-        lab, progress = self._lab, self.progress
-        self._count_seconds()
+        lab = self._lab
+        self._journal.count_seconds()
         state = {
-            "progress": asdict(progress),
+            "progress": asdict(self.progress),
             "model": lab.model.state_dict(),
             "masks": lab.masks.state_dict(),
             "flow": lab.flow.state_dict(),
@@ -322,26 +246,9 @@ class Rounds:
             "learner": self._learner.state_dict(),
             "pruner": lab.pruner.state_dict(),
             "own": lab.world.gather(
-                {"loss": self._loss, "random": determinism.capture(lab.device)}
+                {"loss": self._journal.loss, "random": determinism.capture(lab.device)}
             ),
         }
         if self._checkpoints is not None:
             content, tensors = tree.split(state, "state")
             self._checkpoints.save({"identity": lab.identity, "state": content}, tensors)
-
-    def _count_seconds(self) -> None:
-        now = monotonic()
-        self.progress.seconds += now - self._since
-        self._since = now
-
-    def _steps_done(self) -> int:
-        """Training steps behind, over all rounds."""
-        spans = [self._lab.span(n) for n in range(self.progress.round + 1)]
-        return sum(end - start for start, end in spans[:-1]) + self.progress.step - spans[-1][0]
-
-    def _steps_left(self) -> int:
-        progress = self.progress
-        if progress.done:
-            return 0
-        spans = [self._lab.span(n) for n in range(progress.round, len(self._lab.counts))]
-        return sum(end - start for start, end in spans) - (progress.step - spans[0][0])

@@ -1,0 +1,147 @@
+"""What a run tells of itself: its progress, the losses of an epoch, rows, curves and times.
+
+Invariant: the journal decides nothing but to stop a training whose loss became NaN, and all that it
+writes is a function of the run's state, but for the seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from impcore.errors import NonFiniteError
+from impcore.imp import records
+from impcore.imp.board import Board
+from impcore.imp.lab import Lab
+from impcore.imp.progress import Progress, evaluation, row, too_far_below
+from impcore.imp.run_directory import RunDirectory
+from impcore.imp.scoring import Scores
+from impcore.imp.view import View
+
+
+class Journal:
+    """The records of one run in its directory, its lines on the screen, and its curves.
+
+    Every process of the run has one, and the writer's writes.
+
+    Attributes:
+        progress: where the run is.
+        loss: the sum of the losses of this epoch's steps, float64 on the device.
+    """
+
+    def __init__(self, lab: Lab, directory: RunDirectory, view: View) -> None:
+        self._lab, self._directory, self._view = lab, directory, view
+        self._board, self._since = Board(), monotonic()
+        self.progress = Progress()
+        self.loss = torch.zeros((), dtype=torch.float64, device=lab.device)
+
+    def open(self) -> Board:
+        """Show how much is left, and start the clock; returns what to close at the end."""
+        self._since = monotonic()
+        self._view.open(self._steps_left(), self._lab.steps.steps_per_epoch)
+        watched = self._lab.config.run.tensorboard and self._lab.world.is_writer
+        self._board = Board(self._directory.board if watched else None, self._steps_done())
+        return self._board
+
+    def begin(self, round_number: int) -> None:
+        """Stand at the start of a round."""
+        start, _ = self._lab.span(round_number)
+        self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
+        self._since = monotonic()
+        self.loss.zero_()
+
+    def step(self, step: int, loss: Tensor) -> None:
+        """Count a step and its loss; at the end of an epoch, stop a training that has diverged."""
+        lab, per_epoch = self._lab, self._lab.steps.steps_per_epoch
+        self.progress.step = step
+        self._view.step(step, loss)
+        if (step - 1) % per_epoch == 0:
+            self.loss.zero_()
+        self.loss += loss
+        _, end = lab.span(self.progress.round)
+        if step % per_epoch != 0 and step != end:
+            return
+        curves = {"train_loss": self._train_loss(), "lr": lab.rate_at(step - 1)}
+        self._board.add(self._steps_done(), curves)
+        if math.isnan(curves["train_loss"]):
+            raise NonFiniteError(
+                f"train: the loss of round {self.progress.round} became NaN before step {step}; "
+                f"train.lr = {lab.config.train.lr} may be too high"
+            )
+
+    def evaluation(self, found: Scores) -> dict[str, Any]:
+        """Add a line to evals.jsonl; returns it."""
+        lines = self.progress.evaluations
+        lines.append(evaluation(self._lab, self.progress, found, self._train_loss()))
+        if self._lab.world.is_writer:
+            records.write_rows(self._directory.evaluations, lines)
+        self._board.add(self._steps_done(), lines[-1])
+        return lines[-1]
+
+    def row(self, found: Scores) -> dict[str, Any]:
+        """The row of the state that has just been trained; "stopped" in it says why it is the last.
+
+        It stands in no file before `add`.
+        """
+        lab, progress = self._lab, self.progress
+        start, end = lab.span(progress.round)
+        self.count_seconds()
+        trained = row(lab, progress, found, self._train_loss(), end - start)
+        drop = lab.config.prune.max_drop
+        if drop is not None and progress.rows and progress.round < lab.config.prune.rounds:
+            why = too_far_below(progress.rows[0], trained, drop)
+            trained |= {} if why is None else {"stopped": why}
+        return trained
+
+    def add(self, trained: dict[str, Any]) -> None:
+        """Add a row: the round is behind."""
+        self.progress.rows.append(trained)
+        self._write()
+        self._view.row(trained, self._lab.config.prune.rounds)
+        self._board.add(self._steps_done(), trained, prefix="round/")
+        if "stopped" in trained:
+            self._view.note(f"the run ends here: {trained['stopped']}")
+
+    def count_seconds(self) -> None:
+        """Add the time since the last call to the round's."""
+        now = monotonic()
+        self.progress.seconds += now - self._since
+        self._since = now
+
+    def _write(self) -> None:
+        """Write rounds.jsonl and flow.npz for the rounds that are behind."""
+        if not self._lab.world.is_writer:
+            return
+        rows, flow = self.progress.rows, self._lab.flow
+        records.write_rows(self._directory.rounds, rows)
+        records.write_flow(
+            self._directory.flow,
+            flow.M[: len(rows)],
+            flow.P[: len(rows)],
+            flow.names,
+            [row["remaining"] for row in rows],
+            self._lab.config.analysis.theta,
+        )
+
+    def _train_loss(self) -> float:
+        """The mean loss of this epoch's steps so far; all processes ask for it together."""
+        lab, step = self._lab, self.progress.step
+        start, _ = lab.span(self.progress.round)
+        counted = min((step - 1) % lab.steps.steps_per_epoch + 1, step - start)
+        losses = [float(loss) for loss in lab.world.gather(self.loss)]
+        return sum(losses) / len(losses) / counted
+
+    def _steps_done(self) -> int:
+        """Training steps behind, over all rounds."""
+        spans = [self._lab.span(n) for n in range(self.progress.round + 1)]
+        return sum(end - start for start, end in spans[:-1]) + self.progress.step - spans[-1][0]
+
+    def _steps_left(self) -> int:
+        if self.progress.done:
+            return 0
+        spans = [self._lab.span(n) for n in range(len(self._lab.counts))]
+        return sum(end - start for start, end in spans) - self._steps_done()
