@@ -32,10 +32,10 @@ def test_the_sanitizer_finds_nothing(tool):
         "PYTHONPATH": os.pathsep.join([str(tests.parent), os.environ.get("PYTHONPATH", "")]),
     }
     # PyTorch's own kernels are not our business.
+    sanitizer = [SANITIZER, "--tool", tool, "--error-exitcode", "9"]
     only = ["--kernel-regex", "kns=impcore"]
     done = subprocess.run(
-        [SANITIZER, "--tool", tool, "--error-exitcode", "9", *only]
-        + [sys.executable, "-m", "ops.gpu.sanitized"],
+        [*sanitizer, *only, sys.executable, "-m", "ops.gpu.sanitized"],
         cwd=tests,
         env=environment,
         capture_output=True,
