@@ -51,6 +51,8 @@ class Lab:
     masks: Masks
     flow: Flow
     task: Task
+    loss: Callable[..., Tensor]
+    """The task's loss as it is trained on."""
     train: Batches
     test: Batches
     validation: Batches | None
@@ -89,7 +91,7 @@ class Lab:
             self.masks,
             optimizer,
             self.task,
-            self.task.training_loss(train.label_smoothing),
+            self.loss,
             self.device,
             amp=train.amp,
             scaler=gradient_scaler(self.device, train.amp),
@@ -143,6 +145,7 @@ def build(config: Config, check: Callable[[], None] | None = None, *, world: Wor
         masks=masks,
         flow=Flow(masks, blocks=blocks),
         task=task,
+        loss=task.training_loss(config.train.label_smoothing),
         train=train,
         test=test,
         validation=validation,

@@ -82,7 +82,8 @@ def evaluation(lab: Lab, progress: Progress, found: Scores, train_loss: float) -
 def too_far_below(first: Mapping[str, Any], row: Mapping[str, Any], drop: float) -> str | None:
     """Why the state of `row` is the last if it may be `drop` worse than `first`; None if it is not.
 
-    Compared is the task's most telling metric; one that is not finite is worse than any.
+    Compared is the task's most telling metric, of the validation split where there is one; a value
+    that is not finite is worse than any.
     """
     name, before = _most_telling(first)
     _, after = _most_telling(row)
@@ -96,7 +97,9 @@ def too_far_below(first: Mapping[str, Any], row: Mapping[str, Any], drop: float)
 
 def _most_telling(row: Mapping[str, Any]) -> tuple[str, float | None]:
     metrics: Mapping[str, float | None] = row.get("metrics") or {"accuracy": row["accuracy"]}
-    return next(iter(metrics.items()))
+    name, value = next(iter(metrics.items()))
+    held_out = f"validation_{name}"
+    return (held_out, row[held_out]) if held_out in row else (name, value)
 
 
 def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from safetensors.torch import save_file
 from impcore import models
 from impcore.config import Config
 from impcore.errors import ConfigError, DataError
-from impcore.imp import lab
+from impcore.imp import lab, run
 from impcore.imp.signals import Stopped
+from impcore.imp.tasks import TASKS
 
 MakeConfig = Callable[..., Config]
 
@@ -157,6 +159,15 @@ def test_a_missing_device_is_a_config_error(make_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"run\.device: 'cuda'"):
         lab.build(make_config(run__device="cuda"))
     assert lab.build(make_config(run__device="auto")).device.type == "cpu"
+
+
+def test_smoothing_needs_classes(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    regression = dataclasses.replace(TASKS["classification"], classes=False)
+    monkeypatch.setattr(lab, "TASKS", {"classification": regression})
+    config = make_config(train__label_smoothing=0.1)
+    with pytest.raises(ConfigError, match=r"train\.label_smoothing = 0\.1"):
+        run(config)
+    assert not Path(config.run.out).exists()
 
 
 def test_a_graph_needs_cuda(make_config: MakeConfig) -> None:

@@ -15,6 +15,13 @@ def test_a_drop_is_measured_from_the_first_round(accuracy: float, stops: bool) -
     assert (why is not None) == stops
 
 
+def test_validation_goes_before_the_test_set() -> None:
+    first = FIRST | {"validation_accuracy": 0.9}
+    last = {"round": 1, "accuracy": 0.1, "validation_accuracy": 0.8}
+    assert too_far_below(first, last, 0.2) is None
+    assert str(too_far_below(first, last, 0.05)).startswith("validation_accuracy 0.8000 in round 1")
+
+
 def test_the_first_metric_is_compared() -> None:
     first = {"round": 0, "accuracy": None, "metrics": {"pearson": 0.8, "spearman": 0.1}}
     last = {"round": 1, "accuracy": None, "metrics": {"pearson": 0.2, "spearman": 0.9}}
