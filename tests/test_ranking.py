@@ -82,6 +82,23 @@ def test_prunes_what_a_stable_sort_of_the_scores_prunes(
             assert not p.detach()[~masks[name]].any()
 
 
+@pytest.mark.parametrize("kind", SCORE_KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_chunks_are_cut_like_few(kind: str, dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(300, 500), nn.Linear(500, 301), nn.Linear(301, 3))
+    masks = impcore.Masks(model)
+    shapes = {name: model.get_parameter(name).shape for name in masks}
+    scores = {name: scores_of(kind, shape, dtype, 7) for name, shape in shapes.items()}
+    alive = np.ones(masks.total, dtype=bool)
+    flat = np.concatenate([scores[name].numpy().ravel() for name in masks])
+    for rate in (0.3, 0.9):
+        left = np.flatnonzero(alive)
+        order = left[np.argsort(flat[left], kind="stable")]
+        alive[order[: round(rate * masks.remaining)]] = False
+        impcore.prune_global(model, rate, score=scores)
+        assert np.array_equal(np.concatenate([masks[n].numpy().ravel() for n in masks]), alive)
+
+
 @given(
     st.lists(st.floats(allow_nan=False, width=32), min_size=2, max_size=20),
     st.sampled_from([torch.float32, torch.float64]),
