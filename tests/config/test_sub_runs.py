@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from impcore.config import Config
 from impcore.errors import ConfigError
+
+from .strategies import recipes
 
 Recipe = Callable[..., dict[str, dict[str, object]]]
 Tables = dict[str, Any]
@@ -139,3 +143,26 @@ def test_a_broken_rule_is_one_line(tasks: Callable[..., Config], keys: Tables, s
 def test_given_weights_belong_to_an_initialisation(tasks: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"model\.path = 'x': with run\.experiment"):
         tasks({"model": {"path": "x"}}, pretrain={}, task={"a": {}})
+
+
+@given(recipes, recipes)
+def test_what_is_written_reads_back_with_the_same_runs(base: Tables, other: Tables) -> None:
+    """Random base tables, with the training and the data of another recipe put over them."""
+    base["model"].pop("path", None)
+    base.setdefault("run", {})["experiment"] = "tasks"
+    part = {table: other[table] for table in ("train", "data")}
+    tables = {"pretrain": part, "task": {"same": {}, "other": part}}
+    try:
+        config = Config.from_dict({**base, "tasks": tables})
+    except ConfigError as error:
+        assert all(line.startswith("in run '") for line in str(error).splitlines())  # noqa: PT017
+        return
+    again = Config.from_dict(tomllib.loads(config.to_toml()))
+    assert again == config
+    assert again.sub_runs() == config.sub_runs()
+    for name, run in config.sub_runs().items():
+        wanted = base if name.endswith("same") else part
+        for table in ("train", "data"):
+            found = run.model_dump()[table]
+            for key, value in wanted[table].items():
+                assert found[key] == (tuple(value) if isinstance(value, list) else value)

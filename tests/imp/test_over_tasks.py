@@ -193,3 +193,20 @@ def test_two_processes_run_it_together(tmp_path: Path) -> None:
     assert [e.code for e in ended] == [0, 0], ended
     assert ended[1] == Ended(0, "", "")
     assert set(results(tmp_path / "run")) >= {*RUNS, "pretrained.safetensors"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for name in ("straight", "stopped"):
+        document = small(tmp_path / name).model_dump(exclude_none=True)
+        document["run"]["device"] = "cuda"
+        config = Config.from_dict(document)
+        if name == "stopped":
+            crash_at(monkeypatch, "replace", 13)
+            with pytest.raises(Crash):
+                run(config)
+            monkeypatch.undo()
+        made.append(finish(config))
+    assert made[0] == made[1]
