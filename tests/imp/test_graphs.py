@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import impcore
 from impcore.config import Length, Train
 from impcore.errors import ConfigError
-from impcore.imp import optimizers
+from impcore.imp import lab, optimizers
 from impcore.imp.average import Average
 from impcore.imp.graphs import WARMUP, Batch, StepGraph
 from impcore.imp.learner import Learner, gradient_scaler
@@ -156,3 +156,34 @@ def test_a_run_of_replayed_steps_has_the_same_bytes(
         for choice in ("on", "off")
     ]
     assert runs[0] == runs[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("graphed", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train__clip_norm": 1.0, "train__ema": 0.9, "train__accumulate": 2},
+        {"train__amp": "fp16", "train__optimizer": "adamw", "train__clip_norm": 1.0},
+        {"train__amp": "bf16", "train__label_smoothing": 0.1},
+    ],
+    ids=str,
+)
+def test_no_step_waits_for_the_device(
+    tmp_path: Path, options: dict[str, Any], graphed: bool
+) -> None:
+    choice = "on" if graphed else "off"
+    config = micro(tmp_path, run__device="cuda", train__cuda_graph=choice, **options)
+    made = lab.build(config)
+    learner = made.learner()
+    batches = list(made.train.epoch(0))
+    groups = [batches[i : i + 2] for i in range(12)]
+    for step, group in enumerate(groups[: WARMUP + 2]):
+        learner.step(group, made.rate_at(step))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step, group in enumerate(groups[WARMUP + 2 :]):
+            learner.step(group, made.rate_at(step))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
