@@ -21,6 +21,7 @@ STEPS = Schedule(
     finetune=12,
     horizon=50,
     checkpoint_every=10,
+    eval_every=0,
 )
 
 
