@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from imp_harness import micro, result, signal_when, start
+from imp_harness import micro, result, rows, signal_when, start
 from safetensors.torch import load_file
 from test_experiment import Crash, crash_at
 from test_run_directory import listing
@@ -159,6 +159,23 @@ def test_a_changed_recipe_is_refused_before_anything_is_changed(
         run(small(out, task={"parity": noisy}))
     assert 'random-parity: data.name: "digits_parity" -> "digits_noisy"' in str(refused.value)
     assert before == {name: listing(out / name) for name in RUNS}
+
+
+def test_force_marks_what_had_begun_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    crash_at(monkeypatch, "replace", 19)
+    with pytest.raises(Crash):
+        run(small(out))
+    monkeypatch.undo()
+    assert not (out / "pretrained-parity").exists()
+    changed = small(out, task={"parity": {**PARITY, "train": {"lr": 0.01}}})
+    with pytest.raises(CheckpointError, match=r"random-parity: train\.lr: 0\.05 -> 0\.01"):
+        run(changed)
+    assert run(changed, force_resume=True) == 0
+    exact = {name: rows(out / name)[-1]["bit_exact"] for name in RUNS}
+    assert exact == {"pretrain": True, "random-parity": False, "pretrained-parity": True}
 
 
 def test_another_experiments_directory_is_refused(finished: Finished, tmp_path: Path) -> None:
