@@ -44,7 +44,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for module, training in modes:
@@ -63,7 +63,7 @@ def losses(model: nn.Module, data: Iterable[Any], loss: Loss) -> Iterator[Tensor
     """The loss of each item of the data.
 
     Raises:
-        ValueError: the data holds nothing.
+        ValueError: the data holds nothing, or a loss has no gradient.
         TypeError: the loss is not a scalar tensor.
     """
     found = False
@@ -73,6 +73,8 @@ def losses(model: nn.Module, data: Iterable[Any], loss: Loss) -> Iterator[Tensor
         if not isinstance(value, Tensor) or value.numel() != 1:
             kind = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(f"loss must return a scalar tensor, not {kind}")
+        if not value.requires_grad:
+            raise ValueError("loss has no gradient: it was detached, or computed under no_grad")
         yield value.reshape(())
     if not found:
         raise ValueError("data holds no batch to score weights on")
@@ -80,6 +82,7 @@ def losses(model: nn.Module, data: Iterable[Any], loss: Loss) -> Iterator[Tensor
 
 def gradient(value: Tensor, parameters: list[nn.Parameter], *, graph: bool = False) -> list[Tensor]:
     """The gradient of a scalar; zeros for what it does not depend on."""
+    # The gradient of a loss that is linear in the weights does not depend on them.
     if not value.requires_grad:
         return [torch.zeros_like(p, requires_grad=False) for p in parameters]
     return list(

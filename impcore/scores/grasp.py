@@ -37,17 +37,17 @@ def grasp(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor
         loss: from the model and a batch to a scalar that can be differentiated twice.
 
     Raises:
-        ValueError, TypeError: there are no batches; the loss is not a scalar.
+        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient.
     """
     model = unwrap(model)
     named, data = targets(model), repeatable(data)
     parameters = list(named.values())
-    total = [torch.zeros_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
     # The fused attention kernels can be differentiated once only.
     with undisturbed(model), sdpa_kernel(SDPBackend.MATH):
         g = summed(model, data, loss)
         for name, mask in alive(model).items():
             g[name] *= mask  # a pruned weight is no parameter of the network any more
+        total = [torch.zeros_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
         for value in losses(model, data, loss):
             parts = gradient(value, parameters, graph=True)
             product = torch.stack(

@@ -25,7 +25,7 @@ def snip(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor]
         loss: from the model and a batch to a scalar.
 
     Raises:
-        ValueError, TypeError: there are no batches; the loss is not a scalar.
+        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient.
     """
     model = unwrap(model)
     with undisturbed(model):

@@ -35,8 +35,8 @@ def synflow(model: nn.Module, data: Tensor | Sequence[int]) -> dict[str, Tensor]
     model = unwrap(model)
     named = targets(model)
     device = next(iter(named.values())).device
-    state = _linearised(model)
     with undisturbed(model):
+        state = _linearised(model)
         model.eval()
         ones = torch.ones((1, *_shape(data)), dtype=torch.float64, device=device)
         output = functional_call(model, state, (ones,))

@@ -20,8 +20,13 @@ def test_scoring_leaves_no_trace(score: str, training: bool) -> None:
     model(batches()[0][0]).sum().backward()
     before = state_of(model)
     given = {"data": (2, 3, 3)} if score == "synflow" else {"data": batches(), "loss": loss}
+    found = [getattr(scores, score)(model, **given)]
     with torch.no_grad():
-        getattr(scores, score)(model, **given)
+        found.append(getattr(scores, score)(model, **given))
+    with torch.inference_mode():
+        found.append(getattr(scores, score)(model, **given))
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
     assert same(state_of(model), before)
     assert impcore.masks_of(model) is None
 
@@ -81,3 +86,13 @@ def test_a_parameter_that_the_loss_does_not_see_scores_nothing() -> None:
     backward(model)
     x = torch.randn(4, 3, 5, 5)
     assert not scores.snip(model, [x], lambda m, b: m(b).square().sum())["unused.weight"].any()
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp"])
+def test_a_loss_without_a_gradient_is_refused_instead_of_scoring_zero(score: str) -> None:
+    model = smooth()
+    with pytest.raises(ValueError, match="loss has no gradient: it was detached"):
+        impcore.prune_global(
+            model, 0.2, score=score, data=batches(), loss=lambda m, b: loss(m, b).detach()
+        )
+    assert impcore.masks_of(model) is None
