@@ -77,6 +77,8 @@ class Arguments:
     """List the recipes that ship."""
     version: bool = False
     """Print the version."""
+    check: bool = False
+    """Verify data, weights, disk and memory, estimate the run's time, and write nothing."""
     force_resume: bool = False
     """Resume although recipe, model, data, code or torch changed; marks the run "not bit-exact"."""
     overrides: Annotated[Overrides, tyro.conf.arg(name="")] = field(default_factory=dict)
@@ -114,6 +116,10 @@ def _dispatch(arguments: Arguments) -> int:
     if not arguments.recipe:
         raise ConfigError("name a recipe; `impcore-run --list` shows those that ship")
     resolved = _resolved(arguments)
+    if arguments.check:
+        from impcore.imp import check
+
+        return check(resolved)
     from impcore.imp import run  # PyTorch loads here, once the recipe is known to be right
 
     return run(resolved, force_resume=arguments.force_resume)

@@ -44,6 +44,7 @@ class Runs(list[tuple[Config, bool]]):
     """Stands for impcore.imp: what it was asked to run."""
 
     code = 0
+    checked: Config | None = None
     error: BaseException | None = None
 
     def run(self, config: Config, *, force_resume: bool = False) -> int:
@@ -52,12 +53,17 @@ class Runs(list[tuple[Config, bool]]):
             raise self.error
         return self.code
 
+    def check(self, config: Config) -> int:
+        self.checked = config
+        return self.code
+
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     runs = Runs()
     fake = types.ModuleType("impcore.imp")
     fake.run = runs.run  # type: ignore[attr-defined]
+    fake.check = runs.check  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "impcore.imp", fake)
     monkeypatch.chdir(tmp_path)
     return runs
@@ -151,3 +157,23 @@ def test_errors_are_one_message(runs: Runs, capsys: pytest.CaptureFixture[str]) 
     runs.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         cli.main(["digits"])
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_check_runs_nothing(runs: Runs, code: int) -> None:
+    runs.code = code
+    assert cli.main(["--check", "digits", "--prune.rounds", "3"]) == code
+    assert runs == []
+    assert runs.checked is not None
+    assert runs.checked.prune.rounds == 3
+
+
+def test_one_process_of_a_machine_tells_of_a_wrong_recipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for words in (["digits", "--train.lr", "-1"], ["digits", "--train.lrr", "1"], ["none"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        assert ended.value.code == 2
+    assert capsys.readouterr() == ("", "")

@@ -109,12 +109,13 @@ def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
     Raises:
         DataError: an image that cannot be read, too little disk space, or no place to write.
     """
-    if all(_is_complete(cache) for cache in caches):
+    if all(is_complete(cache) for cache in caches):
         return
     try:
         for cache in caches:
             cache.folder.mkdir(parents=True, exist_ok=True)
         with _lock(caches[0].folder, check):
+            _check_space(caches[0].folder, needed(caches))
             _decode([(cache, *one) for cache in caches for one in _missing(cache)], check)
     except OSError as error:
         raise DataError(
@@ -162,15 +163,20 @@ def _missing(cache: Wanted) -> list[tuple[Path, Sequence[str]]]:
     return [one for one in cache.shards() if not one[0].with_suffix(".json").exists()]
 
 
-def _is_complete(cache: Wanted) -> bool:
+def is_complete(cache: Wanted) -> bool:
+    """Whether nothing is left to decode."""
     return not _missing(cache)
+
+
+def needed(caches: Sequence[Wanted]) -> int:
+    """About how many bytes the images take that are not decoded yet, if all of them are 4:3."""
+    return sum(len(names) * cache.side**2 * 4 for cache in caches for _, names in _missing(cache))
 
 
 def _decode(shards: list[tuple[Wanted, Path, Sequence[str]]], check: Callable[[], None]) -> None:
     if not shards:
         return
     images = sum(len(names) for _, _, names in shards)
-    _check_space(shards[0][0].folder, images * shards[0][0].side ** 2 * 4)
     workers = min(_processes(), len(shards))
     _log.warning(
         "decoding %s images into %s, once, in %d processes",
@@ -196,12 +202,12 @@ def _decode(shards: list[tuple[Wanted, Path, Sequence[str]]], check: Callable[[]
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what the disk cannot hold; `needed` takes all images to be 4:3."""
+def _check_space(folder: Path, size: int) -> None:
+    """Refuse to begin what the disk cannot hold."""
     free = shutil.disk_usage(folder).free
-    if needed > free:
+    if size > free:
         raise DataError(
-            f"data.cache: {folder} needs about {needed / 1e9:.1f} GB for decoded images, but "
+            f"data.cache: {folder} needs about {size / 1e9:.1f} GB for decoded images, but "
             f"{free / 1e9:.1f} GB are free; name a folder on another disk"
         )
 

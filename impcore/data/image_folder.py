@@ -87,6 +87,41 @@ def load(
     from impcore.data import image_cache
     from impcore.data.stored_images import StoredSplit
 
+    found = survey(spec, root, cache=cache, image_size=image_size)
+    image_cache.make(found.wanted, check)
+    stores = [image_cache.open_store(one) for one in found.wanted]
+    train, test = (
+        StoredSplit(store, torch.arange(len(store)), label, image_size)
+        for store, label in zip(stores, found.labels, strict=True)
+    )
+    return Dataset(
+        name=spec.name, train=train, test=test, num_classes=found.classes, mean=MEAN, std=STD
+    )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What folders of images hold: `wanted` caches and int64 `labels` of train and val."""
+
+    classes: int
+    wanted: tuple[Wanted, Wanted]
+    labels: tuple[torch.Tensor, torch.Tensor]
+
+
+def survey(
+    spec: Spec,
+    root: Path | str | None = None,
+    *,
+    cache: Path | str | None = None,
+    image_size: int = IMAGE_SIZE,
+) -> Survey:
+    """List the folders as `load` does, without opening an image or writing anything.
+
+    Raises:
+        DataError: as `load`, for what can be seen from outside.
+    """
+    from impcore.data import image_cache
+
     folder = places.find(spec.name, root, spec.folder, ("train", "val"), spec.how)
     kept = folder / "impcore-cache" if cache is None else Path(cache).expanduser()
     classes = _classes(folder / "train", spec)
@@ -97,15 +132,7 @@ def load(
         files, found = _listing(folder / part, classes)
         wanted.append(image_cache.wanted(kept, f"{spec.name}-{part}", files, folder / part, side))
         labels.append(torch.tensor(found))
-    image_cache.make(wanted, check)
-    stores = [image_cache.open_store(one) for one in wanted]
-    train, test = (
-        StoredSplit(store, torch.arange(len(store)), label, image_size)
-        for store, label in zip(stores, labels, strict=True)
-    )
-    return Dataset(
-        name=spec.name, train=train, test=test, num_classes=len(classes), mean=MEAN, std=STD
-    )
+    return Survey(len(classes), (wanted[0], wanted[1]), (labels[0], labels[1]))
 
 
 def _classes(folder: Path, spec: Spec) -> list[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from impcore.imp.distributed import World
     from impcore.imp.ticket import Ticket
 
-__all__ = ["Ticket", "run"]
+__all__ = ["Ticket", "check", "run"]
 
 
 def run(config: Config, *, force_resume: bool = False) -> int:
@@ -50,6 +50,16 @@ def _run(config: Config, force_resume: bool, world: World) -> int:
             view.note(f"{stopped}; run the same command again to go on")
             return stopped.exit_code
     return 0
+
+
+def check(config: Config) -> int:
+    """Print whether the run of `config` would go through, and return 0, or 2 if not.
+
+    Writes nothing; see `impcore.imp.checks`.
+    """
+    from impcore.imp.checks import check as checked
+
+    return checked(config)
 
 
 def __getattr__(name: str) -> object:

@@ -103,10 +103,17 @@ class Lab:
         )
 
 
-def build(config: Config, check: Callable[[], None] | None = None, *, world: World = ALONE) -> Lab:
+def build(
+    config: Config,
+    check: Callable[[], None] | None = None,
+    *,
+    world: World = ALONE,
+    dataset: Any = None,
+) -> Lab:
     """Load the data, build and seed the model. Raises ConfigError or DataError.
 
     `check` is called now and then while images are decoded, which may take long the first time.
+    `dataset` is taken instead of loading the recipe's.
     With several processes, raises DistributedError if their data, model or software differ.
     """
     device = _device(config.run.device, world)
@@ -115,7 +122,8 @@ def build(config: Config, check: Callable[[], None] | None = None, *, world: Wor
     if config.run.tensorboard:
         board.check()
     kind = materials.kind_of(config)
-    dataset = kind.dataset(config, check)
+    if dataset is None:
+        dataset = kind.dataset(config, check)
     determinism.seed_all(config.run.seed)
     model, weights = kind.model(config, dataset)
     train, test, validation = kind.batches(config, dataset, device, share)

@@ -61,7 +61,7 @@ class Rounds:
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
         self._point: rewinding.Point = {}
-        self._learner = lab.learner()
+        self.learner = lab.learner()
         self._fresh = True
 
     @property
@@ -77,7 +77,7 @@ class Rounds:
             lab.masks.load_state_dict(state["masks"])
             rewinding.restore(lab.model, state["model"])
             lab.flow.load_state_dict(state["flow"])
-            self._learner.load_state_dict(state["learner"])
+            self.learner.load_state_dict(state["learner"])
             lab.pruner.load_state_dict(state["pruner"])
             self._point = {
                 name: torch.empty_like(tensor).copy_(state["point"][name])
@@ -136,7 +136,7 @@ class Rounds:
         )
         self._evaluate_if_due()  # a stopped run may have left it to this one
         for step, loss in training.steps(
-            self._learner,
+            self.learner,
             lab.train,
             lab.rate_at,
             start=progress.step,
@@ -158,7 +158,7 @@ class Rounds:
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
         lab, progress = self._lab, self.progress
-        found = scores(lab, self._learner, self._stop)
+        found = scores(lab, self.learner, self._stop)
         if lab.steps.eval_every:
             self._journal.evaluation(found)
         trained = self._journal.row(found)
@@ -180,9 +180,9 @@ class Rounds:
         """Write what later rounds do not: the round's ticket, and its average."""
         number = self.progress.round
         ticket(self._lab, trained, self._point).save(self._directory.ticket(number))
-        if self._learner.average is not None:
+        if self.learner.average is not None:
             path = self._directory.average(number)
-            records.write_tensors(path, self._learner.average.state)
+            records.write_tensors(path, self.learner.average.state)
 
     def _prune(self) -> None:
         """Prune to the next count, rewind, and check both."""
@@ -196,11 +196,11 @@ class Rounds:
         lab.pruner(self.progress.round, self._point, lab.flow if self._trained else None)
         if self._weights:
             rewinding.rewind_model(lab.model, lab.masks, self._point)
-        self._learner = lab.learner()
+        self.learner = lab.learner()
         invariants.check_prune(
             lab.model, lab.masks, before=before, remaining=target, point=self._point
         )
-        invariants.check_fresh(self._learner.optimizer, lab.model)
+        invariants.check_fresh(self.learner.optimizer, lab.model)
         lab.world.all_agree("masks", lambda: lab.masks.hash)
         if not self._trained:
             lab.flow.record()
@@ -228,27 +228,30 @@ class Rounds:
         if progress.evaluations and here.items() <= progress.evaluations[-1].items():
             return
         try:
-            found = scores(lab, self._learner, self._stop)
+            found = scores(lab, self.learner, self._stop)
         except Stopped:
             self._save()
             raise
         self._view.evaluation(self._journal.evaluation(found))
 
-    def _save(self) -> None:
+    def state(self) -> dict[str, Any]:
+        """All that the run goes on from, as a tree of tensors and JSON values."""
         lab = self._lab
-        self._journal.count_seconds()
-        state = {
+        own = {"loss": self._journal.loss, "random": determinism.capture(lab.device)}
+        return {
             "progress": asdict(self.progress),
             "model": lab.model.state_dict(),
             "masks": lab.masks.state_dict(),
             "flow": lab.flow.state_dict(),
             "point": self._point,
-            "learner": self._learner.state_dict(),
+            "learner": self.learner.state_dict(),
             "pruner": lab.pruner.state_dict(),
-            "own": lab.world.gather(
-                {"loss": self._journal.loss, "random": determinism.capture(lab.device)}
-            ),
+            "own": lab.world.gather(own),
         }
+
+    def _save(self) -> None:
+        self._journal.count_seconds()
+        state = self.state()
         if self._checkpoints is not None:
             content, tensors = tree.split(state, "state")
-            self._checkpoints.save({"identity": lab.identity, "state": content}, tensors)
+            self._checkpoints.save({"identity": self._lab.identity, "state": content}, tensors)

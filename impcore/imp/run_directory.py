@@ -41,7 +41,7 @@ class RunDirectory:
 
     def _claim(self, path: Path, experiment: str) -> None:
         try:
-            _refuse_foreign(path, experiment)
+            refuse_foreign(path, experiment)
             path.mkdir(parents=True, exist_ok=True)
             self._descriptor = _lock(path)
             try:
@@ -125,7 +125,8 @@ class RunDirectory:
         return directory / f"round_{round_number:02d}.safetensors"
 
 
-def _refuse_foreign(path: Path, experiment: str) -> None:
+def refuse_foreign(path: Path, experiment: str) -> None:
+    """Raise RunDirectoryError if `path` is something else than a directory for this experiment."""
     if not path.exists():
         return
     if not path.is_dir():
