@@ -129,3 +129,19 @@ def _shapes(batches: Sequence[Batch]) -> tuple[object, ...]:
     """What must be equal for batches to be copied into each other's place, tensor by tensor."""
     names = tuple(tuple(i) if isinstance(i, dict) else None for i, _ in batches)
     return names, *((t.shape, t.dtype, t.stride()) for t in _tensors(batches))
+
+
+def of(choice: str, device: torch.device, *, alone: bool) -> StepGraph | None:
+    """What `train.cuda_graph` wants for a learner on the device; None: no graph.
+
+    Raises ConfigError if it must be and cannot: only one process alone (`alone`), on CUDA, has one.
+    """
+    if device.type == "cuda" and alone:
+        return None if choice == "off" else StepGraph(device, required=choice == "on")
+    if choice == "on":
+        here = str(device) if alone else "several processes"
+        raise ConfigError(
+            f'train.cuda_graph = "on": needs a CUDA device and one process, and this run is on '
+            f'{here}; should be "auto" or "off"'
+        )
+    return None

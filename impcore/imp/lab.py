@@ -7,7 +7,7 @@ of weights, missing files) is raised here, before the run directory exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from impcore import Flow, Masks, models
-from impcore.config import Config, Prune, Schedule, Train
+from impcore.config import Config, Schedule
 from impcore.data import Batches
 from impcore.data.order import Share
 from impcore.errors import ConfigError
@@ -23,6 +23,8 @@ from impcore.imp import (
     board,
     determinism,
     environment,
+    graphs,
+    learning_rate,
     materials,
     optimizers,
     rewinding,
@@ -32,7 +34,6 @@ from impcore.imp import (
 from impcore.imp.average import Average
 from impcore.imp.compiled import compiled
 from impcore.imp.distributed import ALONE, World
-from impcore.imp.graphs import StepGraph
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
 from impcore.imp.pruning import Pruner
@@ -59,7 +60,7 @@ class Lab:
     """Held out of the training images: scored, and never trained on."""
     steps: Schedule
     rate: LearningRate
-    counts: list[int]
+    counts: Sequence[int]
     """Weights alive in each trained state n = 0 ... rounds."""
     pruner: Pruner
     world: World
@@ -99,7 +100,7 @@ class Lab:
             average=None if train.ema is None else Average(self.model, train.ema),
             called=self.called,
             parallel=self.parallel,
-            graph=_graph(train, self.device, self.world),
+            graph=graphs.of(train.cuda_graph, self.device, alone=self.world.size == 1),
         )
 
 
@@ -117,7 +118,7 @@ def build(
     With several processes, raises DistributedError if their data, model or software differ.
     """
     device = _device(config.run.device, world)
-    _graph(config.train, device, world)
+    graphs.of(config.train.cuda_graph, device, alone=world.size == 1)
     share = _share(config, world)
     if config.run.tensorboard:
         board.check()
@@ -135,41 +136,24 @@ def build(
     if config.train.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in the stub
     masks = _masks(model, config)
-    each = _each(config.prune, masks)
-    counts = [sum(state) for state in each] if each else _counts(config.prune, masks)
     task = TASKS[dataset.task]
-    blocks = {
-        name: patterns
-        for name, patterns in models.blocks_of(
-            model, granularity=config.analysis.granularity
-        ).items()
-        if any(matches(parameter, patterns) for parameter in masks.names)
-    }
+    pruner = _pruner(config, model, masks, task, train)
     parallel = world.parallel(model)
     return Lab(
         config=config,
         device=device,
         model=model,
         masks=masks,
-        flow=Flow(masks, blocks=blocks),
+        flow=Flow(masks, blocks=_blocks(config, model, masks)),
         task=task,
         loss=task.training_loss(config.train.label_smoothing),
         train=train,
         test=test,
         validation=validation,
         steps=steps,
-        rate=_rate(config.train, steps),
-        counts=counts,
-        pruner=Pruner(
-            prune=config.prune,
-            seed=config.run.seed,
-            model=model,
-            masks=masks,
-            task=task,
-            train=train,
-            counts=counts,
-            each=each,
-        ),
+        rate=learning_rate.of(config.train, steps),
+        counts=pruner.counts,
+        pruner=pruner,
         world=world,
         parallel=parallel,
         identity=identity,
@@ -178,47 +162,33 @@ def build(
     )
 
 
-def _counts(prune: Prune, masks: Masks) -> list[int]:
-    return schedule.remaining(
-        masks.total, prune.schedule, prune.rounds, prune.rate, prune.densities
+def _blocks(config: Config, model: nn.Module, masks: Masks) -> dict[str, list[str]]:
+    """The blocks of the flow, without those that have no prunable parameter."""
+    found = models.blocks_of(model, granularity=config.analysis.granularity)
+    return {
+        name: patterns
+        for name, patterns in found.items()
+        if any(matches(parameter, patterns) for parameter in masks.names)
+    }
+
+
+def _pruner(config: Config, model: nn.Module, masks: Masks, task: Task, train: Batches) -> Pruner:
+    prune = config.prune
+    course = (prune.schedule, prune.rounds, prune.rate, prune.densities)
+    each = None
+    if prune.scope == "layerwise":
+        each = schedule.remaining_each(masks.plan.numels, *course)
+    counts = [sum(state) for state in each] if each else schedule.remaining(masks.total, *course)
+    return Pruner(
+        prune=prune,
+        seed=config.run.seed,
+        model=model,
+        masks=masks,
+        task=task,
+        train=train,
+        counts=counts,
+        each=each,
     )
-
-
-def _each(prune: Prune, masks: Masks) -> list[list[int]] | None:
-    """With scope layerwise, the weights alive of each masked parameter in each trained state."""
-    if prune.scope != "layerwise":
-        return None
-    return schedule.remaining_each(
-        masks.plan.numels, prune.schedule, prune.rounds, prune.rate, prune.densities
-    )
-
-
-def _rate(train: Train, steps: Schedule) -> LearningRate:
-    return LearningRate(
-        train.lr,
-        milestones=steps.milestones,
-        gamma=1.0 if train.gamma is None else train.gamma,
-        warmup=steps.warmup,
-        shape=train.schedule,
-        horizon=steps.horizon,
-        end=train.lr_end or 0.0,
-    )
-
-
-def _graph(train: Train, device: torch.device, world: World) -> StepGraph | None:
-    if device.type == "cuda" and world.size == 1:
-        return (
-            None
-            if train.cuda_graph == "off"
-            else StepGraph(device, required=train.cuda_graph == "on")
-        )
-    if train.cuda_graph == "on":
-        here = "several processes" if world.size > 1 else str(device)
-        raise ConfigError(
-            f'train.cuda_graph = "on": needs a CUDA device and one process, and this run is on '
-            f'{here}; should be "auto" or "off"'
-        )
-    return None
 
 
 def _device(name: str, world: World) -> torch.device:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from impcore.config import Schedule, Train
+
 
 @dataclass(frozen=True)
 class LearningRate:
@@ -84,3 +86,16 @@ SHAPES: Mapping[str, Callable[[LearningRate, int], float]] = {
     "onecycle": _onecycle,
 }
 """Name as `train.schedule` gives it -> the rate of a step."""
+
+
+def of(train: Train, steps: Schedule) -> LearningRate:
+    """The learning rate that a recipe wants."""
+    return LearningRate(
+        train.lr,
+        milestones=steps.milestones,
+        gamma=1.0 if train.gamma is None else train.gamma,
+        warmup=steps.warmup,
+        shape=train.schedule,
+        horizon=steps.horizon,
+        end=train.lr_end or 0.0,
+    )
