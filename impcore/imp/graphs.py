@@ -32,11 +32,12 @@ class StepGraph:
     """Records a step once its batches have had the same shapes twice, and replays it for those.
 
     Batches of other shapes (the last one of an epoch) are stepped as usual, on the stream that is
-    recorded on. So are all where a step cannot be recorded, after a warning.
+    recorded on. So are all where a step cannot be recorded, after a warning; and all batches of
+    keywords (text), whose lengths vary, and whose models may read the device.
 
     Args:
         device: what the batches and the model are on.
-        required: raise ConfigError instead of that warning.
+        required: record batches of keywords too, and raise ConfigError instead of that warning.
         record: how to record, where not as a CUDA graph.
     """
 
@@ -56,7 +57,9 @@ class StepGraph:
     def step(self, update: Update, batches: Sequence[Batch], rate: float) -> Tensor:
         """`update(batches, rate)`, replayed where that is recorded; `update` must stay the same."""
         shapes = _shapes(batches)
-        if self._record is not None and self._steps >= WARMUP and shapes == self._seen:
+        fixed = self._required or all(isinstance(inputs, Tensor) for inputs, _ in batches)
+        ready = fixed and self._steps >= WARMUP and shapes == self._seen
+        if self._record is not None and ready:
             self._held = [_copy(batch) for batch in batches]
             self._try(self._record, partial(update, self._held, self._rate))
         if self._replay is not None and shapes == self._seen:

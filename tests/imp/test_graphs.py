@@ -95,7 +95,7 @@ def test_a_replayed_step_makes_the_same_bits(
         return options | ({"scaler": gradient_scaler(CPU, "fp16")} if "scaler" in options else {})
 
     recorder = Recorder()
-    graphed = made(StepGraph(CPU, record=recorder), **scaled())
+    graphed = made(StepGraph(CPU, required=names, record=recorder), **scaled())
     plain = made(None, **scaled())
     assert trained(graphed, parts, names) == trained(plain, parts, names)
     found, wanted = graphed.model.state_dict(), plain.model.state_dict()
@@ -118,6 +118,13 @@ def test_control_a_replay_reads_its_own_buffers() -> None:
     assert graph._replay is not None
     graph._replay()
     assert not torch.equal(learner.model.state_dict()["0.weight"], before)
+
+
+def test_batches_of_keywords_are_recorded_only_where_that_is_required() -> None:
+    recorder = Recorder()
+    found = trained(made(StepGraph(CPU, record=recorder)), names=True)
+    assert found == trained(made(None), names=True)
+    assert recorder.recorded == 0
 
 
 def refuse(function: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -98,7 +98,7 @@ class Train(Choosing):
     compile: bool = False
     """Compile the model for training by torch.compile."""
     cuda_graph: Literal["auto", "on", "off"] = "auto"
-    """Replay whole steps as a CUDA graph; auto does on CUDA, where a step can be recorded."""
+    """Replay whole steps as a CUDA graph; auto does on CUDA, for images."""
     channels_last: bool = False
     """Keep images and weights in channels-last memory order."""
     eval_every: TrainLength | None = None
