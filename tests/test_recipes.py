@@ -10,18 +10,21 @@ import impcore
 from impcore import models
 from impcore.config import load, shipped
 from impcore.errors import DataError
-from impcore.imp import lab
+from impcore.imp import lab, schedule
 from impcore.scope import find_scope
 
 RECIPES = Path(impcore.__file__).parent / "recipes"
 CIFAR = ["resnet14", "resnet20", "resnet32", "resnet44", "resnet56"]
 CV_LTH = ["resnet50", "resnet50_cifar100", "resnet50_svhn", "resnet50_pretrained"]
 IMAGENET = ["resnet18_imagenet", "resnet50_imagenet"]
-OTHERS_DATA = [name for name in sorted(shipped()) if not load(name).data.name.startswith("digits")]
+GLUE = ["mnli", "qqp", "stsb", "wnli", "qnli", "mrpc", "rte", "sst2", "cola"]
+OURS = ("digits", "prose")
+OTHERS_DATA = [name for name in sorted(shipped()) if not load(name).data.name.startswith(OURS)]
 
 
 def test_all_are_there() -> None:
-    assert set(shipped()) >= {"digits", *CIFAR, *CV_LTH, *IMAGENET}
+    text = {f"bert_{name}" for name in (*GLUE, "squad", "mlm")}
+    assert set(shipped()) >= {"digits", *CIFAR, *CV_LTH, *IMAGENET, *text}
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
@@ -59,6 +62,27 @@ def test_elastic_lth_protocol(name: str) -> None:
         1000,
         "resume",
     )
+
+
+@pytest.mark.parametrize("task", [*GLUE, "squad"])
+def test_bert_tickets_protocol(task: str) -> None:
+    config = load(f"bert_{task}")
+    train, squad = config.train, task == "squad"
+    assert (config.model.arch, config.data.name) == ("bert", task)
+    assert (train.optimizer, train.eps, train.weight_decay, train.clip_norm) == (
+        "adamw", 1e-8, 0.0, 1.0
+    )  # fmt: skip
+    assert (train.batch_size, train.lr) == ((16, 3e-5) if squad else (32, 2e-5))
+    assert config.data.max_length == (384 if squad else 128)
+    assert config.data.doc_stride == (128 if squad else None)
+    assert (train.schedule, train.lr_end, train.lr_span) == ("linear", 0.0, "round")
+    assert train.warmup is None
+    assert config.schedule(100).total == (22_000 if squad else 300)
+    rewind = config.rewind
+    assert (rewind.kind, rewind.to, rewind.head) == ("weights", "pretrained", "reset")
+    prune = config.prune
+    counts = schedule.remaining(85_524_480, prune.schedule, prune.rounds, prune.rate)
+    assert counts == [8_552_448 * tenths for tenths in range(10, 0, -1)]
 
 
 def test_digits_tasks_compares_what_its_comment_says() -> None:

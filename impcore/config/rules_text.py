@@ -10,7 +10,7 @@ from typing import get_args
 
 from impcore.config.faults import ABSENT, Fault
 from impcore.config.tables import Data, Model, Table, Train
-from impcore.config.tables.data import TextName
+from impcore.config.tables.data import FileTextName, TextName
 from impcore.config.tables.model import SIZES, TextArch
 
 
@@ -30,7 +30,7 @@ def _together(model: Model, data: Data) -> Iterator[Fault]:
         kind, needed = ("text", "bert") if is_text(data) else ("images", "resnet20")
         hint = f'is not for {kind}, which data.name = "{data.name}" is; "{needed}" would be'
         yield Fault("model.arch", model.arch, hint)
-    elif is_text(data) and model.hidden_size is not None and data.tokenizer is None:
+    elif data.name in get_args(FileTextName) and model.hidden_size and data.tokenizer is None:
         yield Fault("data.tokenizer", ABSENT, "missing: a model from scratch has none of its own")
 
 

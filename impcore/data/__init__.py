@@ -135,6 +135,10 @@ TEXT_DATASETS: dict[str, str] = {
     "cola": "classification",
     "squad": "extractive_qa",
     "wikitext": "mlm",
+    "prose": "mlm",
+    "prose_order": "classification",
+    "prose_pairs": "classification",
+    "prose_topic": "classification",
 }
 """Name → the task that it is for. The loaders are in `impcore.data.text.load`."""
 
@@ -195,10 +199,11 @@ def load_text(
         name: a key of `TEXT_DATASETS`.
         root: the folder that holds the official files (of GLUE the folder of MNLI, SST-2, ...);
             None means the folder that $IMPCORE_DATA names. With source="hub" a local copy of the
-            hub's repository, or None for the hub and its cache.
+            hub's repository, or None for the hub and its cache. The prose comes with Python and
+            needs none.
         source: "files", or "hub": through Hugging Face datasets.
-        tokenizer: a directory or a hub name.
-        max_length: tokens in a row at most; None takes 128, of SQuAD 384.
+        tokenizer: a directory or a hub name; the prose has its own.
+        max_length: tokens in a row at most; None takes 128, of SQuAD 384, of the prose 64.
         doc_stride: of SQuAD: a window of the context begins every so many tokens; None takes 128.
 
     Raises:

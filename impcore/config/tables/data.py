@@ -25,7 +25,7 @@ FolderName = Literal[
 DataName = Literal[HeldName, FolderName]
 """A line a data set of `impcore.data`: those held in memory, and folders of images."""
 
-TextName = Literal[
+FileTextName = Literal[
     "mnli",
     "sst2",
     "stsb",
@@ -38,8 +38,16 @@ TextName = Literal[
     "squad",
     "wikitext",
 ]
+ProseName = Literal[
+    "prose",
+    "prose_order",
+    "prose_pairs",
+    "prose_topic",
+]
+TextName = Literal[FileTextName, ProseName]
 """A line a text data set of `impcore.data`."""
 _OF_FOLDERS: dict[str, object] = {"cache": None, "image_size": 224}
+_OF_PROSE: dict[str, object] = {"max_length": 64}
 _OF_TEXT: dict[str, object] = {"source": "files", "tokenizer": None, "max_length": 128}
 
 
@@ -49,7 +57,8 @@ class Data(Choosing):
     OPTIONS: ClassVar[Options] = {
         "name": {name: {} for name in get_args(HeldName)}
         | dict.fromkeys(get_args(FolderName), _OF_FOLDERS)
-        | dict.fromkeys(get_args(TextName), _OF_TEXT)
+        | dict.fromkeys(get_args(FileTextName), _OF_TEXT)
+        | dict.fromkeys(get_args(ProseName), _OF_PROSE)
         | {"squad": _OF_TEXT | {"max_length": 384, "doc_stride": 128}}
     }
 
@@ -72,6 +81,6 @@ class Data(Choosing):
     tokenizer: PathText | None = None
     """Text: the folder or hub name of a fast tokenizer; that of model.path unless given."""
     max_length: Annotated[Annotated[int, Field(ge=8, le=2**16)] | None, shown_as(128)] = None
-    """Text: tokens of an example at most (SQuAD: 384)."""
+    """Text: tokens of an example at most (SQuAD: 384, prose: 64)."""
     doc_stride: Annotated[Annotated[int, Field(ge=1, le=2**16)] | None, shown_as(128)] = None
     """SQuAD: a window of the context begins every so many tokens."""

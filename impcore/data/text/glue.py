@@ -16,7 +16,7 @@ from impcore.data.text.lines import folder, read_table
 from impcore.errors import DataError
 
 _HOW = (
-    "to get it, unpack the task's zip of https://gluebenchmark.com/tasks there, or set "
+    "to get them, unpack the task's zip of https://gluebenchmark.com/tasks there, or set "
     'data.source = "hub"'
 )
 
@@ -95,14 +95,14 @@ def read(task: Glue, root: str | Path | None) -> tuple[Examples, dict[str, Examp
     Raises:
         DataError: a file is missing or malformed; names the file and the line.
     """
-    path = folder(root, task.folder, task.folder, _HOW)
-    dev = {suffix: _examples(task, path / f"{name}.tsv") for suffix, name in task.dev}
+    name = next(name for name, known in TASKS.items() if known is task)
+    files = ["train.tsv", *(f"{stem}.tsv" for _, stem in task.dev)]
+    path = folder(root, name, task.folder, files, _HOW)
+    dev = {suffix: _examples(task, path / f"{stem}.tsv") for suffix, stem in task.dev}
     return _examples(task, path / "train.tsv"), dev
 
 
 def _examples(task: Glue, path: Path) -> Examples:
-    if not path.is_file():
-        raise DataError(f"{path.absolute()}: missing; {_HOW}")
     columns: list[list[str]] = [[] for _ in task.texts]
     targets: list[float] = []
     wanted = (*task.texts, task.label)

@@ -76,19 +76,20 @@ def read_table(
         yield number, tuple(cells[place] for place in places)
 
 
-def folder(root: str | Path | None, what: str, inside: str, how: str) -> Path:
-    """root / `inside`; a root of None means the folder that $IMPCORE_DATA names.
+def folder(root: str | Path | None, name: str, inside: str, files: Sequence[str], how: str) -> Path:
+    """root / `inside`, which holds `files`; a root of None means the folder of $IMPCORE_DATA.
 
     Raises:
-        DataError: no root, or no such folder; `how` says how to get it.
+        DataError: no root, or files of the data set `name` are missing; `how` says how to get them.
     """
     root = root if root is not None else os.environ.get("IMPCORE_DATA") or None
     if root is None:
         raise DataError(
-            f"{what}: no folder given: set `root` in the recipe's [data] table, or $IMPCORE_DATA, "
-            f"to the folder that holds {inside or 'its files'}; {how}"
+            f"{name}: no folder given for {', '.join(files)}: set `root` in the recipe's [data] "
+            f"table, or $IMPCORE_DATA; {how}"
         )
     path = Path(root).expanduser() / inside
-    if not path.is_dir():
-        raise DataError(f"{what}: {path.absolute()} is not a folder; {how}")
+    missing = [file for file in files if not (path / file).is_file()]
+    if missing:
+        raise DataError(f"{name}: {', '.join(missing)} missing from {path.absolute()}; {how}")
     return path

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache as cache_once
 from functools import partial
 from typing import TYPE_CHECKING
 
-from impcore.data.text import cache, encode, glue, hub, squad, wikitext
+from impcore.data.text import cache, encode, glue, hub, prose, squad, wikitext
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.data.text.examples import Examples, Passage, digest_of
 from impcore.data.text.vocabulary import Vocabulary
 from impcore.data.text.vocabulary import load as load_vocabulary
+from impcore.data.text.vocabulary import train as train_vocabulary
 from impcore.data.truth import Question, Reading, Truth
 from impcore.errors import DataError
 
@@ -100,11 +102,11 @@ def _tokens(
 
 def _glue(name: str, options: Options) -> TextDataset:
     task, length = glue.TASKS[name], options.max_length or 128
-    vocabulary = options.vocabulary(name)
     if options.source == "hub":
         train, dev = hub.read_glue(name, options.root)
     else:
         train, dev = glue.read(task, options.root)
+    vocabulary = options.vocabulary(name)
     parts: dict[str, tuple[int, int]] = {}
     for suffix, examples in dev.items():
         begin = max((end for _, end in parts.values()), default=0)
@@ -127,9 +129,9 @@ def _joined(parts: Mapping[str, Examples]) -> Examples:
 
 
 def _squad(options: Options) -> TextDataset:
-    vocabulary = options.vocabulary("squad")
     read = hub.read_squad if options.source == "hub" else squad.read
     train, dev = read(options.root)
+    vocabulary = options.vocabulary("squad")
     length, stride = options.max_length or 384, options.doc_stride or 128
     splits, prints = [], []
     for passages in (train, dev):
@@ -151,16 +153,38 @@ def _reading(passages: list[Passage], arrays: Mapping[str, Tensor]) -> Truth:
 
 
 def _wikitext(options: Options) -> TextDataset:
-    vocabulary, length = options.vocabulary("wikitext"), options.max_length or 128
     read = hub.read_wikitext if options.source == "hub" else wikitext.read
     train, dev = read(options.root)
+    vocabulary, length = options.vocabulary("wikitext"), options.max_length or 128
     splits = running(train, vocabulary, length), running(dev, vocabulary, length)
     return dataset("wikitext", "mlm", vocabulary, splits, [digest_of(train), digest_of(dev)])
+
+
+@cache_once
+def _prose_vocabulary() -> Vocabulary:
+    return train_vocabulary(prose.read().paragraphs[0], prose.VOCABULARY)
+
+
+def _prose(options: Options) -> TextDataset:
+    vocabulary, length = _prose_vocabulary(), options.max_length or prose.MAX_LENGTH
+    train, test = prose.read().paragraphs
+    splits = running(train, vocabulary, length), running(test, vocabulary, length)
+    return dataset("prose", "mlm", vocabulary, splits, [digest_of(train), digest_of(test)])
+
+
+def _prose_task(name: str, options: Options) -> TextDataset:
+    vocabulary, length = _prose_vocabulary(), options.max_length or prose.MAX_LENGTH
+    train, test = prose.examples(name)
+    splits = sentences(train, vocabulary, length), sentences(test, vocabulary, length)
+    prints = [train.fingerprint, test.fingerprint]
+    return dataset(name, "classification", vocabulary, splits, prints, prose.TASKS[name][1])
 
 
 LOADERS: Mapping[str, Callable[[Options], TextDataset]] = {
     **{name: partial(_glue, name) for name in glue.TASKS},
     "squad": _squad,
     "wikitext": _wikitext,
+    "prose": _prose,
+    **{name: partial(_prose_task, name) for name in prose.TASKS},
 }
 """Name -> loader."""

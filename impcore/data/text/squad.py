@@ -18,8 +18,8 @@ from impcore.errors import DataError
 
 TRAIN, DEV = "train-v1.1.json", "dev-v1.1.json"
 _HOW = (
-    f"to get it, put {TRAIN} and {DEV} of https://rajpurkar.github.io/SQuAD-explorer there, or set "
-    'data.source = "hub"'
+    f"to get them, put {TRAIN} and {DEV} of https://rajpurkar.github.io/SQuAD-explorer there, or "
+    'set data.source = "hub"'
 )
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def read(root: str | Path | None) -> tuple[list[Passage], list[Passage]]:
     Raises:
         DataError: a file is missing or malformed.
     """
-    path = folder(root, "squad", "", _HOW)
+    path = folder(root, "squad", "", (TRAIN, DEV), _HOW)
     return with_answers(_questions(path / TRAIN), TRAIN), _questions(path / DEV)
 
 
@@ -50,8 +50,6 @@ def with_answers(questions: list[Passage], where: str) -> list[Passage]:
 def _questions(path: Path) -> list[Passage]:
     try:
         document = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{path.absolute()}: missing; {_HOW}") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except json.JSONDecodeError as error:

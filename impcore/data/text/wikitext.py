@@ -11,12 +11,12 @@ from impcore.data.text.lines import folder, read_lines
 
 TRAIN, DEV = "wiki.train.raw", "wiki.valid.raw"
 _HOW = (
-    f"to get it, unpack wikitext-103-raw-v1.zip ({TRAIN}, {DEV}) there, or set data.source = "
+    f"to get them, unpack wikitext-103-raw-v1.zip ({TRAIN}, {DEV}) there, or set data.source = "
     '"hub"; any running text under these two names will do'
 )
 
 
 def read(root: str | Path | None) -> tuple[list[str], list[str]]:
     """The lines for training and validation. Raises DataError."""
-    path = folder(root, "wikitext", "", _HOW)
+    path = folder(root, "wikitext", "", (TRAIN, DEV), _HOW)
     return read_lines(path / TRAIN), read_lines(path / DEV)

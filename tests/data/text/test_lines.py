@@ -51,10 +51,13 @@ def test_rows_that_are_cut_are_left_out_as_many_as_are_known(tmp_path: Path) -> 
 def test_a_missing_file_and_a_missing_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"none\.tsv: No such file"):
         read_lines(tmp_path / "none.tsv")
-    with pytest.raises(DataError, match=r"qnli: no folder given.*\$IMPCORE_DATA.*download"):
-        folder(None, "qnli", "QNLI", "download it")
-    with pytest.raises(DataError, match=r"qnli: .*QNLI is not a folder; download it"):
-        folder(tmp_path, "qnli", "QNLI", "download it")
+    wanted = ("qnli", "QNLI", ["train.tsv", "dev.tsv"], "get them there")
+    with pytest.raises(DataError, match=r"qnli: no folder given for train\.tsv, dev\.tsv.*there"):
+        folder(None, *wanted)
     (tmp_path / "QNLI").mkdir()
+    (tmp_path / "QNLI" / "train.tsv").write_text("x")
+    with pytest.raises(DataError, match=r"qnli: dev\.tsv missing from .*QNLI; get them there"):
+        folder(tmp_path, *wanted)
+    (tmp_path / "QNLI" / "dev.tsv").write_text("x")
     monkeypatch.setenv("IMPCORE_DATA", str(tmp_path))
-    assert folder(None, "qnli", "QNLI", "") == tmp_path / "QNLI"
+    assert folder(None, *wanted) == tmp_path / "QNLI"

@@ -68,5 +68,5 @@ def test_what_is_no_json_is_named_by_its_line(write_squad: Callable[..., Path]) 
     with pytest.raises(DataError, match="is not JSON"):
         squad.read(root)
     path.unlink()
-    with pytest.raises(DataError, match="missing; to get it"):
+    with pytest.raises(DataError, match=r"missing from .*; to get them"):
         squad.read(root)
