@@ -8,6 +8,7 @@ after Ctrl-C, 143 after SIGTERM.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,9 @@ else:
     Overrides = TypedDict("Overrides", {name: _table(name) for name in TABLES}, total=False)
 
 
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+
+
 @dataclass
 class Arguments:
     """What a command line says."""
@@ -73,19 +77,27 @@ class Arguments:
         tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE", help_behavior_hint="")
     ] = ""
     """A recipe: a TOML file, with or without .toml, or the name of one that ships."""
-    list: bool = False
+    list: Flag = False
     """List the recipes that ship."""
-    version: bool = False
+    version: Flag = False
     """Print the version."""
-    check: bool = False
+    check: Flag = False
     """Verify data, weights, disk and memory, estimate the run's time, and write nothing."""
-    force_resume: bool = False
+    force_resume: Flag = False
     """Resume although recipe, model, data, code or torch changed; marks the run "not bit-exact"."""
     overrides: Annotated[Overrides, tyro.conf.arg(name="")] = field(default_factory=dict)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (sys.argv without it) and returns its exit code."""
+    try:
+        return _main(argv)
+    except BrokenPipeError:  # whoever read the output has left: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = tyro.cli(
         Arguments,
         prog="impcore-run",

@@ -177,3 +177,19 @@ def test_one_process_of_a_machine_tells_of_a_wrong_recipe(
             cli.main(words)
         assert ended.value.code == 2
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = subprocess.run(
+        [sys.executable, "-c", GUARD, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": PACKAGE_ROOT},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (ran.returncode, ran.stderr) == (1, "")

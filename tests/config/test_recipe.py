@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -90,6 +91,8 @@ def test_the_fingerprint_is_the_same_in_another_process(recipe: Recipe) -> None:
 def test_the_run_directory_follows_the_name_unless_given(recipe: Recipe) -> None:
     assert Config.from_dict(recipe(run={"name": "a"})).run.out == "runs/a"
     assert Config.from_dict(recipe(run={"name": "a", "out": "/b"})).run.out == "/b"
+    home = os.path.expanduser("~")
+    assert Config.from_dict(recipe(run={"out": "~/b"})).run.out == f"{home}/b"
 
 
 def test_frozen(recipe: Recipe) -> None:

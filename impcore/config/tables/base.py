@@ -5,6 +5,7 @@ Invariant: a value of one of these types is of its own TOML type, finite and in 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, cast
@@ -35,6 +36,11 @@ def no_parent(text: str) -> str:
     if ".." in Path(text).parts:
         raise ValueError("should not contain '..': write the absolute path instead")
     return text
+
+
+def home(text: str) -> str:
+    """`text` with a leading ~ as the home directory, where a shell did not see to it."""
+    return os.path.expanduser(text)
 
 
 def _not_percent(length: Length) -> Length:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from impcore.config.tables.base import NAME, PathText, Table, no_parent, plain_name, shown_as
+from impcore.config.tables.base import NAME, PathText, Table, home, no_parent, plain_name, shown_as
 
 
 class Run(Table):
@@ -16,7 +16,9 @@ class Run(Table):
     """Iterative magnitude pruning: once, or of several tasks and initialisations ([tasks])."""
     name: Annotated[str, AfterValidator(plain_name), shown_as("<recipe>")] = "run"
     """The run's name."""
-    out: Annotated[PathText, AfterValidator(no_parent), shown_as("runs/<name>")] = "runs/run"
+    out: Annotated[
+        PathText, AfterValidator(home), AfterValidator(no_parent), shown_as("runs/<name>")
+    ] = "runs/run"
     """The run directory itself."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initialisation, data order and augmentation."""
