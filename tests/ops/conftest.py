@@ -1,5 +1,6 @@
 """Threads and backends as fixtures."""
 
+import os
 from contextlib import nullcontext
 
 import pytest
@@ -23,7 +24,11 @@ def threads(request, monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["cpu", "cuda", "reference"])
+# Triton's kernels run in a process of their own (triton/test_interpreted.py).
+BACKENDS = ["triton"] if os.environ.get("TRITON_INTERPRET") else ["cpu", "cuda", "reference"]
+
+
+@pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
     """Forces each backend that can run here in turn; CUDA's kernels run by the emulator."""
     monkeypatch.setenv("IMPCORE_BACKEND", request.param)

@@ -1,0 +1,98 @@
+"""One step of SGD by a Triton kernel: weight, gradient, momentum and mask are each read once."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from impcore.ops.triton import masked_step
+from impcore.ops.triton.masked_step import alive_of, gradient, locate, put, read, skipped
+from impcore.ops.triton.words import FLOATS
+
+
+@triton.jit(do_not_specialize=["momentum", "dampening"])
+def step(
+    table,
+    params,
+    mask,
+    lr,
+    momentum: tl.float64,
+    dampening: tl.float64,
+    weight_decay,
+    first,
+    grad_scale,
+    found_inf,
+    MASKED: tl.constexpr,
+    MOMENTUM: tl.constexpr,
+    NESTEROV: tl.constexpr,
+    MAXIMIZE: tl.constexpr,
+    FIRST: tl.constexpr,
+    SCALED: tl.constexpr,
+    CHECKED: tl.constexpr,
+    KIND: tl.constexpr,
+    WORK: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    """One tile of one param."""
+    if skipped(found_inf, CHECKED) == 0:
+        _, row, start = locate(table, params, tl.program_id(0))
+        left = tl.load(row + 1) - start
+        valid = tl.arange(0, TILE) < left
+        alive = alive_of(mask, row, start, left, MASKED, TILE)
+        theta = read(row, 3, start, valid, KIND, WORK, TILE)
+        g = read(row, 4, start, valid, KIND, WORK, TILE)
+        g = gradient(g, grad_scale, SCALED, MAXIMIZE, WORK)
+        decay = tl.load(weight_decay)
+        g = tl.where(decay != 0, g + decay.to(WORK) * theta, g)
+        if MOMENTUM:
+            gain = (1.0 - tl.full([], dampening, tl.float64)).to(WORK)
+            factor = tl.full([], momentum, tl.float64).to(WORK)
+            v = factor * read(row, 5, start, valid, KIND, WORK, TILE) + gain * g
+            if FIRST:
+                v = tl.where(tl.load(first) != 0, g, v)
+            put(row, 5, start, v, alive, valid, KIND, TILE)
+            g = g + factor * v if NESTEROV else v
+        put(row, 3, start, theta - tl.load(lr).to(WORK) * g, alive, valid, KIND, TILE)
+
+
+@triton.jit
+def clear(first, found_inf, CHECKED: tl.constexpr):
+    """The first step is taken, unless it was skipped."""
+    tl.store(first, tl.load(first) * 0, mask=skipped(found_inf, CHECKED) == 0)
+
+
+def masked_sgd(
+    params: list[torch.Tensor],
+    grads: list[torch.Tensor],
+    momenta: list[torch.Tensor],
+    mask: torch.Tensor | None,
+    words: list[int],
+    lr: torch.Tensor,
+    momentum: float,
+    dampening: float,
+    weight_decay: torch.Tensor,
+    nesterov: bool,
+    maximize: bool,
+    first: torch.Tensor | None,
+    grad_scale: torch.Tensor | None,
+    found_inf: torch.Tensor | None,
+) -> None:
+    """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
+    lists = [params, grads, *([momenta] if momenta else [])]
+    table, tiles = masked_step.tensors(lists, words)
+    kind = params[0].dtype
+    flag = None if first is None else first.view(torch.uint8)
+    checked = {"CHECKED": found_inf is not None}
+    if tiles:
+        step[(tiles,)](
+            table, len(params), masked_step.optional(mask, table), lr, momentum, dampening,
+            weight_decay, masked_step.optional(flag, table),
+            masked_step.optional(grad_scale, table), masked_step.optional(found_inf, table),
+            MASKED=mask is not None, MOMENTUM=bool(momenta), NESTEROV=nesterov, MAXIMIZE=maximize,
+            FIRST=flag is not None, SCALED=grad_scale is not None,
+            KIND=FLOATS[kind], WORK=tl.float64 if kind == torch.float64 else tl.float32,
+            TILE=masked_step.TILE, enable_fp_fusion=False, **checked,
+        )  # fmt: skip
+    if flag is not None:
+        clear[(1,)](flag, masked_step.optional(found_inf, table), **checked)

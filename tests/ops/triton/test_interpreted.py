@@ -1,0 +1,56 @@
+"""The CPU's own tests of the ops, on Triton's kernels, by Triton's interpreter.
+
+The interpreter is chosen before Triton is imported, so one child process runs them all; each test
+here reports one of its files. It runs one program after the other: it cannot show races.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import impcore
+
+pytest.importorskip("triton")
+
+OPS = Path(__file__).parent.parent
+FILES = [
+    "test_bits.py",
+    "test_block_l1.py",
+    "test_masked_adamw.py",
+    "test_masked_sgd.py",
+    "test_masked_step.py",
+    "test_rewind.py",
+    "triton/test_topk_mask.py",
+]
+
+
+@pytest.fixture(scope="session")
+def report():
+    """What the child printed: a line a test."""
+    root = Path(impcore.__file__).parent.parent
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-rA", "-q", "--no-header", "-p", "no:cacheprovider"),
+            *("-k", "triton", "--deselect", __file__),
+            *(str(OPS / name) for name in FILES),
+        ],
+        cwd=OPS.parent.parent,
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", FILES)
+def test_interpreted(name, report):
+    lines = report.splitlines()
+    passed = [x for x in lines if x.startswith("PASSED") and f"ops/{name}" in x]
+    failed = [x for x in lines if x.startswith(("FAILED", "ERROR")) and f"ops/{name}" in x]
+    assert passed, report[-8000:]
+    assert not failed, report[-20000:]
