@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impcore.data import Dataset, DeviceBatches, Split
+from impcore.data.order import Share
 from impcore.errors import DataError
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -242,3 +243,22 @@ def test_a_gpu_gives_the_bits_of_the_cpu(make_dataset, augment, memory_format, h
         theirs = list(theirs)
         assert all(x.is_cuda and y.is_cuda for x, y in theirs)
         assert equal(ours, [(x.cpu(), y.cpu()) for x, y in theirs])
+
+
+@pytest.mark.parametrize("augment", ["none", "flip_crop"])
+def test_shares_together_are_the_batch(augment):
+    options = {"batch_size": 6, "augment": augment, "seed": 4}
+    shared = [batches(numbered(24), share=Share(rank, 3), **options) for rank in range(3)]
+    whole = list(batches(numbered(24), **options).epoch(1))
+    parts = list(zip(*(made.epoch(1) for made in shared), strict=True))
+    together = [tuple(map(torch.cat, zip(*part, strict=True))) for part in parts]
+    assert equal(together, whole)
+    assert equal(list(shared[1].epoch(1, whole=True)), whole)
+    assert all(made.weight(range(0, 4)) == 1 for made in shared)
+    dealt = [batch for made in shared for batch in made.eval_batches(5)]
+    assert len(torch.cat([labels for _, labels in dealt]).unique()) == 24
+
+
+def test_a_split_needs_an_image_for_each_share():
+    with pytest.raises(DataError, match="2 images are not one for each of 3"):
+        batches(numbered(2), batch_size=3, share=Share(0, 3))

@@ -26,6 +26,7 @@ from impcore.imp import environment, run, torchrun, training
 from impcore.imp.distributed import ALONE, AgreedStop, World
 from impcore.imp.evaluation import evaluate
 from impcore.imp.learner import Learner
+from impcore.imp.rounds import Rounds
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.tasks import TASKS
 from impcore.imp.torchrun import joined
@@ -41,10 +42,12 @@ def together(target: Callable[..., int], tmp_path: Path, *arguments: Any, size: 
 
 
 def run_together(
-    config: Config, *options: str, target: Callable[..., int] = command
+    config: Config, *options: str, target: Callable[..., int] = command, size: int = 2
 ) -> list[Ended]:
     out = Path(config.run.out)
-    return Processes(target, config, *options, logs=out.with_name(f"{out.name}-logs")).end()
+    return Processes(
+        target, config, *options, logs=out.with_name(f"{out.name}-logs"), size=size
+    ).end()
 
 
 @pytest.fixture(scope="session")
@@ -297,3 +300,29 @@ def test_more_processes_than_devices_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="sees 1; start at most --nproc-per-node 1"):
         torchrun._take_device(World(1, 2, 1))
+
+
+def _stop_in_round_1(config: Config) -> int:
+    save = Rounds._save
+
+    def save_and_stop(self: Rounds) -> None:
+        save(self)
+        if (self.progress.round, self.progress.step) == (1, 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Rounds._save = save_and_stop
+    return command(config)
+
+
+@pytest.mark.soak
+def test_the_sums_of_three_processes_are_in_the_same_order_after_a_resume(tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "train__batch_size": 33, "train__checkpoint_every": "1it", "train__ema": 0.9,
+        "train__accumulate": 2, "train__eval_every": "2it", "prune__score": "snip",
+        "data__augment": "crop", "data__validation": 100,
+    }  # fmt: skip
+    whole, cut = (micro(tmp_path / name, **options) for name in ("whole", "cut"))
+    assert [e.code for e in run_together(whole, size=3)] == [0, 0, 0]
+    assert [e.code for e in run_together(cut, target=_stop_in_round_1, size=3)] == [143, 143, 143]
+    assert [e.code for e in run_together(cut, size=3)] == [0, 0, 0]
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from impcore.data.order import Share
 from impcore.data.text.batches import MULTIPLE, TextBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 
@@ -21,7 +24,7 @@ def split(lengths: list[int], seed: int = 0) -> TextSplit:
     return TextSplit(tokens, starts, second, torch.arange(len(lengths)))
 
 
-def batches(rows: TextSplit, task: str = "classification", **options: int) -> TextBatches:
+def batches(rows: TextSplit, task: str = "classification", **options: Any) -> TextBatches:
     dataset = TextDataset("t", task, len(rows), SIZE, PAD, MASK, (0, 2, 3, 4), rows, rows, "")
     return TextBatches(rows, dataset, **({"batch_size": 4} | options))
 
@@ -152,3 +155,26 @@ def test_bad_arguments_are_quoted(options: dict[str, int], message: str) -> None
         batches(split([5, 6]), **options)
     with pytest.raises(ValueError, match="beyond the 1 steps"):
         batches(split([5, 6])).epoch(0, 2)
+
+
+def test_shares_together_are_the_batch() -> None:
+    rows = split([3 + n % 7 for n in range(23)])
+    shared = [batches(rows, batch_size=6, share=Share(rank, 3)) for rank in range(3)]
+    whole = [targets.tolist() for _, targets in batches(rows, batch_size=6).epoch(2)]
+    # The last five rows are no two for each of three, and join the batch before them.
+    parts = zip(*(made.epoch(2) for made in shared), strict=True)
+    together = [[t for _, targets in part for t in targets.tolist()] for part in parts]
+    assert together == [*whole[:2], whole[2] + whole[3]]
+    for made in shared:
+        taken = [targets.tolist() for _, targets in made.epoch(2, whole=True)]
+        assert taken == together
+    dealt = [made.eval_batches(4) for made in shared]
+    found = sorted(t for part in dealt for _, targets in part for t in targets.tolist())
+    assert found == list(range(23))
+
+
+def test_masks_of_shares_are_drawn_apart() -> None:
+    rows = split([30] * 8)
+    first, second = (batches(rows, "mlm", batch_size=8, share=Share(r, 2)) for r in range(2))
+    places = [[x["positions"].tolist() for x, _ in made.epoch(0)] for made in (first, second)]
+    assert places[0] != places[1]
