@@ -85,6 +85,16 @@ def test_bert_tickets_protocol(task: str) -> None:
     assert counts == [8_552_448 * tenths for tenths in range(10, 0, -1)]
 
 
+def test_bert_prose_compares_three_tasks_from_two_starts() -> None:
+    runs = load("bert_prose").sub_runs()
+    names = [run.data.name for run in runs.values()]
+    tasks = [f"prose_{task}" for task in ("order", "pairs", "topic") for _ in range(2)]
+    assert names == ["prose", *tasks]
+    assert sum(run.prune.rounds + 1 for run in runs.values()) == 31
+    given = [name for name, run in runs.items() if run.model.path is not None]
+    assert given == ["pretrained-order", "pretrained-pairs", "pretrained-topic"]
+
+
 def test_digits_tasks_compares_what_its_comment_says() -> None:
     config = load("digits_tasks")
     runs = config.sub_runs()

@@ -70,6 +70,7 @@ def _wordpiece(vocabulary: dict[str, int]) -> Any:
     made = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL[1]))
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.add_special_tokens([name for name in SPECIAL if name in vocabulary])
     return made
 
 

@@ -61,8 +61,6 @@ def test_order_pairs_each_sentence_with_its_words_shuffled(seed: int) -> None:
         assert one != other
         assert sorted(one) == sorted(other)
         assert (one[0], one[-1]) == (other[0], other[-1])
-        changed = [n for n, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
-        assert changed[-1] - changed[0] < prose.SHUFFLED
 
 
 @given(st.integers(0, 10**6))
