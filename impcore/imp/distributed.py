@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
 _KIND = "impcore-message-1"
-# Gloo's threads let go of a tensor some time after its exchange. Were they the last to do so, they
-# would need the interpreter, and abort the process where that is just ending.
-_EXCHANGED: deque[Any] = deque(maxlen=16)
 
 
 @dataclass(frozen=True)
@@ -71,14 +67,12 @@ class World:
 
         data = _packed(state)
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        size = torch.tensor([len(data)])
-        dist.all_gather(sizes, size)
+        dist.all_gather(sizes, torch.tensor([len(data)]))
         longest = max(int(size) for size in sizes)
         padded = torch.zeros(longest, dtype=torch.uint8)
         padded[: len(data)] = data
         received = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(received, padded)
-        _EXCHANGED.append((size, sizes, padded, received))
         return [_unpacked(r[: int(n)]) for r, n in zip(received, sizes, strict=True)]
 
     def from_writer(self, make: Callable[[], Any]) -> Any:
@@ -95,7 +89,6 @@ class World:
         if not self.is_writer:
             data = torch.empty(int(length), dtype=torch.uint8)
         dist.broadcast(data, 0)
-        self.barrier()
         return made if self.is_writer else _unpacked(data)
 
     def all_agree(self, what: str, value: Callable[[], str]) -> None:
@@ -213,7 +206,6 @@ class AgreedStop(Stop):
             self.signum = int(self._flag) or None
         if self.signum is None:
             self._flag = torch.tensor(self._requested or 0)
-            _EXCHANGED.append(self._flag)
             self._work = dist.all_reduce(self._flag, dist.ReduceOp.MAX, async_op=True)
         return self.signum is not None
 

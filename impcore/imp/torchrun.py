@@ -6,6 +6,7 @@ Invariant: however a process ends, the others end too, and one of them says why.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +18,9 @@ from impcore.imp.distributed import ALONE, World
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # While process 0 prepares data or saves, the others wait; a process that died is noticed at once.
 _TIMEOUT = timedelta(hours=12)
+# A process that ended right after its last exchange was aborted by one of Gloo's threads once in
+# fifty times ("terminate called without an active exception"); one that ended later, never.
+_SETTLE = 0.5
 
 
 def speaks() -> bool:
@@ -59,6 +63,7 @@ def joined(device: str) -> Iterator[World]:
     except Exception as error:
         _fail(error, world)
     dist.destroy_process_group()
+    time.sleep(_SETTLE)
 
 
 def _take_device(world: World) -> None:
