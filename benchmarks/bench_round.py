@@ -2,6 +2,7 @@
 
     python benchmarks/bench_round.py            ResNet-20 on 8x8 digits and on 32x32 images
     python benchmarks/bench_round.py --quick    digits alone
+    python benchmarks/bench_round.py --model bert-base    steps and a prune of BERT-base
 
 "usual way" is a DataLoader, torch.optim.SGD and torch.nn.utils.prune, "open_lth style" multiplies
 the weights by masks before each forward pass and sorts a NumPy copy. All three train the same
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import bert_round
 import harness
 import numpy as np
 import torch
@@ -194,4 +196,4 @@ def compare_all(quick: bool) -> list[harness.Comparison]:
 
 
 if __name__ == "__main__":
-    harness.command_line("round", __doc__, compare_all)
+    harness.command_line("round", __doc__, compare_all, {"bert-base": bert_round.compare})

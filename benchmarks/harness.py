@@ -12,7 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,20 +176,33 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> None:
     print(f"drawn: {path}")
 
 
-def command_line(name: str, about: str | None, compare: Callable[[bool], list[Comparison]]) -> None:
-    """The common command line: `compare(quick)` measures; the rest shows, saves and draws."""
+Compare = Callable[[bool], list[Comparison]]
+
+
+def command_line(
+    name: str, about: str | None, compare: Compare, models: Mapping[str, Compare] | None = None
+) -> None:
+    """The common command line: `compare(quick)` measures; the rest shows, saves and draws.
+
+    `models` are further comparisons, by the name that --model gives them, each with its own file.
+    """
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a small network, seconds")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="the JSON file")
+    parser.add_argument("--out", type=Path, help=f"the JSON file; results/{name}.json unless given")
+    if models:
+        parser.add_argument("--model", choices=sorted(models), help="another network")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg, .pdf)"
     )
     arguments = parser.parse_args()
+    chosen = arguments.model if models else None
+    if models and chosen:
+        name, compare = f"{name}_{chosen.replace('-', '_')}", models[chosen]
     comparisons = compare(arguments.quick)
     here = machine()
     show(comparisons, here)
-    save(name, comparisons, here, arguments.out)
+    save(name, comparisons, here, arguments.out or RESULTS / f"{name}.json")
     if arguments.plot:
         plot(comparisons, arguments.plot)
