@@ -59,7 +59,7 @@ __device__ inline void judge_end(const Job& job) {
 // The next step towards the threshold, whatever that is: a digit of it by the candidates' keys, the
 // ties at an end of the bracket, or a digit by all alive keys. Four of them lead to any threshold.
 template <class T>
-__global__ void __launch_bounds__(kThreads) step(Job job, int number) {
+__global__ void __launch_bounds__(kThreads, 2) step(Job job, int number) {
   __shared__ BlockBins bins;
   State& state = *job.state;
   unsigned* ticket = &state.tickets[kStep + number];
