@@ -1,6 +1,7 @@
 # make demo    a pruning run on real images and its report, from a bare clone
 # make test    lint and the suite;  make soak: the long versions
 # make bench   the benchmarks
+# make test-gpu    the tests that need a GPU; GPU_PYTHON=python3 takes what is installed there
 PYTHON ?= python3
 VENV   ?= .venv
 
@@ -12,10 +13,11 @@ export IMPCORE_CUDA ?= 0
 endif
 
 BIN     := $(VENV)/bin
+GPU_PYTHON ?= $(BIN)/python
 NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.cu' -o -name '*.cuh')
 CXXCODE := $(NATIVE) $(shell find tests/csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
-.PHONY: demo test lint suite soak bench install dev clean
+.PHONY: demo test lint suite soak bench test-gpu install dev clean
 
 demo: install
 	$(BIN)/impcore-run digits.toml
@@ -33,6 +35,11 @@ suite: dev
 
 soak: dev
 	$(BIN)/python -m pytest -q -m soak --timeout 7200
+
+# With GPU_PYTHON on the command line nothing is installed: for machines without a network.
+test-gpu: $(if $(filter command,$(origin GPU_PYTHON)),,dev)
+	$(GPU_PYTHON) setup.py -q build_ext --inplace
+	$(GPU_PYTHON) -m pytest -q -m gpu
 
 bench: dev
 	for name in mask optim block_l1 round; do $(BIN)/python benchmarks/bench_$$name.py || exit 1; done

@@ -1,8 +1,9 @@
 // Exact global magnitude selection: sample, bracket, one full read, a small exact finish; and radix
 // selection over everything where the bracket missed. csrc/README.md explains the stages.
 //
-// Thirteen launches and nothing read back: what a stage finds is in the state on the device, and
-// decides what the next does. So a captured graph follows k and the masks from replay to replay.
+// Eleven launches after one clear, and nothing read back: what a stage finds is in the state on the
+// device, and decides what the next does. So a captured graph follows k and the masks from replay
+// to replay.
 #include <algorithm>
 
 #include "topk_mask_finish.cuh"
