@@ -87,6 +87,9 @@ def magnitudes(bits, kind: tl.constexpr):
     """|theta| in float64, exactly, of weights given as bits."""
     if bits.dtype == tl.int32:
         return (bits & 0x7FFFFFFF).to(tl.float32, bitcast=True).to(tl.float64)
+    elif kind == tl.bfloat16:
+        # The upper half of a float32; a conversion may take subnormals for 0.
+        return ((bits.to(tl.int32) & 0x7FFF) << 16).to(tl.float32, bitcast=True).to(tl.float64)
     else:
         return (bits & 0x7FFF).to(tl.int16).to(kind, bitcast=True).to(tl.float32).to(tl.float64)
 

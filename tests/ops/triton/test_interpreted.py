@@ -23,18 +23,18 @@ FILES = [
     "test_masked_sgd.py",
     "test_masked_step.py",
     "test_rewind.py",
+    "triton/test_sweep.py",
     "triton/test_topk_mask.py",
 ]
 
 
-@pytest.fixture(scope="session")
-def report():
+def run(options):
     """What the child printed: a line a test."""
     root = Path(impcore.__file__).parent.parent
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-rA", "-q", "--no-header", "-p", "no:cacheprovider"),
-            *("-k", "triton", "--deselect", __file__),
+            *("-k", "triton", "--deselect", __file__, *options),
             *(str(OPS / name) for name in FILES),
         ],
         cwd=OPS.parent.parent,
@@ -45,10 +45,24 @@ def report():
     return done.stdout + done.stderr
 
 
-@pytest.mark.soak
+@pytest.fixture(scope="session")
+def report():
+    return run(())
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", FILES)
 def test_interpreted(name, report):
+    check(name, report)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_interpreted_long():
+    check("triton/test_sweep.py", run(("-m", "soak")))
+
+
+def check(name, report):
     lines = report.splitlines()
     passed = [x for x in lines if x.startswith("PASSED") and f"ops/{name}" in x]
     failed = [x for x in lines if x.startswith(("FAILED", "ERROR")) and f"ops/{name}" in x]
