@@ -116,7 +116,8 @@ def cases():
             dtypes.append("fp64")
         for dtype in dtypes:
             for target in TARGETS:
-                marks = () if (dtype, target) == ("fp32", "sm_90") else pytest.mark.soak
+                # On the other targets the dtypes differ in nothing that fp32 does not show.
+                marks = () if dtype == "fp32" or target == "sm_90" else pytest.mark.soak
                 name = f"{kernel}-{dtype}-{target}"
                 yield pytest.param(kernel, dtype, target, id=name, marks=marks)
 
