@@ -117,6 +117,7 @@ def build_text(
     pad_token: int = 0,
     positions: int = 512,
     dropout: float = 0.1,
+    initializer_range: float = 0.02,
 ) -> nn.Module:
     """Make the text model `arch` on the CPU in float32, freshly initialised as `build` does.
 
@@ -129,6 +130,8 @@ def build_text(
         pad_token: the number of the padding token.
         positions: the longest input, in tokens.
         dropout: dropout probability.
+        initializer_range: standard deviation of the initial weights; a narrow model wants more of
+            it than BERT-base's, about as 1 / sqrt(hidden_size).
 
     Returns:
         A module called with the tensors of a text batch as keywords; see `impcore.models.bert`.
@@ -148,6 +151,7 @@ def build_text(
         pad_token=pad_token,
         positions=positions,
         dropout=dropout,
+        initializer_range=initializer_range,
     )
     return made
 

@@ -176,6 +176,7 @@ def build(
     intermediate_size: int,
     positions: int,
     dropout: float,
+    initializer_range: float,
 ) -> Bert:
     """Make a fresh BERT for `task`; arguments and errors as in `impcore.models.build_text`."""
     config = BertConfig(
@@ -188,6 +189,7 @@ def build(
         max_position_embeddings=positions,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
+        initializer_range=initializer_range,
         num_labels=num_classes,
     )
     return _model(task)(config)

@@ -82,6 +82,7 @@ def test_a_model_from_scratch_has_its_defaults_written_out(recipe: Recipe) -> No
     tables = {"model": SMALL, "data": {"name": "rte", "tokenizer": "t"}}
     config = Config.from_dict(recipe(**tables))
     assert (config.model.positions, config.model.dropout) == (512, 0.1)
+    assert config.model.initializer_range == 0.02
     assert "positions = 512" in config.to_toml()
     squad = Config.from_dict(recipe(model=BERT, data={"name": "squad", "doc_stride": 64}))
     assert (squad.model.positions, squad.data.doc_stride, squad.data.max_length) == (None, 64, 384)

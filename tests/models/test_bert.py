@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 import torch
+from torch import nn
 
 from impcore import Masks, models
 from impcore.errors import CheckpointError
@@ -49,6 +50,13 @@ def test_each_head_has_its_output_and_the_same_prunable_weights(task, shape):
     masks = Masks(model)
     assert masks.total == 2 * (4 * 16 * 16 + 2 * 16 * 24) + 16 * 16
     assert masks.names == Masks(tiny("regression")).names
+
+
+def test_initial_weights_are_as_wide_as_asked():
+    for width in (0.02, 0.3):
+        model = tiny("classification", hidden_size=64, initializer_range=width)
+        weights = torch.cat([m.weight.flatten() for m in model.modules() if type(m) is nn.Linear])
+        assert abs(weights.std().item() / width - 1) < 0.05
 
 
 def test_bert_base_has_the_published_prunable_set():

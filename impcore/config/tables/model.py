@@ -9,7 +9,15 @@ from pydantic import Field, model_validator
 from impcore.config.tables.base import PathText, Table, Unit, shown_as
 
 Size = Annotated[int, Field(ge=1, le=2**20)]
-SIZES = ("hidden_size", "layers", "heads", "intermediate_size", "positions", "dropout")
+SIZES = (
+    "hidden_size",
+    "layers",
+    "heads",
+    "intermediate_size",
+    "positions",
+    "dropout",
+    "initializer_range",
+)
 """The keys of a text model from scratch; the first four have no defaults."""
 
 CifarArch = Literal[
@@ -57,12 +65,14 @@ class Model(Table):
     """BERT from scratch: the longest input, in tokens."""
     dropout: Annotated[Unit | None, shown_as(0.1)] = None
     """BERT from scratch: dropout probability."""
+    initializer_range: Annotated[Annotated[float, Field(gt=0, le=10)] | None, shown_as(0.02)] = None
+    """BERT from scratch: standard deviation of the initial weights; 0.02 suits a width of 768."""
 
     @model_validator(mode="before")
     @classmethod
     def _defaults_from_scratch(cls, data: object) -> object:
         if isinstance(data, dict) and data.get("hidden_size") is not None:
-            return {"positions": 512, "dropout": 0.1} | {
+            return {"positions": 512, "dropout": 0.1, "initializer_range": 0.02} | {
                 key: value for key, value in data.items() if value is not None
             }
         return data

@@ -12,6 +12,7 @@ REFUSED = [
     ("model.bn_gamma", "zeros"), ("model.bn_gamma", 1),
     ("model.hidden_size", 0), ("model.layers", 1.5), ("model.heads", True),
     ("model.intermediate_size", "4"), ("model.positions", -1), ("model.dropout", 1.0),
+    ("model.initializer_range", 0.0),
 ]  # fmt: skip
 
 
