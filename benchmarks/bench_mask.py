@@ -1,106 +1,229 @@
 """Exact global pruning against everything a user could pick instead.
 
-    python benchmarks/bench_mask.py            ResNet-50 and BERT-base, a minute or two
-    python benchmarks/bench_mask.py --quick    ResNet-20, seconds
+    python benchmarks/bench_mask.py                  ResNet-50 and BERT-base, two minutes
+    python benchmarks/bench_mask.py --quick          ResNet-20, seconds
+    python benchmarks/bench_mask.py --sweep          1e5 to 1e9 weights (9 GB of memory)
+    python benchmarks/bench_mask.py --sizes 1e6 1e8  these alone
+    python benchmarks/bench_mask.py --device cuda    ResNet-50 to 7B weights, CUDA and Triton
 
-Correctness is checked first, against a stable sort. The floor is a bare read of the weights
-followed by a bare read-modify-write, measured in turns with the rest.
+Correctness is checked first. "select" finds the new masks, "prune" is all of prune_global with 20 %
+of the remaining weights. On the CPU their floors are a bare read of the weights with a write of one
+bit for each, and a bare read followed by a bare read-modify-write; on a GPU the bytes of select
+(4.25 a float32 weight) and of select and commit (12.375) at the rate of a large copy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
 
 import harness
+import inputs
 import opponents
 import shapes
 import torch
+from checks import check_prune
+from comparison import Report
 from floors import Floors
-from torch import nn
+from places import Floor, Place
+from subjects import Subject
+from targets import WORKSPACE, Target
+from timing import Case
 
 import impcore
-from impcore import ops
 
 RATE = 0.2
 DENSITIES = (1.0, 0.5, 0.1, 0.02)
-SLOW_REPEATS = 3  # for contenders that take seconds
+MEMORY_FROM = 10**7  # weights: fixed tables weigh more in smaller networks
+OPPONENTS_UP_TO = 2 * 10**9  # weights: beyond, a flat copy and its sort do not fit beside them
 
 
-def check(model: nn.Module) -> None:
-    """Raises unless one prune of `model` equals the reference backend's, bit for bit."""
-    weights = [p.detach().clone() for p in model.parameters()]
-    masks = impcore.prune_global(model, rate=RATE)
-    plan = masks.plan
-    ones = impcore.Masks(model).words.clone()
-    expected = torch.empty_like(ones)
-    keys = torch.cat([w.flatten().view(torch.int32) & 0x7FFFFFFF for w in weights])
-    pruned = torch.zeros(keys.numel(), dtype=torch.bool)
-    pruned[torch.sort(keys, stable=True).indices[: round(RATE * plan.total)]] = True
-    for i, alive in enumerate((~pruned).split([w.numel() for w in weights])):
-        words = ops.bits.pack(alive)
-        expected[plan.words[i] : plan.words[i] + words.numel()] = words
-    if not torch.equal(masks.words, expected):
-        raise SystemExit("prune_global differs from a stable sort: nothing is timed")
-    for parameter, weight in zip(model.parameters(), weights, strict=True):
-        parameter.data.copy_(weight)
+def jobs(place: Place, arguments: argparse.Namespace) -> list[harness.Job]:
+    """A network each; the adversarial inputs; or the sizes of a sweep."""
+    if arguments.sizes:
+        return [
+            harness.Job(f"{size:,} weights", lambda size=size: sweep(place, size))
+            for size in arguments.sizes
+        ]
+    repeats = 15
+    if arguments.quick:
+        names = ["resnet20"]
+    elif place.kind == "cpu":
+        names = ["resnet50", "bert-base"]
+    else:
+        names = ["resnet50", "bert-base", "llama-1b", "llama-7b"]
+    adversary = "resnet20" if arguments.quick else "resnet50"
+    networks = [harness.Job(n, lambda n=n: network(place, n, repeats)) for n in names]
+    return [*networks, harness.Job("adversarial", lambda: adversarial(place, adversary, repeats))]
 
 
-def compare(name: str, density: float, repeats: int) -> harness.Comparison:
-    """Times one prune of 20 % of a network's remaining weights by every contender."""
-    model = shapes.model(name)
-    check(model)
-    masks = impcore.prune_global(model, rate=1 - density)
-    weights = [p.detach() for p in model.parameters()]
-    pristine = [w.clone() for w in weights]
-    state = masks.state_dict()
+def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
+    """A network dense, and at what later rounds leave."""
+    dense = shapes.weights(name, device=place.device)
+    weights = [w.clone() for w in dense]
+    n = sum(w.numel() for w in weights)
+    subjects = [Subject(place, label, weights) for label in place.backends]
+    yield Report(facts=[t for s in subjects for t in memory(place, s, name, n)])
+    check_prune(place, subjects, dense, RATE)
+    pristine = [w.clone() for w in dense]
+    for density in DENSITIES:
+        for subject in subjects:
+            subject.prune_to(density, dense)
+        for kept, weight in zip(pristine, weights, strict=True):
+            kept.copy_(weight)
+        for subject in subjects:
+            subject.remember(pristine)
+        rivals = rivals_of(place, subjects[0], density)
+        yield compare(place, name, subjects, density, repeats, rivals)
 
-    def reset() -> None:
-        for weight, original in zip(weights, pristine, strict=True):
-            weight.copy_(original)
-        masks.load_state_dict(state)
 
-    floors = Floors(weights)
-    cases = [
-        harness.Case("impcore.prune_global", lambda: impcore.prune_global(model, RATE), reset),
-        harness.Case("floor", floors.read_then_update),
-    ]
-    if density == 1:
-        cases += _opponents(name, weights, round(RATE * masks.total), reset)
-    return harness.Comparison(
-        op=f"prune_global {name}",
-        dtype="float32",
-        n=masks.total,
-        density=density,
-        bytes=masks.total * 12.25,
-        floor="floor",
-        ms=harness.measure(cases, repeats),
+def memory(place: Place, subject: Subject, name: str, n: int) -> list[Target]:
+    """What a prune needs beside the two mask arenas, which were allocated or are subtracted."""
+    arena = subject.masks.words.nbytes
+    with place.under(subject.label):
+        peak = place.peak(lambda: subject.select_and_commit(round(RATE * n)))
+        workspace = subject.masks.spare()[1].nbytes
+    subject.reset()
+    if n < MEMORY_FROM:
+        return []
+    limit = WORKSPACE[place.kind]
+    what = f"memory {name}, {subject.label}"
+    found = [Target(f"{what}: workspace to weights", workspace / (4 * n), limit, at_least=False)]
+    if peak is not None:
+        value = (peak - arena) / (4 * n)
+        found.append(Target(f"{what}: peak beside the masks", value, limit, at_least=False))
+    return found
+
+
+def compare(
+    place: Place,
+    name: str,
+    subjects: Sequence[Subject],
+    density: float,
+    repeats: int,
+    rivals: tuple[dict[str, list[Case]], dict[str, str]] | None = None,
+    prefix: str = "",
+) -> Report:
+    """Times selection and prune of 20 % of the remaining weights, each beside its floor."""
+    masks, weights = subjects[0].masks, subjects[0].weights
+    n, size = masks.total, weights[0].element_size()
+    count = round(RATE * masks.remaining)
+    theirs, left_out = rivals or ({}, {})
+    selects = [c for s in subjects for c in place.ours(s.label, lambda s=s: s.select(count))]
+    prunes = [c for s in subjects for c in _prunes(place, s, count)]
+    extra = 0.375 if place.kind == "cuda" else 0.25
+    floors = {
+        "select": Floor(n * (size + 0.25), "copy", lambda: Floors(weights).read_and_write_bits),
+        "prune": Floor(n * (3 * size + extra), "copy", lambda: Floors(weights).read_then_update),
+    }
+    dtype = str(weights[0].dtype).removeprefix("torch.")
+    found = []
+    for op, ours in (("select", selects), ("prune", prunes)):
+        cases = [*ours, *theirs.get(op, [])]
+        gone = {k: v for k, v in left_out.items() if (k == CUB) == (op == "select")}
+        found.append(
+            place.compare(
+                f"{prefix}{op} {name}", n, density, cases, floors[op], repeats, dtype, gone
+            )
+        )
+    for subject in subjects:
+        subject.reset()
+    return Report(found)
+
+
+def _prunes(place: Place, subject: Subject, count: int) -> list[Case]:
+    if place.kind == "cpu":
+        return place.ours(
+            subject.label, lambda: impcore.prune_global(subject.model, RATE), subject.reset
+        )
+    return place.ours(
+        subject.label,
+        lambda: subject.select_and_commit(count),
+        subject.reset,
+        eager=lambda: impcore.prune_global(subject.model, RATE, sync=False),
     )
 
 
-def _opponents(
-    name: str, weights: list[torch.Tensor], count: int, reset: Callable[[], None]
-) -> list[harness.Case]:
-    cases = [
-        harness.Case(title, partial(function, weights, count), reset, SLOW_REPEATS)
-        for title, function in opponents.FUNCTIONS.items()
-    ]
-    victim: list[nn.Module] = []
-
-    def fresh_model() -> None:
-        victim[:] = [shapes.model(name)]
-
-    def torch_prune() -> None:
-        opponents.torch_prune(victim[0], count)
-
-    return [*cases, harness.Case("torch.nn.utils.prune", torch_prune, fresh_model, SLOW_REPEATS)]
+CUB = "CUB DeviceTopK"
 
 
-def compare_all(quick: bool) -> list[harness.Comparison]:
-    """ResNet-20, or ResNet-50 and BERT-base, dense and at what later rounds leave."""
-    names = ["resnet20"] if quick else ["resnet50", "bert-base"]
-    return [compare(name, density, 15) for name in names for density in DENSITIES]
+def rivals_of(
+    place: Place, subject: Subject, density: float
+) -> tuple[dict[str, list[Case]], dict[str, str]]:
+    """The opponents of "select" and of "prune", and those that are left out, with the reason.
 
+    They know no masks, so they compete where nothing is pruned yet.
+    """
+    if density != 1:
+        return {}, {}
+    weights, n = subject.weights, subject.masks.total
+    count = round(RATE * n)
+    functions = opponents.FUNCTIONS if place.kind == "cpu" else opponents.ON_GPU
+    if n > OPPONENTS_UP_TO:
+        why = f"a flat copy of {n:,} weights and its sort do not fit beside them"
+        return {}, dict.fromkeys([*functions, "torch.nn.utils.prune", CUB], why)
+    cases = opponents.cases(functions, subject, count)
+    if place.kind == "cpu":
+        return {"prune": cases}, {}
+    case, why = opponents.cub_case(CUB, weights, count)
+    return {"prune": cases, "select": [case] if case else []}, {CUB: why} if why else {}
+
+
+def adversarial(place: Place, name: str, repeats: int) -> Iterator[Report]:
+    """Inputs that sampling and bracketing find hardest, in a network's shapes."""
+    for kind, make in inputs.ADVERSARIAL.items():
+        dense = make(name, place.device)
+        subjects = _subjects(place, dense)
+        yield compare(place, kind, subjects, 1.0, repeats, prefix="adversarial-")
+
+
+def sweep(place: Place, size: int) -> Iterator[Report]:
+    """`size` weights in a few large tensors, and in thousands of small ones."""
+    for layout, tensors in LAYOUTS.items():
+        dense = inputs.split(size, tensors, place.device)
+        subjects = _subjects(place, dense)
+        report = compare(place, layout, subjects, 1.0, 7 if size > 10**8 else 15, prefix="sweep-")
+        if layout == "few":
+            report.facts += [t for s in subjects for t in memory(place, s, f"{size:,}", size)]
+        yield report
+
+
+def _subjects(place: Place, weights: Sequence[torch.Tensor]) -> list[Subject]:
+    subjects = [Subject(place, label, weights) for label in place.backends]
+    pristine = [w.clone() for w in weights]
+    for subject in subjects:
+        subject.remember(pristine)
+    return subjects
+
+
+LAYOUTS = {"few": 4, "many": 4096}  # tensors
+SIZES = (10**5, 10**6, 10**7, 10**8, 10**9)
+
+
+def _size(text: str) -> int:
+    value = float(text)
+    if not 4096 <= value <= 10**10:
+        raise argparse.ArgumentTypeError(f"{text} weights; give 4096 to 1e10")
+    return round(value)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The sweep's options."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--sizes", type=_size, nargs="+", metavar="N", help="numbers of weights")
+    group.add_argument(
+        "--sweep", dest="sizes", action="store_const", const=SIZES, help="1e5 to 1e9 weights"
+    )
+
+
+SUITE = harness.Suite(
+    "mask",
+    __doc__,
+    jobs,
+    add_arguments,
+    name_of=lambda arguments: "sweep" if arguments.sizes else None,
+)
 
 if __name__ == "__main__":
-    harness.command_line("mask", __doc__, compare_all)
+    sys.exit(harness.main(SUITE))

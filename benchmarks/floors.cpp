@@ -54,22 +54,23 @@ void read_words_write_bits(const uint32_t* const* data, const int64_t* sizes, in
   });
 }
 
-// Reads every word and writes it back changed.
-void update_words(uint32_t* const* data, const int64_t* sizes, int64_t tensors, int threads) {
+// Reads every word and writes it back with `flip` flipped: 0, of which the compiler cannot know.
+void update_words(uint32_t* const* data, const int64_t* sizes, int64_t tensors, uint32_t flip,
+                  int threads) {
   for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
-    for (int64_t i = from; i < to; ++i) data[t][i] ^= 0x80000000u;
+    for (int64_t i = from; i < to; ++i) data[t][i] ^= flip;
   });
 }
 
-// Reads every word of `data` and writes the same words of each of `rows` back changed, in one pass.
+// Reads every word of `data` and writes the same words of each of `rows` back, in one pass.
 void update_rows(const uint32_t* const* data, uint32_t* const* const* rows, int64_t num_rows,
-                 const int64_t* sizes, int64_t tensors, int threads) {
+                 const int64_t* sizes, int64_t tensors, uint32_t flip, int threads) {
   constexpr int64_t kBlock = 64;  // words, so that what was read is still in a register or L1
   for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
     for (int64_t begin = from; begin < to; begin += kBlock) {
       const int64_t end = begin + kBlock < to ? begin + kBlock : to;
       for (int64_t r = 0; r < num_rows; ++r) {
-        for (int64_t i = begin; i < end; ++i) rows[r][t][i] ^= data[t][i] & 0x80000000u;
+        for (int64_t i = begin; i < end; ++i) rows[r][t][i] ^= data[t][i] & flip;
       }
     }
   });

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+_NO_CHANGE = ctypes.c_uint32(0)
 SOURCE = Path(__file__).with_name("floors.cpp")
 
 
@@ -26,7 +27,7 @@ def _library() -> ctypes.CDLL:
 
 
 class Floors:
-    """Bare loops over some contiguous tensors, which are seen as 32-bit words."""
+    """Bare loops over some contiguous tensors, seen as 32-bit words. Their values stay."""
 
     def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
         self._tensors = list(tensors)
@@ -48,8 +49,10 @@ class Floors:
         )
 
     def update(self) -> None:
-        """Reads and writes all bytes; twice restores them."""
-        _library().update_words(self._data, self._sizes, self._count, torch.get_num_threads())
+        """Reads all bytes and writes them back."""
+        _library().update_words(
+            self._data, self._sizes, self._count, _NO_CHANGE, torch.get_num_threads()
+        )
 
     def read_then_update(self) -> None:
         """A bare read followed by a bare read-modify-write: what prune_global cannot undercut."""
@@ -65,5 +68,6 @@ class Floors:
             ctypes.c_int64(len(rows)),
             self._sizes,
             self._count,
+            _NO_CHANGE,
             torch.get_num_threads(),
         )

@@ -1,94 +1,166 @@
-"""What the benchmarks share: interleaved timing, the machine's name, the table, the JSON file.
+"""The benchmarks' command line, and the machine that they ran on.
 
-Machines are noisy: the cases of a comparison take turns, each repeated, and medians are compared
-within one run.
+Invariant: what has been measured is saved as it comes on a GPU, so that neither a failure nor a
+time limit loses it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
+from time import monotonic
 from typing import Any
 
+import report as reports
+import results
+import targets
 import torch
-from rich.console import Console
-from rich.table import Table
+from comparison import Comparison, Report
+from places import Host, Place
+from timing import Case, measure, reason
 
 from impcore import _C
+from impcore.errors import BackendError
 
-RESULTS = Path(__file__).with_name("results")
+__all__ = ["Case", "Comparison", "Job", "Suite", "command_line", "main", "measure"]
+
+RESULTS = results.RESULTS
+CUDA_LIMIT = 120.0  # seconds of one benchmark on a GPU: all of them in one call of nine minutes
 
 
-def nothing() -> None:
-    """The preparation of a case that needs none."""
+@dataclass(frozen=True)
+class Job:
+    """A part of a benchmark, such as one network; `run` yields its reports as they come."""
+
+    title: str
+    run: Callable[[], Iterator[Report]]
 
 
-@dataclass
-class Case:
-    """One contender: `prepare` is not timed, `run` is.
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark that runs on the CPU or a GPU.
 
-    `repeats` can be lowered for a contender that takes seconds.
+    Attributes:
+        name: of its result file or section.
+        about: its description.
+        jobs: from the place and the arguments to its parts, the most telling first.
+        add_arguments: its own options.
+        name_of: another name where an option makes it another benchmark.
     """
 
     name: str
-    run: Callable[[], object]
-    prepare: Callable[[], object] = nothing
-    repeats: int | None = None
+    about: str | None
+    jobs: Callable[[Place, argparse.Namespace], Sequence[Job]]
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    name_of: Callable[[argparse.Namespace], str | None] = lambda arguments: None
 
 
-@dataclass
-class Comparison:
-    """The medians of one comparison, in milliseconds.
+def main(suite: Suite, argv: Sequence[str] | None = None) -> int:
+    """Runs a suite as its command line says; the exit status.
 
-    `bytes` is what the first case cannot help moving; `floor` names the case it is compared with.
+    0; 1 if one of our own contenders failed; 2 for wrong options or where there is no such device.
     """
+    parser = _parser(suite.name, suite.about)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        metavar="SECONDS",
+        help=f"begin nothing after this long (on a GPU {CUDA_LIMIT:.0f} unless given)",
+    )
+    suite.add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        place, about = _place(arguments.device)
+    except BackendError as error:
+        parser.error(str(error))
+    name = suite.name_of(arguments) or suite.name
+    on_gpu = place.kind == "cuda"
+    out = arguments.out or (results.file_of(about["gpu"]) if on_gpu else RESULTS / f"{name}.json")
+    rules = targets.CUDA if on_gpu else targets.CPU
 
-    op: str
-    dtype: str
-    n: int
-    density: float
-    bytes: float
-    floor: str
-    ms: dict[str, float] = field(default_factory=dict)
+    def save(report: Report) -> list[targets.Target]:
+        judged = [*targets.judge(rules, report.comparisons), *report.facts]
+        data = results.as_json(name, report, judged, about)
+        (results.merge if on_gpu else results.save)(data, out)
+        return judged
 
-    @property
-    def subject(self) -> str:
-        """The case that the others are compared with."""
-        return next(iter(self.ms))
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything that the table shows, as plain data."""
-        mine = self.ms[self.subject]
-        return {
-            **self.__dict__,
-            "gb_per_s": self.bytes / mine / 1e6,
-            "of_floor": mine / self.ms[self.floor],
-            "ratio": {name: ms / mine for name, ms in self.ms.items()},
-        }
+    limit = arguments.limit or (CUDA_LIMIT if on_gpu else float("inf"))
+    report = collect(suite.jobs(place, arguments), limit, save if on_gpu else None, place.free)
+    judged = save(report)
+    reports.show(report, judged, about)
+    print(f"written: {out}")
+    if arguments.plot:
+        reports.plot(report.comparisons, arguments.plot)
+    return 1 if failures(report, place) else 0
 
 
-def measure(cases: Sequence[Case], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each case; they take turns, after an untimed one of the fast ones."""
-    times: dict[str, list[float]] = {case.name: [] for case in cases}
-    for turn in range(-1, repeats):
-        for case in cases:
-            if turn >= (case.repeats or repeats) or (turn < 0 and case.repeats):
-                continue
-            case.prepare()
-            begin = perf_counter()
-            case.run()
-            if turn >= 0:
-                times[case.name].append((perf_counter() - begin) * 1e3)
-    return {name: statistics.median(samples) for name, samples in times.items()}
+def collect(
+    jobs: Sequence[Job],
+    limit: float,
+    save: Callable[[Report], object] | None,
+    free: Callable[[], None],
+) -> Report:
+    """What the jobs found.
+
+    Args:
+        jobs: one after the other.
+        limit: seconds after which nothing is begun; what was left is listed.
+        save: called with all there is after each piece; a job that raises is then left out, with
+            its reason. None: it raises.
+        free: called after each job.
+    """
+    begin = monotonic()
+    whole = Report()
+    for job in jobs:
+        if monotonic() - begin > limit:
+            whole.left_out[job.title] = f"the limit of {limit:.0f} s was reached"
+            continue
+        try:
+            for report in job.run():
+                whole.add(report)
+                if save is not None:
+                    save(whole)
+                if monotonic() - begin > limit:
+                    whole.left_out[job.title] = f"cut short by the limit of {limit:.0f} s"
+                    break
+        except Exception as error:
+            if save is None:
+                raise
+            whole.left_out[job.title] = reason(error)
+        free()
+    return whole
+
+
+def failures(report: Report, place: Place) -> list[str]:
+    """Our own contenders that failed, and jobs that did, on a GPU."""
+    if place.kind == "cpu":
+        return []
+    ours = [
+        f"{c.op}: {name}: {why}"
+        for c in report.comparisons
+        for name, why in c.left_out.items()
+        if name.partition(",")[0] in place.backends
+    ]
+    jobs = [f"{k}: {why}" for k, why in report.left_out.items() if "Error" in why]
+    for line in (*ours, *jobs):
+        print(f"FAILED: {line}")
+    return [*ours, *jobs]
+
+
+def _place(device: str) -> tuple[Place, dict[str, Any]]:
+    if device == "cpu":
+        return Host(), machine()
+    import cuda_device
+
+    place = cuda_device.place()
+    return place, {**cuda_device.about(place.device), **machine()}
 
 
 def machine() -> dict[str, Any]:
@@ -116,64 +188,28 @@ def _cpu_model() -> str:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, cwd=RESULTS.parent, check=False
-        )
+        try:
+            done = subprocess.run(
+                ["git", *arguments], capture_output=True, text=True, cwd=RESULTS.parent, check=False
+            )
+        except OSError:
+            return ""
         return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--", "../csrc", "../impcore")
-    return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+changes" if changed else "")
 
 
-def show(comparisons: Sequence[Comparison], about: dict[str, Any]) -> None:
-    """Prints one table: a row a contender, the subject of each comparison first."""
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(", ".join(f"{key} {value}" for key, value in about.items()), highlight=False)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("op", "dtype", "weights", "density", "contender"):
-        table.add_column(heading, justify="right" if heading in ("weights", "density") else "left")
-    for heading in ("ms", "GB/s", "of floor", "ratio"):
-        table.add_column(heading, justify="right")
-    for comparison in comparisons:
-        data = comparison.as_json()
-        head = [comparison.op, comparison.dtype, f"{comparison.n:,}", f"{comparison.density:.0%}"]
-        for name, ms in comparison.ms.items():
-            mine = name == comparison.subject
-            rate = f"{data['gb_per_s']:.1f}" if mine else ""
-            floor = f"{ms / comparison.ms[comparison.floor]:.0%}"
-            style = "bold" if mine else None
-            table.add_row(
-                *head, name, f"{ms:.2f}", rate, floor, f"{data['ratio'][name]:.2f}x", style=style
-            )
-            head = [""] * 4
-    console.print(table)
-
-
-def save(name: str, comparisons: Sequence[Comparison], about: dict[str, Any], out: Path) -> None:
-    """Writes the machine and every comparison as JSON."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [c.as_json() for c in comparisons]
-    out.write_text(json.dumps({"benchmark": name, "machine": about, "rows": rows}, indent=1) + "\n")
-    print(f"written: {out}")
-
-
-def plot(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draws every contender's time over the number of weights and over density."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    by_size, by_density = figure.subplots(1, 2)
-    dense = sorted((c for c in comparisons if c.density == 1), key=lambda c: c.n)
-    largest = max(c.n for c in comparisons)
-    sparse = sorted((c for c in comparisons if c.n == largest), key=lambda c: c.density)
-    for axes, group, x in ((by_size, dense, "n"), (by_density, sparse, "density")):
-        for name in dict.fromkeys(name for c in group for name in c.ms):
-            points = [(getattr(c, x), c.ms[name]) for c in group if name in c.ms]
-            axes.plot(*zip(*points, strict=True), marker="o", label=name)
-        axes.set(xscale="log", yscale="log", ylabel="ms", xlabel={"n": "weights"}.get(x, x))
-    by_size.legend(fontsize="small")
-    figure.savefig(path)
-    print(f"drawn: {path}")
+def _parser(name: str, about: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a small network, seconds")
+    parser.add_argument("--out", type=Path, help=f"the JSON file; results/{name}.json unless given")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg, .pdf)"
+    )
+    return parser
 
 
 Compare = Callable[[bool], list[Comparison]]
@@ -182,27 +218,22 @@ Compare = Callable[[bool], list[Comparison]]
 def command_line(
     name: str, about: str | None, compare: Compare, models: Mapping[str, Compare] | None = None
 ) -> None:
-    """The common command line: `compare(quick)` measures; the rest shows, saves and draws.
+    """The command line of a benchmark that is a function: `compare(quick)` measures.
 
     `models` are further comparisons, by the name that --model gives them, each with its own file.
     """
-    parser = argparse.ArgumentParser(
-        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a small network, seconds")
-    parser.add_argument("--out", type=Path, help=f"the JSON file; results/{name}.json unless given")
+    parser = _parser(name, about)
     if models:
         parser.add_argument("--model", choices=sorted(models), help="another network")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the times (.png, .svg, .pdf)"
-    )
     arguments = parser.parse_args()
     chosen = arguments.model if models else None
     if models and chosen:
         name, compare = f"{name}_{chosen.replace('-', '_')}", models[chosen]
-    comparisons = compare(arguments.quick)
+    report = Report(compare(arguments.quick))
     here = machine()
-    show(comparisons, here)
-    save(name, comparisons, here, arguments.out or RESULTS / f"{name}.json")
+    reports.show(report, [], here)
+    out = arguments.out or RESULTS / f"{name}.json"
+    results.save(results.as_json(name, report, [], here), out)
+    print(f"written: {out}")
     if arguments.plot:
-        plot(comparisons, arguments.plot)
+        reports.plot(report.comparisons, arguments.plot)

@@ -5,12 +5,20 @@ Every opponent prunes `count` more weights of a list of tensors and zeroes them,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+import shapes
 import torch
+from subjects import Subject
+from timing import Case, reason
 from torch import nn
 from torch.nn.utils import prune
+
+SLOW_REPEATS = 3  # for contenders that take seconds
+
+Function = Callable[[Sequence[torch.Tensor], int], None]
 
 
 def _zero_below(weights: Sequence[torch.Tensor], threshold: torch.Tensor | float) -> None:
@@ -22,10 +30,10 @@ def _flat(weights: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([weight.flatten() for weight in weights]).abs_()
 
 
-def topk(weights: Sequence[torch.Tensor], count: int) -> None:
+def topk(weights: Sequence[torch.Tensor], count: int, *, in_order: bool = False) -> None:
     """torch.topk over the concatenation, then a comparison with the largest of the smallest."""
-    values = torch.topk(_flat(weights), count, largest=False, sorted=False).values
-    _zero_below(weights, values.max())
+    values = torch.topk(_flat(weights), count, largest=False, sorted=in_order).values
+    _zero_below(weights, values[-1] if in_order else values.max())
 
 
 def kthvalue(weights: Sequence[torch.Tensor], count: int) -> None:
@@ -47,11 +55,17 @@ def numpy_partition(weights: Sequence[torch.Tensor], count: int) -> None:
         array *= np.abs(array) > threshold
 
 
-FUNCTIONS: dict[str, Callable[[Sequence[torch.Tensor], int], None]] = {
+FUNCTIONS: dict[str, Function] = {
     "torch.topk": topk,
     "torch.kthvalue": kthvalue,
     "torch.sort": sort,
     "numpy.partition": numpy_partition,
+}
+ON_GPU: dict[str, Function] = {
+    "torch.topk": topk,
+    "torch.topk, sorted": partial(topk, in_order=True),
+    "torch.kthvalue": kthvalue,
+    "torch.sort": sort,
 }
 
 
@@ -59,3 +73,37 @@ def torch_prune(model: nn.Module, count: int) -> None:
     """torch.nn.utils.prune.global_unstructured with L1Unstructured."""
     layers = [(layer, "weight") for layer in model.modules() if hasattr(layer, "weight")]
     prune.global_unstructured(layers, pruning_method=prune.L1Unstructured, amount=count)
+
+
+def cases(functions: Mapping[str, Function], subject: Subject, count: int) -> list[Case]:
+    """All of them as cases that begin where `subject.reset` leaves the weights."""
+    victim: list[nn.Module] = []
+
+    def fresh_layers() -> None:
+        subject.reset()
+        victim[:] = [shapes.module_of(subject.weights)]
+
+    found = [
+        Case(name, partial(function, subject.weights, count), subject.reset, SLOW_REPEATS)
+        for name, function in functions.items()
+    ]
+    last = Case(
+        "torch.nn.utils.prune", lambda: torch_prune(victim[0], count), fresh_layers, SLOW_REPEATS
+    )
+    return [*found, last]
+
+
+def cub_case(
+    name: str, weights: Sequence[torch.Tensor], count: int
+) -> tuple[Case | None, str | None]:
+    """CUB's DeviceTopK on magnitudes that were flattened beforehand; or why it cannot run."""
+    try:
+        import cub
+
+        why = cub.available()
+        if why is not None:
+            return None, why
+        search = cub.DeviceTopK(_flat(weights), count)
+    except Exception as error:
+        return None, reason(error)
+    return Case(name, search.run, queued=True), None

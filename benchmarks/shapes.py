@@ -7,6 +7,7 @@ overlap as they do in trained networks.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -42,26 +43,65 @@ def resnet20() -> list[Shape]:
     return [*shapes, (10, 64)]
 
 
-SHAPES = {"resnet20": resnet20, "resnet50": resnet50, "bert-base": bert_base}
+def llama_1b() -> list[Shape]:
+    """The linear layers of Llama-3.2-1B's 16 blocks: 973,078,528 weights."""
+    attention = [(2048, 2048), (512, 2048), (512, 2048), (2048, 2048)]
+    return [*attention, (8192, 2048), (8192, 2048), (2048, 8192)] * 16
+
+
+def llama_7b() -> list[Shape]:
+    """The linear layers of Llama-2-7B's 32 blocks: 6,476,005,376 weights."""
+    return [*[(4096, 4096)] * 4, (11008, 4096), (11008, 4096), (4096, 11008)] * 32
+
+
+SHAPES = {
+    "resnet20": resnet20,
+    "resnet50": resnet50,
+    "bert-base": bert_base,
+    "llama-1b": llama_1b,
+    "llama-7b": llama_7b,
+}
 
 
 def draw(shape: Shape, dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-    """Kaiming-normal values for a weight of this shape."""
+    """Kaiming-normal values for a weight of this shape, on the generator's device."""
     scale = math.sqrt(2 / max(1, math.prod(shape[1:])))
-    return (torch.randn(shape, generator=generator) * scale).to(dtype)
+    values = torch.randn(shape, generator=generator, device=generator.device)
+    return values.mul_(scale).to(dtype)
 
 
-def model(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> nn.Module:
-    """A module with a network's prunable weights, in Conv2d and Linear layers of their shapes."""
-    generator = torch.Generator().manual_seed(seed)
+def weights(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> list[torch.Tensor]:
+    """A network's prunable weights, drawn on the device."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return [draw(shape, dtype, generator) for shape in SHAPES[name]()]
+
+
+def module_of(tensors: Sequence[torch.Tensor]) -> nn.Module:
+    """A module of Conv2d and Linear layers whose weights are these tensors, not copies."""
     layers: list[nn.Module] = []
-    for shape in SHAPES[name]():
+    for tensor in tensors:
+        shape = tuple(tensor.shape)
         with torch.device("meta"):
             layer: nn.Module = (
                 nn.Conv2d(shape[1], shape[0], shape[2:], bias=False)
                 if len(shape) == 4
                 else nn.Linear(shape[1], shape[0], bias=False)
             )
-        layer.weight = nn.Parameter(draw(shape, dtype, generator))
+        layer.weight = nn.Parameter(tensor)
         layers.append(layer)
     return nn.Sequential(*layers)
+
+
+def model(
+    name: str,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """A module with a network's prunable weights, in Conv2d and Linear layers of their shapes."""
+    return module_of(weights(name, dtype, seed, device))

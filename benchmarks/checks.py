@@ -1,0 +1,62 @@
+"""What must be right before anything is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from places import Place
+from subjects import Subject
+
+import impcore
+from impcore import ops
+
+SORTED_UP_TO = 10**8  # weights: beyond, a stable sort would take minutes, or the memory
+
+
+def check_prune(
+    place: Place, subjects: Sequence[Subject], dense: Sequence[torch.Tensor], rate: float
+) -> None:
+    """Prunes by every backend.
+
+    Raises:
+        SystemExit: a mask is not what a stable sort gives, or for the largest networks not a
+            threshold's; or backends differ. Nothing is timed.
+    """
+    first: torch.Tensor | None = None
+    for subject in subjects:
+        torch._foreach_copy_(subject.weights, list(dense))
+        with place.under(subject.label):
+            masks = impcore.prune_global(subject.model, rate=rate)
+            right = _by_sort if masks.total <= SORTED_UP_TO else _by_threshold
+            wrong = not right(subject, dense, rate)
+        words = masks.words.clone()
+        subject.reset()
+        if wrong or (first is not None and not torch.equal(words, first)):
+            raise SystemExit(f"{subject.label}: prune_global is wrong: nothing is timed")
+        first = words
+    torch._foreach_copy_(subjects[0].weights, list(dense))
+
+
+def _by_sort(subject: Subject, dense: Sequence[torch.Tensor], rate: float) -> bool:
+    """Whether the mask is that of a stable sort by magnitude, bit for bit."""
+    keys = torch.cat([w.flatten().view(torch.int32) & 0x7FFFFFFF for w in dense])
+    alive = torch.ones(keys.numel(), dtype=torch.bool, device=keys.device)
+    alive[torch.sort(keys, stable=True).indices[: round(rate * keys.numel())]] = False
+    plan = subject.masks.plan
+    expected = torch.empty_like(subject.masks.words)
+    for i, part in enumerate(alive.split([w.numel() for w in dense])):
+        expected[plan.spans[i]] = ops.bits.pack(part)
+    return torch.equal(subject.masks.words, expected)
+
+
+def _by_threshold(subject: Subject, dense: Sequence[torch.Tensor], rate: float) -> bool:
+    """Whether the number is exact, and no pruned magnitude is above a kept one."""
+    masks = subject.masks
+    pruned, kept = [], []
+    for i, weight in enumerate(dense):
+        alive, magnitudes = masks.stored(i), weight.flatten().abs()
+        kept.append(torch.where(alive, magnitudes, torch.inf).min())
+        pruned.append(torch.where(alive, -1.0, magnitudes).max())
+    exact = masks.remaining == masks.total - round(rate * masks.total)
+    return exact and bool(torch.stack(pruned).max() <= torch.stack(kept).min())

@@ -1,0 +1,233 @@
+"""Where a benchmark runs: what the host and a GPU each make of a contender and of a floor.
+
+A benchmark says what is timed; a place says how. Invariant: all that a comparison compares is timed
+in turns, the floor too.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from comparison import Comparison
+from timing import Case, Clock, measure, nothing, reason
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What an op cannot help moving.
+
+    Attributes:
+        bytes: read and written.
+        rate: what a GPU's floor is reckoned by: "copy" (read and written alike) or "read".
+        loop: makes the bare loop that the host runs for its floor.
+    """
+
+    bytes: float
+    rate: str
+    loop: Callable[[], Run]
+
+
+class Host:
+    """The CPU: wall time, and floors that are bare loops over the same memory."""
+
+    kind = "cpu"
+    device = torch.device("cpu")
+    backends: Mapping[str, str | None] = {"impcore": None}
+
+    def ours(self, label: str, run: Run, prepare: Run = nothing, **_: Any) -> list[Case]:
+        """The cases of one of our own contenders."""
+        return [Case(label, run, prepare)]
+
+    # What users run is timed as they run it.
+    theirs = ours
+
+    @contextmanager
+    def under(self, label: str) -> Iterator[None]:
+        """Within the block, ops run on a backend."""
+        yield
+
+    def compare(
+        self,
+        op: str,
+        n: int,
+        density: float,
+        cases: Sequence[Case],
+        floor: Floor,
+        repeats: int,
+        dtype: str = "float32",
+        left_out: Mapping[str, str] | None = None,
+    ) -> Comparison:
+        """Times the cases, the first of which is the subject, and the floor in turns with them."""
+        turns = [*cases[:1], Case("floor", floor.loop()), *cases[1:]]
+        ms = measure(turns, repeats)
+        return Comparison(op, dtype, n, density, floor.bytes, "floor", ms, dict(left_out or {}))
+
+    def peak(self, run: Run) -> int | None:
+        """Bytes that a run needed at most beyond those before; None where the system cannot say."""
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+            before = _status("VmRSS")
+            run()
+            return _status("VmHWM") - before
+        except OSError:
+            run()
+            return None
+
+    def free(self) -> None:
+        """Gives memory back between networks."""
+        gc.collect()
+
+
+def _status(key: str) -> int:
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+class Device(Protocol):
+    """What a GPU must do for its benchmarks: the part that only a GPU can run (`cuda_device`)."""
+
+    device: torch.device
+    clock: Clock
+
+    def capture(self, run: Run) -> Run:
+        """A replay of what a run launches."""
+        ...
+
+    def rates(self) -> tuple[list[Case], dict[str, float]]:
+        """Bare copies and reads as cases ("copy", "read: ..."), and the bytes that each moves."""
+        ...
+
+    def peak(self, run: Run) -> int | None:
+        """Bytes of device memory that a run needed at most beyond those before."""
+        ...
+
+    def free(self) -> None:
+        """Gives cached memory back."""
+        ...
+
+
+@dataclass
+class Gpu:
+    """A GPU: every backend in the same turns, as a replayed graph and eagerly.
+
+    "graph" is the device's own time: a replay waits in the queue, behind the work that empties the
+    L2 cache. "eager" begins on an idle device and so holds Python and launches: what a caller waits
+    for. The floor is an op's bytes at the rate of a large copy, or read, of the same turns.
+
+    Attributes:
+        backends: label to the backend that IMPCORE_BACKEND names.
+        missing: labels that this build cannot serve, and why.
+        seconds: of a comparison at most, once each case has a few samples.
+    """
+
+    gpu: Device
+    backends: Mapping[str, str | None]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 6.0
+    kind = "cuda"
+    _failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are made."""
+        return self.gpu.device
+
+    def ours(
+        self, label: str, run: Run, prepare: Run = nothing, *, eager: Run | None = None
+    ) -> list[Case]:
+        """A backend's contender, replayed and eager (`eager`, if that is another function)."""
+        suffix = label.partition(",")[0]
+
+        def on_backend(function: Run) -> Run:
+            def call() -> None:
+                with self.under(suffix):
+                    function()
+
+            return call
+
+        return self._both(label, on_backend(run), prepare, on_backend(eager or run))
+
+    def theirs(self, name: str, run: Run, prepare: Run = nothing, **_: Any) -> list[Case]:
+        """An opponent that can be captured, replayed and eager."""
+        return self._both(name, run, prepare, run)
+
+    def _both(self, name: str, run: Run, prepare: Run, eager: Run) -> list[Case]:
+        cases = [Case(f"{name}, eager", eager, prepare)]
+        try:
+            prepare()
+            replay = self.gpu.capture(run)
+            cases.insert(0, Case(f"{name}, graph", replay, prepare, queued=True))
+        except Exception as error:
+            self._failed[f"{name}, graph"] = reason(error)
+        return cases
+
+    @contextmanager
+    def under(self, label: str) -> Iterator[None]:
+        """Within the block, ops run on a backend."""
+        before = os.environ.get("IMPCORE_BACKEND")
+        os.environ["IMPCORE_BACKEND"] = self.backends.get(label) or ""
+        try:
+            yield
+        finally:
+            os.environ["IMPCORE_BACKEND"] = before or ""
+
+    def compare(
+        self,
+        op: str,
+        n: int,
+        density: float,
+        cases: Sequence[Case],
+        floor: Floor,
+        repeats: int,
+        dtype: str = "float32",
+        left_out: Mapping[str, str] | None = None,
+    ) -> Comparison:
+        """Times the cases, a large copy and a large read in turns.
+
+        Whatever fails is left out, with its reason; the rest goes on.
+        """
+        failed, self._failed = self._failed, {}
+        bare, moved = self.gpu.rates()
+        found = measure(
+            [*cases, *bare], repeats, self.gpu.clock, seconds=self.seconds, failed=failed
+        )
+        rates: dict[str, float] = {}
+        for name in [name for name in moved if name in found]:
+            kind = name.partition(":")[0]
+            rates[kind] = max(rates.get(kind, 0.0), moved[name] / found.pop(name) * 1e3)
+        name = f"{floor.rate} rate"
+        ms = dict(list(found.items())[:1])
+        if floor.rate in rates:
+            ms[name] = floor.bytes / rates[floor.rate] * 1e3
+        ms |= found
+        absent = {f"{label}, graph": why for label, why in self.missing.items()}
+        gone = {**absent, **failed, **(left_out or {})}
+        return Comparison(op, dtype, n, density, floor.bytes, name, ms, gone, rates)
+
+    def peak(self, run: Run) -> int | None:
+        """Bytes of device memory that a run needed at most beyond those before."""
+        return self.gpu.peak(run)
+
+    def free(self) -> None:
+        """Gives memory back between networks."""
+        gc.collect()
+        self.gpu.free()
+
+
+Place = Host | Gpu
+
+
+def share(part: float | None, n: int) -> float | None:
+    """Bytes as a fraction of n float32 weights."""
+    return None if part is None else part / max(1, math.prod((n, 4)))
