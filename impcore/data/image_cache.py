@@ -1,8 +1,8 @@
 """The decoded images of a folder, kept on disk as memory maps.
 
-Invariant: a cache belongs to one list of files and sizes, whose hash is in its name, so that other
-images get another cache. It is made in shards, each complete or absent: making it goes on where it
-was stopped. A shard whose length is not what its record says is refused.
+Invariant: a cache belongs to one list of files, their lengths and times of change, whose hash is in
+its name, so that other images get another cache. It is made in shards, each complete or absent:
+making it goes on where it was stopped. A shard whose length is not what its record says is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,13 @@ from impcore.errors import DataError
 SHARD = 512
 """Images a shard: 134 MB at a shorter side of 256, which is what a worker holds in memory."""
 
-_VERSION = 1
+_VERSION = 2
 _SAY_EVERY = 30.0  # seconds
 _WAIT = 0.2  # seconds between looks at a lock
 _log = logging.getLogger(__name__)
+
+File = tuple[str, int, int]
+"""A path below the images' root, the file's bytes, and when it was changed (ns since 1970)."""
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,13 @@ class Store:
         return flat.reshape(height, width, 3)
 
 
-def wanted(
-    cache: Path, name: str, files: Sequence[tuple[str, int]], root: Path, side: int
-) -> Wanted:
-    """The cache, below the folder `cache`, of `files`: paths below `root`, and their bytes."""
-    lines = (f"{path}\0{size}\n" for path, size in files)
+def wanted(cache: Path, name: str, files: Sequence[File], root: Path, side: int) -> Wanted:
+    """The cache, below the folder `cache`, of `files` below `root`."""
+    lines = (f"{path}\0{size} {changed}\n" for path, size, changed in files)
     content = f"{_VERSION} {side}\n" + "".join(lines)
     digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
     place = cache / f"{name}-{side}-{digest[:16]}"
-    return Wanted(root, [path for path, _ in files], side, place)
+    return Wanted(root, [path for path, *_ in files], side, place)
 
 
 def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
@@ -114,7 +115,9 @@ def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:
     try:
         for cache in caches:
             cache.folder.mkdir(parents=True, exist_ok=True)
-        with _lock(caches[0].folder, check):
+        with ExitStack() as locks:
+            for cache in caches:  # each may be another data set's too
+                locks.enter_context(_lock(cache.folder, check))
             _check_space(caches[0].folder, needed(caches))
             _decode([(cache, *one) for cache in caches for one in _missing(cache)], check)
     except OSError as error:

@@ -19,7 +19,7 @@ from impcore.data.dataset import Dataset
 from impcore.errors import DataError
 
 if TYPE_CHECKING:
-    from impcore.data.image_cache import Wanted
+    from impcore.data.image_cache import File, Wanted
     from impcore.data.stored_images import StoredSplit
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
@@ -146,9 +146,10 @@ def _classes(folder: Path, spec: Spec) -> list[str]:
     return names
 
 
-def _listing(folder: Path, classes: list[str]) -> tuple[list[tuple[str, int]], list[int]]:
-    """All images as (path below `folder`, bytes), class by class, and the class of each."""
-    files, labels = [], []
+def _listing(folder: Path, classes: list[str]) -> tuple[list[File], list[int]]:
+    """All images by their paths below `folder`, class by class, and the class of each."""
+    files: list[File] = []
+    labels = []
     found = set(_entries(folder, os.DirEntry.is_dir, "a class, which is a folder of images"))
     if strange := found.symmetric_difference(classes):
         raise DataError(
@@ -159,7 +160,9 @@ def _listing(folder: Path, classes: list[str]) -> tuple[list[tuple[str, int]], l
         entries = _entries(folder / name, _is_image, f"an image ({', '.join(SUFFIXES)})")
         if not entries:
             raise DataError(f"{folder.absolute() / name}: has no images")
-        files += sorted((f"{name}/{entry}", info) for entry, info in entries.items())
+        files += sorted(
+            (f"{name}/{entry}", info.st_size, info.st_mtime_ns) for entry, info in entries.items()
+        )
         labels += [label] * len(entries)
     return files, labels
 
@@ -168,14 +171,16 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.is_file() and entry.name.lower().endswith(SUFFIXES)
 
 
-def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool], what: str) -> dict[str, int]:
-    """The entries of a folder and their bytes; hidden ones are left out."""
+def _entries(
+    folder: Path, wanted: Callable[[os.DirEntry[str]], bool], what: str
+) -> dict[str, os.stat_result]:
+    """The entries of a folder and what is known of them; hidden ones are left out."""
     try:
         with os.scandir(folder) as entries:
             seen = [entry for entry in entries if not entry.name.startswith(".")]
             for entry in seen:
                 if not wanted(entry):
                     raise DataError(f"{entry.path}: is not {what}; remove it")
-            return {entry.name: entry.stat().st_size for entry in seen}
+            return {entry.name: entry.stat() for entry in seen}
     except OSError as error:
         raise DataError(f"{error.filename or folder}: {error.strerror}") from error

@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
         path = tmp_path / "images" / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         picture(i, (9 + i, 12)).save(path)
-        files.append((path.name, path.stat().st_size))
+        files.append((path.name, path.stat().st_size, 0))
 
     def want(changed=None, side=8):
         return image_cache.wanted(
@@ -107,8 +107,10 @@ class TestMaking:
         assert len(image_cache.open_store(cache())) == 7
 
     def test_other_images_get_another_cache(self, cache):
-        one, other = cache(), cache([*cache.files[:-1], ("6.png", 1)])
+        one, other = cache(), cache([*cache.files[:-1], ("6.png", 1, 0)])
         assert one.folder != other.folder
+        name, size, _ = cache.files[0]
+        assert cache([(name, size, 1), *cache.files[1:]]).folder != one.folder
         assert cache(side=9).folder not in (one.folder, other.folder)
         assert cache().folder == one.folder
 
@@ -116,7 +118,7 @@ class TestMaking:
         image_cache.make([cache()], nothing)
         digest = image_cache.open_store(cache()).digest
         picture(99, (9, 12)).save(cache().root / "0.png")
-        changed = cache([("0.png", 0), *cache.files[1:]])
+        changed = cache([("0.png", 0, 0), *cache.files[1:]])
         image_cache.make([changed], nothing)
         assert image_cache.open_store(changed).digest != digest
 
@@ -157,6 +159,19 @@ class TestMaking:
         assert not list(cache().folder.glob("shard*"))
         image_cache.make([cache()], nothing)
         assert len(image_cache.open_store(cache())) == 7
+
+    def test_every_cache_is_locked_as_another_data_set_may_share_it(self, cache):
+        class Stop(Exception):
+            pass
+
+        def stop():
+            raise Stop
+
+        training, testing = cache(side=9), cache()
+        testing.folder.mkdir(parents=True)
+        with image_cache._lock(testing.folder, nothing), pytest.raises(Stop):
+            image_cache.make([training, testing], stop)
+        assert not list(testing.folder.glob("shard*"))
 
     def test_too_little_space_is_said_before_anything_is_decoded(self, cache, monkeypatch):
         usage = type("Usage", (), {"free": 700})

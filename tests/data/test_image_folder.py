@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -137,6 +138,17 @@ def test_loading_again_decodes_nothing_and_is_the_same(made, dataset, monkeypatc
     assert again.fingerprint == dataset.fingerprint
     other = dataclasses.replace(again.train, size=6)
     assert dataclasses.replace(again, train=other, test=other).fingerprint != dataset.fingerprint
+
+
+def test_an_image_replaced_by_one_of_equal_length_is_another_image(tmp_path):
+    write_folders(tmp_path, train=2, val=1)
+    path = tmp_path / "train" / "n01" / "0.png"
+    before = [one.folder for one in image_folder.survey(image_folder.ANY, tmp_path).wanted]
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    after = [one.folder for one in image_folder.survey(image_folder.ANY, tmp_path).wanted]
+    assert before[0] != after[0]
+    assert before[1] == after[1]
 
 
 def folder(tmp_path, **options):
