@@ -49,7 +49,27 @@ def _images(config: Config, check: Check) -> data.Dataset[Any]:
     dataset = data.load(
         table.name, root=table.root, cache=table.cache, image_size=table.image_size, check=check
     )
-    return dataset.hold_out(config.data.validation) if config.data.validation else dataset
+    return held_out(config, dataset)
+
+
+def held_out(config: Config, dataset: data.Dataset[Any]) -> data.Dataset[Any]:
+    """The data set with the validation split that the recipe wants, if it wants one."""
+    count, whole = config.data.validation, len(dataset.train)
+    if count >= whole:
+        raise ConfigError(
+            f"data.validation = {count}: the training images of {dataset.name} are {whole}; should "
+            f"be at most {whole - 1}"
+        )
+    return dataset.hold_out(count) if count else dataset
+
+
+def _check_batches(config: Config, examples: int) -> None:
+    size = config.train.batch_size
+    if config.data.drop_last and size > examples:
+        raise ConfigError(
+            f"train.batch_size = {size}: with data.drop_last nothing is left of {examples} "
+            f"training examples; should be at most {examples}"
+        )
 
 
 def _image_model(config: Config, dataset: data.Dataset[Any]) -> tuple[nn.Module, Taken | None]:
@@ -66,6 +86,7 @@ def _image_model(config: Config, dataset: data.Dataset[Any]) -> tuple[nn.Module,
 def _image_batches(
     config: Config, dataset: data.Dataset[Any], device: torch.device, share: Share
 ) -> tuple[Batches, Batches, Batches | None]:
+    _check_batches(config, len(dataset.train))
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
     held = partial(
         DeviceBatches, dataset=dataset, device=device, memory_format=memory_format, share=share
@@ -133,6 +154,7 @@ def _check_positions(model: Any, dataset: TextDataset) -> None:
 def _text_batches(
     config: Config, dataset: TextDataset, device: torch.device, share: Share
 ) -> tuple[Batches, Batches, None]:
+    _check_batches(config, len(dataset.train))
     held = partial(TextBatches, dataset=dataset, device=device, share=share)
     train = held(
         dataset.train,

@@ -46,7 +46,9 @@ def blocks_of(model: nn.Module, granularity: str = "stage") -> dict[str, list[st
         TypeError: the model's class has no `block_patterns` method (see `HasBlocks`).
         ValueError: the model has no such granularity.
     """
-    inner = _unwrap(model)
+    from impcore.unwrap import unwrap  # imports PyTorch
+
+    inner = unwrap(model)
     if not isinstance(inner, HasBlocks):
         raise TypeError(
             f"model: {type(inner).__name__} does not say what its blocks are; give the class a "
@@ -64,23 +66,12 @@ def head_of(model: nn.Module) -> list[str]:
     Raises:
         TypeError: the model's class has no `head_patterns` method (see `HasHead`).
     """
-    inner = _unwrap(model)
+    from impcore.unwrap import unwrap  # imports PyTorch
+
+    inner = unwrap(model)
     if not isinstance(inner, HasHead):
         raise TypeError(
             f"model: {type(inner).__name__} does not say what its head is; give the class a method "
             'head_patterns() -> list[str], e.g. ["fc.*"]'
         )
     return inner.head_patterns()
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    from torch.nn import DataParallel
-    from torch.nn.parallel import DistributedDataParallel
-
-    while True:
-        if isinstance(model, DataParallel | DistributedDataParallel):
-            model = model.module
-        elif (compiled := model._modules.get("_orig_mod")) is not None:
-            model = compiled
-        else:
-            return model

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from impcore.errors import ConfigError
 from impcore.imp import checks, lab, run
 from impcore.imp.checks import estimate, resources, samples
 from impcore.imp.checks.findings import Findings
+from impcore.imp.rounds import Rounds
 
 MakeConfig = Callable[..., Config]
 
@@ -58,6 +61,25 @@ def test_what_it_estimates_for_the_disk_is_what_a_run_takes(make_config: MakeCon
     assert expected.steps == 14
 
 
+@pytest.mark.parametrize("seconds", [0.01, 3.0])
+def test_the_first_step_which_allocates_and_compiles_is_not_timed(
+    seconds: float, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, now = lab.build(make_config()), 0.0
+
+    def steps(*_: Any, start: int, end: int, **__: Any) -> Iterator[tuple[int, torch.Tensor]]:
+        nonlocal now
+        for step in range(start, end):
+            now += 100.0 if step == start else seconds
+            yield step + 1, torch.zeros(())
+
+    monkeypatch.setattr(estimate.training, "steps", steps)
+    monkeypatch.setattr(estimate.time, "monotonic", lambda: now)
+    found, timed = estimate._steps(made, cast(Rounds, SimpleNamespace(learner=None)))
+    assert found == pytest.approx(seconds)
+    assert timed == (1 if seconds > 1 else 2)
+
+
 def test_missing_data_is_a_fault_and_the_rest_is_checked(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +112,18 @@ def test_a_fault_of_the_recipe_that_only_data_shows(make_config: MakeConfig) -> 
     code, text = said(make_config(prune__schedule="explicit", prune__densities=[0.5, 1e-9]))
     assert code == 2
     assert "prune" in text
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist"])
+def test_more_images_held_out_than_there_are(
+    name: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(samples._SIZES, "fashion_mnist", ((1, 28, 28), 10, 100, 40))
+    config = make_config(data__name=name, data__root=str(tmp_path), data__validation=1352)
+    code, text = said(config)
+    assert code == 2
+    assert "data.validation = 1352: the training images of" in text
+    assert "run directory" in text
 
 
 def test_a_directory_that_holds_a_run_is_left_as_it_is(make_config: MakeConfig) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from impcore import models
 from impcore.config import Config
-from impcore.errors import ConfigError, DataError
+from impcore.errors import ConfigError
 from impcore.imp import lab, run
 from impcore.imp.signals import Stopped
 from impcore.imp.tasks import TASKS
@@ -51,8 +51,16 @@ def test_validation_images_are_not_trained_on(make_config: MakeConfig) -> None:
     # 1,352 digits; 32 images a step.
     assert (len(made.validation), len(made.train), made.train.steps_per_epoch) == (300, 1052, 32)
     assert lab.build(make_config()).validation is None
-    with pytest.raises(DataError, match="digits: 1352 images cannot be held out of 1352"):
+    with pytest.raises(ConfigError, match=r"data\.validation = 1352: .* are 1352; .* at most 1351"):
         lab.build(make_config(data__validation=1352))
+
+
+def test_a_batch_that_drop_last_would_never_fill_is_named_by_its_key(
+    make_config: MakeConfig,
+) -> None:
+    message = r"train\.batch_size = 1353: .*data\.drop_last .* at most 1352"
+    with pytest.raises(ConfigError, match=message):
+        lab.build(make_config(train__batch_size=1353, data__drop_last=True))
 
 
 def test_folders_of_images_are_a_data_set_like_any_other(

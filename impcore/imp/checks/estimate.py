@@ -69,7 +69,8 @@ class Estimate:
             f"about {rough(self.seconds)}: steps {self.steps:,} × {self.step * 1e3:.1f} ms, "
             f"evaluations {self.evaluations:,} × {self.evaluation:.2f} s, "
             f"prunes {self.prunes:,} × {self.prune:.2f} s, checkpoints {self.saves:,} × "
-            f"{self.save:.2f} s; an estimate, from {self.timed} steps on this machine as it is now"
+            f"{self.save:.2f} s; an estimate, from {self.timed} step{'s' * (self.timed != 1)} on "
+            "this machine as it is now"
         )
 
 
@@ -122,7 +123,8 @@ def _steps(lab: Lab, rounds: Rounds) -> tuple[float, int]:
     for number, (_, loss) in enumerate(taken, start=1):
         loss.item()
         now = time.monotonic()
-        if number <= warm and now - first < _SECONDS:
+        # Slow steps need no more warming than one: it allocates, and may compile.
+        if number <= warm and (number == 1 or now - first < _SECONDS):
             begin = now
             continue
         timed += 1

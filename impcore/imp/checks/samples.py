@@ -15,7 +15,7 @@ from impcore import data
 from impcore.config import Config
 from impcore.data import Dataset, Split, image_cache, image_folder
 from impcore.data.stored_images import StoredSplit
-from impcore.errors import DataError
+from impcore.errors import ConfigError, DataError
 from impcore.imp import materials
 from impcore.imp.checks.findings import Findings
 from impcore.imp.checks.resources import room
@@ -32,7 +32,17 @@ _FOLDERS = {"imagenet": image_folder.IMAGENET, "image_folder": image_folder.ANY}
 
 
 def data_of(config: Config, prefix: str, findings: Findings) -> Any:
-    """The data set, or what stands in for it, or None where its sizes are not known."""
+    """The data set, or what stands in for it, or None where its sizes are not known, or do not fit
+    the recipe.
+    """
+    try:
+        return _data_of(config, prefix, findings)
+    except ConfigError as error:
+        findings.fault(f"{prefix}recipe", str(error))
+        return None
+
+
+def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
     try:
         if config.data.name in _FOLDERS:
             return _of_folders(config, prefix, findings)
@@ -78,7 +88,8 @@ def _noise(config: Config, prefix: str, findings: Findings) -> Any:
         return _noise_folders(config, classes, train, test)
     parts = (_noise_split(shape, classes, train), _noise_split(shape, classes, test))
     middle = (0.5,) * shape[0]
-    return _held_out(config, Dataset(config.data.name, *parts, classes, mean=middle, std=middle))
+    made = Dataset(config.data.name, *parts, classes, mean=middle, std=middle)
+    return materials.held_out(config, made)
 
 
 def _noise_split(shape: tuple[int, ...], classes: int, count: int) -> Split:
@@ -101,8 +112,4 @@ def _noise_folders(config: Config, classes: int, train: int, test: int) -> Datas
 
     mean, std = image_folder.MEAN, image_folder.STD
     made = Dataset(config.data.name, split(train), split(test), classes, mean=mean, std=std)
-    return _held_out(config, made)
-
-
-def _held_out(config: Config, dataset: Dataset[Any]) -> Dataset[Any]:
-    return dataset.hold_out(config.data.validation) if config.data.validation else dataset
+    return materials.held_out(config, made)
