@@ -58,7 +58,9 @@ def like(param: Tensor, values: Tensor) -> Tensor:
 
 def batches(todo: Work, kept: Kept) -> list[tuple[Work, Kept]]:
     """Splits a step into launches; most often there is one."""
-    keys = [(d[0], d[1], id(flag)) for d, flag in zip(todo.described, kept.flags, strict=True)]
+    # torch.compile of PyTorch 2.11 does not take id(None).
+    flags = [None if flag is None else id(flag) for flag in kept.flags]
+    keys = [(d[0], d[1], flag) for d, flag in zip(todo.described, flags, strict=True)]
     if keys and keys.count(keys[0]) == len(keys):
         return [(todo, kept)]
     found: dict[Any, list[int]] = {}
