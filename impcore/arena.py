@@ -69,13 +69,14 @@ class Arena:
                 "model to one device"
             )
         strides = [p.stride() for p in parameters]
-        words = self._words.clone()
+        # Where the weights are now, as the backend of that device is the one that may be forced.
+        words = self._words.to(devices.pop(), copy=True)
         for i, (old, new) in enumerate(zip(self._strides, strides, strict=True)):
             if old != new:
                 checks.check_dense(parameters[i], self._binding.names[i])
                 span = self._span(i)
                 words[span] = ops.bits.permute(words[span], self._shape(i), old, new)
-        self._words, self._strides = words.to(devices.pop()), strides
+        self._words, self._strides = words, strides
 
     @torch.inference_mode(False)
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -128,9 +129,10 @@ class Arena:
             raise ValueError(f"masks missing: {sorted(missing)}, unexpected: {sorted(extra)}")
         words = torch.zeros_like(self.words)
         for i, name in enumerate(names):
-            logical = _words_of_bytes(name, packed[name], self.plan.numels[i])
-            ordered = ops.bits.permute(logical, self._shape(i), self._logical(i), self._strides[i])
-            words[self._span(i)] = ordered.to(words.device)
+            logical = _words_of_bytes(name, packed[name], self.plan.numels[i]).to(words.device)
+            words[self._span(i)] = ops.bits.permute(
+                logical, self._shape(i), self._logical(i), self._strides[i]
+            )
         self._words.copy_(words)
 
     def aligned(self, source: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

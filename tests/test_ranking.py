@@ -229,5 +229,5 @@ def test_a_gpu_prunes_the_same(scope: str, dtype: torch.dtype, gpu_backend: str)
                 patch.delenv("IMPCORE_BACKEND")
             for _ in range(2):
                 masks = impcore.prune_global(model, 0.3, scope=scope, score=scores, min_keep=1)
-        hashes.append(masks.hash)
+            hashes.append(masks.hash)
     assert hashes[0] == hashes[1]
