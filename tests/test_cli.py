@@ -15,6 +15,7 @@ from impcore.config.recipe import TABLES
 from impcore.errors import DataError
 
 PACKAGE_ROOT = str(Path(impcore.__file__).parent.parent)
+PATHS = os.pathsep.join(filter(None, [PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
 GUARD = """
 import sys
 class Guard:
@@ -29,11 +30,10 @@ sys.exit(main())
 
 def light(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command in a process in which importing torch is fatal."""
-    path = os.pathsep.join([PACKAGE_ROOT, os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-c", GUARD, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": PATHS},
         capture_output=True,
         text=True,
         timeout=60,
@@ -185,7 +185,7 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", GUARD, "--help"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": PACKAGE_ROOT},
+        env={**os.environ, "PYTHONPATH": PATHS},
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,

@@ -16,6 +16,8 @@ from impcore.config import Config
 from impcore.imp import run
 
 _ROOT = Path(impcore.__file__).parents[1]
+# What a child needs to find this package, and what this process found elsewhere.
+PYTHONPATH = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
 _SCRIPT = """
 import json, sys
 from impcore.config import Config
@@ -76,7 +78,7 @@ def start(config: Config) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-c", _SCRIPT, config.model_dump_json()]
     return subprocess.Popen(
         arguments,
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from imp_harness import micro, result
+from imp_harness import PYTHONPATH, micro, result
 from torch import nn
 from world_harness import Ended, Processes, command
 
@@ -59,7 +59,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     arguments = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ended = subprocess.run(
         [sys.executable, *arguments, "-m", "impcore.cli", str(recipe)],
-        env={**os.environ, "PYTHONPATH": str(Path(impcore.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         check=False,
