@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 
-from impcore.config import Config
 from impcore.errors import ConfigError
 
 SMALL = {
@@ -32,6 +31,7 @@ def recipe() -> Callable[..., dict[str, dict[str, object]]]:
 @pytest.fixture
 def refuse(recipe: Callable[..., dict[str, dict[str, object]]]) -> Callable[[str, object], None]:
     """Check that a recipe with `value` under "table.key" is refused, in one line that says so."""
+    from impcore.config import Config
 
     def check(key: str, value: object) -> None:
         table, name = key.split(".")

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from imp_harness import finish, micro
 
-from impcore.config import Config
+if TYPE_CHECKING:
+    from impcore.config import Config
 
 # The first example pays for PyTorch's own start, and the machine is shared.
 settings.register_profile("imp", deadline=None)
@@ -18,6 +18,7 @@ settings.load_profile("imp")
 @pytest.fixture
 def make_config(tmp_path: Path) -> Callable[..., Config]:
     """`micro` in this test's own directory."""
+    from imp_harness import micro
 
     def make(**overrides: Any) -> Config:
         return micro(tmp_path / "run", **overrides)
@@ -28,5 +29,7 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The directory and the result of a micro run that was never stopped."""
+    from imp_harness import finish, micro
+
     out = tmp_path_factory.mktemp("reference") / "run"
     return out, finish(micro(out))

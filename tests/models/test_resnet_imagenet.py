@@ -172,6 +172,7 @@ def test_depths_outside_the_family_are_refused(depth):
 @pytest.mark.gpu
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
 def test_the_backward_pass_is_deterministic_on_cuda(stem):
+    pytest.importorskip("pydantic")
     from impcore.imp.determinism import deterministic
 
     def gradients():

@@ -126,7 +126,7 @@ def test_all_launched_kernels_are_found():
     assert len(KERNELS) == 20
 
 
-@pytest.mark.parametrize(("kernel", "dtype", "target"), cases())
+@pytest.mark.parametrize(("kernel", "dtype", "target"), list(cases()))
 def test_compiles(kernel, dtype, target):
     gpu, kind = TARGETS[target]
     options = {"enable_fp_fusion": False} if kernel.startswith("masked") else {}
