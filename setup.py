@@ -2,12 +2,13 @@
 
 No PyTorch is needed at build time: the extension takes raw addresses (csrc/bindings.cpp), so one
 build serves every torch version. Environment: CXX names the compiler, IMPCORE_CUDA=0/1 overrides
-whether CUDA is built.
+whether CUDA is built, IMPCORE_CUDA_ARCHS=90 or 80,90 for which GPUs, by their compute capability.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,8 +38,11 @@ CXX_FLAGS = [
     "-Wno-maybe-uninitialized",
 ]
 # Machine code for Ampere, Hopper and Blackwell data-centre GPUs (their minor versions run it too),
-# and PTX for what comes after.
-CUDA_ARCHITECTURES = ["80", "90", "100"]
+# and PTX for what comes after the last.
+CUDA_ARCHITECTURES = os.environ.get("IMPCORE_CUDA_ARCHS") or "80,90,100"
+if not re.fullmatch(r"\d{2,3}(,\d{2,3})*", CUDA_ARCHITECTURES):
+    sys.exit(f"impcore: IMPCORE_CUDA_ARCHS={CUDA_ARCHITECTURES!r} is not like 90 or 80,90,100")
+CUDA_ARCHITECTURES = CUDA_ARCHITECTURES.split(",")
 NVCC_FLAGS = [
     "-std=c++17",
     "-O3",
