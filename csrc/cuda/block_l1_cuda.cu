@@ -19,10 +19,7 @@ __global__ void __launch_bounds__(kThreads)
     count = __popc(words);
     for_packs(at<const Bits>(pointers, tile), words, tile, span,
               [&](int, int, unsigned alive, const Pack<Bits>& pack) {
-#pragma unroll
-                for (int j = 0; j < Pack<Bits>::kSize; ++j) {
-                  if (alive >> j & 1) sum += double(T::magnitude(T::key(pack.values[j])));
-                }
+                add_magnitudes<T>(pack, alive, &sum);
               });
   }
   sum = block_sum(sum);
@@ -33,7 +30,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kFoldThreads)
     fold(BlockOrder blocks, const double* values, const int32_t* counts, double* sums) {
   fold_tiles(blocks, blockIdx.x, values, counts, false, sums);
 }
@@ -53,7 +50,7 @@ void block_l1(const Weights& weights, const BlockOrder& blocks, const uint32_t* 
     launch(l1_tile<decltype(dtype)>, tiles, kThreads, stream, weights.chunks, weights.pointers,
            mask, values, counts);
   });
-  launch(fold, blocks.num_blocks, kThreads, stream, blocks, values, counts, sums);
+  launch(fold, blocks.num_blocks, kFoldThreads, stream, blocks, values, counts, sums);
 }
 
 }  // namespace impcore::cuda

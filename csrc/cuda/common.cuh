@@ -95,14 +95,15 @@ struct Pack {
 
 // Reads a pack, or those of its weights that are wanted (a bit each), and 0 for the others. `whole`
 // says that all of it may be read at once: aligned to 16 bytes, and within the tensor.
+//
+// The read at once stands alone under its condition, so that it becomes one predicated instruction,
+// and several calls have their reads under way together.
 template <class Bits>
 __device__ __forceinline__ Pack<Bits> load(const Bits* from, unsigned wanted, bool whole) {
   Pack<Bits> pack;
   pack.whole = make_uint4(0, 0, 0, 0);
-  if (wanted == 0) return pack;
-  if (whole) {
-    pack.whole = __ldcs(reinterpret_cast<const uint4*>(from));
-  } else {
+  if (wanted != 0 && whole) pack.whole = __ldcs(reinterpret_cast<const uint4*>(from));
+  if (wanted != 0 && !whole) {
 #pragma unroll
     for (int j = 0; j < Pack<Bits>::kSize; ++j) {
       if (wanted >> j & 1) pack.values[j] = from[j];
@@ -115,7 +116,8 @@ __device__ __forceinline__ Pack<Bits> load(const Bits* from, unsigned wanted, bo
 template <class Bits>
 __device__ __forceinline__ void store(Bits* to, const Pack<Bits>& pack, int left, bool whole) {
   if (whole) {
-    *reinterpret_cast<uint4*>(to) = pack.whole;
+    // An assignment would be taken apart into stores of 4 bytes.
+    __stcg(reinterpret_cast<uint4*>(to), pack.whole);
     return;
   }
 #pragma unroll
@@ -131,18 +133,39 @@ __device__ __forceinline__ bool is_aligned(const Bits* pointer) {
 
 // How a warp walks over its span: in steps of 32 packs, a pack a lane. The lanes' packs are
 // consecutive, so that elements come in storage order: step, lane, place in the pack.
+//
+// Its 32 mask words, a lane each, hold as many bits as the lanes' packs of all steps together. So a
+// lane can have either a word (32 consecutive weights), or the bits of its own packs, step by step.
 template <class Bits>
 struct Span {
   static constexpr int kPack = Pack<Bits>::kSize;
   static constexpr int kStep = kLanes * kPack;
   static constexpr int kSteps = kWarpSpan / kStep;
   static constexpr unsigned kPackBits = (1u << kPack) - 1;
+  static_assert(kSteps * kPack == int(kWordBits), "a lane's packs have as many bits as a word");
 
-  // The mask bits of this lane's pack in a step, from the word that each lane holds.
-  static __device__ __forceinline__ unsigned bits(uint32_t words, int step) {
-    const int first = step * kStep + int(threadIdx.x) % kLanes * kPack;
-    return __shfl_sync(kAllLanes, words, first / int(kWordBits)) >> (first % int(kWordBits)) &
-           kPackBits;
+  // From each lane's word to its packs' bits, and back. All lanes take part.
+  static __device__ __forceinline__ uint32_t packs_of(uint32_t word) {
+    const int lane = int(threadIdx.x) % kLanes;
+    return transposed(__shfl_sync(kAllLanes, word, lane % kSteps * kPack + lane / kSteps));
+  }
+  static __device__ __forceinline__ uint32_t word_of(uint32_t packs) {
+    const int lane = int(threadIdx.x) % kLanes;
+    return __shfl_sync(kAllLanes, transposed(packs), lane % kPack * kSteps + lane / kPack);
+  }
+
+ private:
+  // Of every kSteps lanes side by side: the i-th pack of the j-th lane for the j-th of the i-th.
+  static __device__ __forceinline__ uint32_t transposed(uint32_t packs) {
+    uint32_t low = 0x0000ffffu;  // alternating runs of `shift` bits
+#pragma unroll
+    for (int shift = 16; shift >= kPack; shift /= 2) {
+      const uint32_t other = __shfl_xor_sync(kAllLanes, packs, shift / kPack);
+      packs = threadIdx.x & unsigned(shift / kPack) ? (packs & ~low) | (other >> shift & low)
+                                                    : (packs & low) | (other << shift & ~low);
+      low ^= low << shift / 2;
+    }
+    return packs;
   }
 };
 
@@ -161,7 +184,8 @@ __device__ __forceinline__ void for_packs(const Bits* weights, uint32_t words, c
   using S = Span<Bits>;
   constexpr int kAtOnce = 4;
   static_assert(S::kSteps % kAtOnce == 0, "a span is read in whole batches");
-  const bool aligned = is_aligned(weights);
+  const int last_whole = is_aligned(weights) ? tile.length - S::kPack : -1;
+  const uint32_t alive = S::packs_of(words);
   const int mine = span + int(threadIdx.x) % kLanes * S::kPack;
 #pragma unroll 1
   for (int batch = 0; batch < S::kSteps; batch += kAtOnce) {
@@ -170,13 +194,30 @@ __device__ __forceinline__ void for_packs(const Bits* weights, uint32_t words, c
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       const int first = mine + (batch + i) * S::kStep;
-      bits[i] = S::bits(words, batch + i);
-      packs[i] = load(weights + first, bits[i], aligned && first + S::kPack <= tile.length);
+      bits[i] = alive >> ((batch + i) * S::kPack) & S::kPackBits;
+      packs[i] = load(weights + first, bits[i], first <= last_whole);
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       body(batch + i, mine + (batch + i) * S::kStep, bits[i], packs[i]);
     }
+  }
+}
+
+// The keys of a pack's weights, and 0 where the mask bit is 0.
+template <class T>
+__device__ __forceinline__ uint32_t key_of(const Pack<typename T::Bits>& pack, unsigned alive,
+                                           int j) {
+  return alive >> j & 1 ? T::key(pack.values[j]) : 0;
+}
+
+// Adds |theta| of the weights of a pack that a bit each names, one after the other.
+template <class T>
+__device__ __forceinline__ void add_magnitudes(const Pack<typename T::Bits>& pack, unsigned bits,
+                                               double* sum) {
+#pragma unroll
+  for (int j = 0; j < Pack<typename T::Bits>::kSize; ++j) {
+    *sum += double(T::magnitude(key_of<T>(pack, bits, j)));
   }
 }
 
@@ -192,7 +233,7 @@ __device__ __forceinline__ Value warp_sum(Value value) {
 // The sum over the block in a fixed order, on thread 0. All threads take part.
 template <class Value>
 __device__ Value block_sum(Value value) {
-  __shared__ Value warps[kWarps];
+  __shared__ Value warps[kLanes];
   value = warp_sum(value);
   if (threadIdx.x % kLanes == 0) warps[threadIdx.x / kLanes] = value;
   __syncthreads();
@@ -204,23 +245,33 @@ __device__ Value block_sum(Value value) {
   return sum;
 }
 
+constexpr int kFoldThreads = 1024;
+
 // Sums of one plan block over its tiles, in a fixed order: out[block] = sum of the values,
-// out[num_blocks + block] = sum of the counts; 0 if `dirty`. For one block of threads.
+// out[num_blocks + block] = sum of the counts; nothing is read and both are 0 if `dirty`. For one
+// block of kFoldThreads threads, each of which has several reads under way.
 __device__ inline void fold_tiles(const BlockOrder& blocks, int64_t block, const double* values,
                                   const int32_t* counts, bool dirty, double* out) {
-  const int64_t end = blocks.first[block + 1] * kTilesPerChunk;
+  constexpr int kAtOnce = 4;
+  const int64_t end = dirty ? 0 : blocks.first[block + 1] * kTilesPerChunk;
   double value = 0;
   int64_t count = 0;
-  for (int64_t i = blocks.first[block] * kTilesPerChunk + threadIdx.x; i < end; i += blockDim.x) {
-    const int64_t tile = blocks.order[i / kTilesPerChunk] * kTilesPerChunk + i % kTilesPerChunk;
-    value += values[tile];
-    count += counts[tile];
+  for (int64_t i = blocks.first[block] * kTilesPerChunk + threadIdx.x; i < end;
+       i += kAtOnce * kFoldThreads) {
+#pragma unroll
+    for (int64_t j = i; j < i + kAtOnce * kFoldThreads; j += kFoldThreads) {
+      const bool within = j < end;
+      const int64_t chunk = within ? blocks.order[j / kTilesPerChunk] : 0;
+      const int64_t tile = chunk * kTilesPerChunk + j % kTilesPerChunk;
+      value += within ? values[tile] : 0;
+      count += within ? counts[tile] : 0;
+    }
   }
   value = block_sum(value);
   count = block_sum(count);
   if (threadIdx.x == 0) {
-    out[block] = dirty ? 0 : value;
-    out[blocks.num_blocks + block] = dirty ? 0 : double(count);
+    out[block] = value;
+    out[blocks.num_blocks + block] = double(count);
   }
 }
 

@@ -110,20 +110,23 @@ template <class T, int kStates>
 struct StepSpan {
   using Bits = typename T::Bits;
   using S = Span<Bits>;
-  Bits* rows[2 + kStates];
-  bool aligned[2 + kStates];
+  static constexpr int kRows = 2 + kStates;
+  Bits* rows[kRows];
   int length;     // elements; none or fewer beyond the tensor's end
+  int in_packs;   // so many of them, from the first on, can be read 16 bytes at once
   uint32_t word;  // this lane's; 0 beyond the end
 
   __device__ __forceinline__ StepSpan(const StepTable<kStates>& table, int tensor) {
     const int64_t tile = int64_t(blockIdx.x) - table.tiles[tensor];
     const int64_t start = tile * kTile + threadIdx.x / kLanes * kWarpSpan;
+    bool aligned = true;
 #pragma unroll
-    for (int r = 0; r < 2 + kStates; ++r) {
+    for (int r = 0; r < kRows; ++r) {
       rows[r] = reinterpret_cast<Bits*>(table.rows[r][tensor]) + start;
-      aligned[r] = is_aligned(rows[r]);
+      aligned = aligned && is_aligned(rows[r]);
     }
     length = int(min(table.numels[tensor] - start, int64_t(kWarpSpan)));
+    in_packs = aligned ? length / S::kPack * S::kPack : 0;
     const int lane = int(threadIdx.x) % kLanes;
     const int left = length - lane * int(kWordBits);
     word = left >= int(kWordBits) ? ~0u : left > 0 ? (1u << left) - 1 : 0;
@@ -133,41 +136,67 @@ struct StepSpan {
 
   template <class Step>
   __device__ __forceinline__ void run(const Step& step) const {
+    const uint32_t packs = S::packs_of(word);
     for (int s = 0; s < S::kSteps; ++s) {
-      const unsigned alive = S::bits(word, s);
+      const unsigned alive = packs >> (s * S::kPack) & S::kPackBits;
       const int at = s * S::kStep + int(threadIdx.x) % kLanes * S::kPack;
-      if (at < length) pack(step, at, alive);
+      if (at < in_packs) {
+        pack(step, at, alive);
+      } else {
+        const int end = min(at + S::kPack, length);
+#pragma unroll 1
+        for (int i = at; i < end; ++i) one(step, i, alive >> (i - at) & 1);
+      }
     }
   }
 
  private:
+  // One weight's row of values, after a step.
+  template <class Step>
+  static __device__ __forceinline__ void update(const Step& step, Bits* values) {
+    using V = Value<T>;
+    typename V::Type states[kStates + 1];
+#pragma unroll
+    for (int r = 0; r < kStates; ++r) states[r] = V::load(values[2 + r]);
+    values[0] = V::store(step(V::load(values[0]), V::load(values[1]), states));
+#pragma unroll
+    for (int r = 0; r < kStates; ++r) values[2 + r] = V::store(states[r]);
+  }
+
   template <class Step>
   __device__ __forceinline__ void pack(const Step& step, int at, unsigned alive) const {
-    using V = Value<T>;
-    const bool whole = at + S::kPack <= length;
-    Pack<Bits> packs[2 + kStates];
+    Pack<Bits> packs[kRows];
 #pragma unroll
-    for (int r = 0; r < 2 + kStates; ++r) {
-      packs[r] = load(rows[r] + at, alive, whole && aligned[r]);
-    }
+    for (int r = 0; r < kRows; ++r) packs[r] = load(rows[r] + at, alive, true);
     if (alive != 0) {
 #pragma unroll
       for (int j = 0; j < S::kPack; ++j) {
-        typename V::Type states[kStates + 1];
+        Bits values[kRows];
 #pragma unroll
-        for (int r = 0; r < kStates; ++r) states[r] = V::load(packs[2 + r].values[j]);
-        const auto theta = step(V::load(packs[0].values[j]), V::load(packs[1].values[j]), states);
-        const bool lives = alive >> j & 1;
-        packs[0].values[j] = lives ? V::store(theta) : 0;
+        for (int r = 0; r < kRows; ++r) values[r] = packs[r].values[j];
+        update(step, values);
 #pragma unroll
-        for (int r = 0; r < kStates; ++r) {
-          packs[2 + r].values[j] = lives ? V::store(states[r]) : 0;
-        }
+        for (int r = 0; r < kRows; ++r) packs[r].values[j] = alive >> j & 1 ? values[r] : 0;
       }
     }
 #pragma unroll
-    for (int r = 0; r < 2 + kStates; ++r) {
-      if (r != 1) store(rows[r] + at, packs[r], length - at, whole && aligned[r]);
+    for (int r = 0; r < kRows; ++r) {
+      if (r != 1) store(rows[r] + at, packs[r], S::kPack, true);
+    }
+  }
+
+  // What does not fill a pack, or is not aligned to 16 bytes.
+  template <class Step>
+  __device__ __forceinline__ void one(const Step& step, int at, bool lives) const {
+    Bits values[kRows] = {};
+    if (lives) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) values[r] = rows[r][at];
+      update(step, values);
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (r != 1) rows[r][at] = values[r];
     }
   }
 };

@@ -126,13 +126,16 @@ struct Workspace {
 };
 
 // Whether this is the last block of the grid to come here; what the others wrote is visible to it.
+// One thread's fences do for the block: a fence is cumulative over the barriers beside it.
 __device__ inline bool is_last_block(unsigned* ticket) {
   __shared__ bool last;
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) last = atomicAdd(ticket, 1u) == gridDim.x - 1;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicAdd(ticket, 1u) == gridDim.x - 1;
+    __threadfence();
+  }
   __syncthreads();
-  if (last) __threadfence();
   return last;
 }
 

@@ -43,7 +43,7 @@ void topk_mask(const Weights& weights, int64_t total, const BlockOrder& blocks,
     launch(share_ties<T>, filling, kThreads, stream, job);
     launch(settle<T>, ceil_div(tiles, kWarps), kThreads, stream, job);
   });
-  launch(fold, 2 * blocks.num_blocks, kThreads, stream, job, blocks, sums_before, sums_after);
+  launch(fold, 2 * blocks.num_blocks, kFoldThreads, stream, job, blocks, sums_before, sums_after);
 }
 
 }  // namespace impcore::cuda

@@ -220,7 +220,7 @@ __device__ void keep_above(const Job& job, int64_t t, uint32_t threshold, int pr
 #pragma unroll 1
   for (int span = 0; span < tile.length; span += kWarpSpan) {
     const uint32_t words = span_word(job.mask_in, tile, span);
-    uint32_t kept = 0;
+    uint32_t of_packs = 0;
     for_packs(weights, words, tile, span,
               [&](int step, int, unsigned alive, const Pack<Bits>& pack) {
                 unsigned above = 0, tied = 0;
@@ -232,15 +232,17 @@ __device__ void keep_above(const Job& job, int64_t t, uint32_t threshold, int pr
                 }
                 tied &= alive;
                 const Ranked ranked(__popc(tied));
-                unsigned stays = above & alive;
-                int rank = ties + ranked.before;
-                for (unsigned left = tied; left != 0; left &= left - 1) {
-                  if (rank++ >= pruned) stays |= left & -left;
+      // The first of the ties go.
+#pragma unroll 1
+                for (int left = pruned - ties - ranked.before; left > 0 && tied != 0; --left) {
+                  tied &= tied - 1;
                 }
+                const unsigned stays = (above & alive) | tied;
                 ties += ranked.all;
-                sum += sum_of<T>(pack, stays);
-                take_words<Bits>(stays, step, &kept);
+                add_magnitudes<T>(pack, stays, &sum);
+                of_packs |= stays << (step * Span<Bits>::kPack);
               });
+    const uint32_t kept = Span<Bits>::word_of(of_packs);
     const int word = span / int(kWordBits) + lane;
     if (word < words_of(tile.length)) job.mask_out[tile.word + word] = kept;
     count += __popc(kept);
@@ -266,23 +268,19 @@ __global__ void __launch_bounds__(kThreads) settle(Job job) {
   const int ties = inside ? kAll : job.tiles.ties[t];
   const int pruned =
       t < state.last_tile ? ties : (t == state.last_tile ? int(state.last_quota) : 0);
-  switch (state.mode) {
-    case Mode::kInside:
-      if (job.tiles.inside[t] > 0) keep_candidates<T>(job, t, threshold, pruned);
-      return;
-    case Mode::kLoEnd:  // the scan has pruned ties and candidates
-      if (pruned < ties || job.tiles.inside[t] > 0) keep_above<T>(job, t, threshold, pruned);
-      return;
-    case Mode::kHiEnd:  // the scan has kept the ties
-      if (pruned > 0) keep_above<T>(job, t, threshold, pruned);
-      return;
-    default:
-      keep_above<T>(job, t, threshold, pruned);
+  const bool has_candidates = job.tiles.inside[t] > 0;
+  if (inside) {
+    if (has_candidates) keep_candidates<T>(job, t, threshold, pruned);
+    return;
   }
+  // The scan has pruned candidates and the ties at the lower end, and kept those at the upper end.
+  const bool is_right = (state.mode == Mode::kLoEnd && pruned == ties && !has_candidates) ||
+                        (state.mode == Mode::kHiEnd && pruned == 0);
+  if (!is_right) keep_above<T>(job, t, threshold, pruned);
 }
 
 // The sums under both masks; one block of threads a sum.
-static __global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kFoldThreads)
     fold(Job job, BlockOrder blocks, double* sums_before, double* sums_after) {
   const bool dirty = *job.status != 0;
   const int64_t block = blockIdx.x;

@@ -8,88 +8,41 @@
 
 namespace impcore::cuda {
 
-// How many candidates of its span a warp can keep in shared memory: a quarter.
-constexpr int kWarpRoom = kWarpSpan / 4;
-
-struct WarpCandidates {
-  uint32_t keys[kWarpRoom];
-  uint16_t offsets[kWarpRoom];
-};
-
-// Calls emit(place, key, offset in the tile) for the candidates among a warp's packs, in storage
-// order; `found` counts them. All lanes take part.
-template <class T, class Emit>
-__device__ __forceinline__ void for_candidates(unsigned candidates, int first,
-                                               const Pack<typename T::Bits>& pack, int* found,
-                                               const Emit& emit) {
-  if (__ballot_sync(kAllLanes, candidates != 0) == 0) return;
-  const int mine = __popc(candidates);
-  int place = *found + lanes_before(mine);
-  *found = __shfl_sync(kAllLanes, place + mine, kLanes - 1);
-#pragma unroll
-  for (int j = 0; j < Pack<typename T::Bits>::kSize; ++j) {
-    if (candidates >> j & 1) emit(place++, T::key(pack.values[j]), uint16_t(first + j));
-  }
-}
-
-// What a bracket makes of a pack: which of its alive weights are at or under its lower end, and
-// which are candidates.
+// What a bracket makes of a lane's weights, pack by pack.
 template <class T>
 struct Judged {
-  unsigned up_to_lo = 0, inside = 0;
+  double before = 0, after = 0;  // sums of |theta|: of the alive weights, and of those that stay
+  // By packs_of's places: above the bracket's lower end; above it, and not below its upper end.
+  uint32_t above_lo = 0, stays = 0;
 
-  __device__ __forceinline__ Judged(const Pack<typename T::Bits>& pack, unsigned alive,
-                                    const Bracket& bracket) {
+  __device__ __forceinline__ void add(int step, unsigned alive, const Pack<typename T::Bits>& pack,
+                                      uint32_t lo, uint32_t least) {
+    constexpr int kPack = Pack<typename T::Bits>::kSize;
+    unsigned above = 0, stay = 0;
 #pragma unroll
-    for (int j = 0; j < Pack<typename T::Bits>::kSize; ++j) {
-      const uint32_t key = T::key(pack.values[j]);
-      if (key <= bracket.lo) up_to_lo |= 1u << j;
-      if (key < bracket.hi) inside |= 1u << j;
+    for (int j = 0; j < kPack; ++j) {
+      const uint32_t key = key_of<T>(pack, alive, j);  // a dead weight's is not above lo
+      const double magnitude = double(T::magnitude(key));
+      before += magnitude;
+      after += key >= least ? magnitude : 0.0;
+      above |= unsigned(key > lo) << j;
+      stay |= unsigned(key >= least) << j;
     }
-    up_to_lo &= alive;
-    inside &= alive & ~up_to_lo;
+    above_lo |= above << (step * kPack);
+    stays |= stay << (step * kPack);
   }
 };
 
-// The sum of |theta| over the weights of a pack that a bit each names.
+// Alive weights of a span that are not finite. The span is read again, word by word.
 template <class T>
-__device__ __forceinline__ double sum_of(const Pack<typename T::Bits>& pack, unsigned bits) {
-  double sum = 0;
-#pragma unroll
-  for (int j = 0; j < Pack<typename T::Bits>::kSize; ++j) {
-    sum += bits >> j & 1 ? double(T::magnitude(T::key(pack.values[j]))) : 0.0;
-  }
-  return sum;
-}
-
-// The mask word of each lane, from the bits that every lane has of its pack in a step: lanes of one
-// word join theirs, and each lane takes the word that is its own.
-template <class Bits>
-__device__ __forceinline__ void take_words(unsigned bits, int step, uint32_t* mine) {
-  using S = Span<Bits>;
-  constexpr int kLanesPerWord = int(kWordBits) / S::kPack;
-  constexpr int kWordsPerStep = kLanes / kLanesPerWord;
+__device__ int count_non_finite(const typename T::Bits* weights, uint32_t words, int span) {
   const int lane = int(threadIdx.x) % kLanes;
-  uint32_t word = bits << (lane % kLanesPerWord * S::kPack);
-#pragma unroll
-  for (int distance = 1; distance < kLanesPerWord; distance *= 2) {
-    word |= __shfl_xor_sync(kAllLanes, word, distance);
-  }
-  const uint32_t of_step = __shfl_sync(kAllLanes, word, lane % kWordsPerStep * kLanesPerWord);
-  if (lane / kWordsPerStep == step) *mine = of_step;
-}
-
-// Weights of a span that are not finite. The span is read again.
-template <class T>
-__device__ int count_non_finite(const typename T::Bits* weights, uint32_t words, const Tile& tile,
-                                int span) {
   int count = 0;
-  for_packs(weights, words, tile, span,
-            [&](int, int, unsigned alive, const Pack<typename T::Bits>& pack) {
-              for (int j = 0; j < Pack<typename T::Bits>::kSize; ++j) {
-                count += (alive >> j & 1) && T::key(pack.values[j]) >= T::kInfinity;
-              }
-            });
+#pragma unroll 1
+  for (int w = 0; w < kLanes; ++w) {
+    const uint32_t word = __shfl_sync(kAllLanes, words, w);
+    if (word >> lane & 1) count += T::key(weights[span + w * kLanes + lane]) >= T::kInfinity;
+  }
   return warp_sum(count);
 }
 
@@ -129,13 +82,32 @@ __device__ inline void judge(const Job& job) {
   state.rank = k > 1 ? k : 1;
 }
 
+// A warp's candidates to their place in the workspace, as far as there is room, in storage order.
+// Each lane has a word of them, and reads these few weights again.
+template <class T>
+__device__ void append(const Job& job, const typename T::Bits* weights, int first,
+                       uint32_t candidates, int64_t to) {
+  to += lanes_before(__popc(candidates));
+#pragma unroll 1
+  for (uint32_t left = candidates; left != 0 && to < job.capacity; left &= left - 1, ++to) {
+    const int offset = first + __ffs(int(left)) - 1;
+    job.keys[to] = T::key(weights[offset]);
+    job.offsets[to] = uint16_t(offset);
+  }
+}
+
+// What a warp found in its span, and the candidates of the warps before it.
+struct Found {
+  double before, after;
+  int alive, kept, inside, first;
+};
+
 // One block of threads a tile (one in all, if there is none).
 template <class T>
-__global__ void __launch_bounds__(kThreads, sizeof(typename T::Bits) == 4 ? 4 : 2) scan(Job job) {
+__global__ void __launch_bounds__(kThreads, sizeof(typename T::Bits) == 4 ? 6 : 4) scan(Job job) {
   using Bits = typename T::Bits;
-  __shared__ WarpCandidates room[kWarps];
-  __shared__ double before_of[kWarps], after_of[kWarps];
-  __shared__ int alive_of[kWarps], kept_of[kWarps], inside_of[kWarps];
+  using S = Span<Bits>;
+  __shared__ Found found[kWarps];
   __shared__ int64_t base;
   State& state = *job.state;
   if (state.mode != Mode::kScan) return;
@@ -147,84 +119,57 @@ __global__ void __launch_bounds__(kThreads, sizeof(typename T::Bits) == 4 ? 4 : 
     const int span = warp * kWarpSpan;
     const uint32_t words = span_word(job.mask_in, tile, span);
     const Bits* weights = at<const Bits>(job.pointers, tile);
-    WarpCandidates& mine = room[warp];
-    double before = 0, after = 0;
-    uint32_t kept = 0;
-    int found = 0;
+    // The smallest key that stays.
+    const uint32_t least = bracket.hi > bracket.lo ? bracket.hi : bracket.lo + 1;
+    Judged<T> judged;
     for_packs(weights, words, tile, span,
-              [&](int step, int first, unsigned alive, const Pack<Bits>& pack) {
-                const Judged<T> judged(pack, alive, bracket);
-                const unsigned stays = alive & ~judged.up_to_lo & ~judged.inside;
-                before += sum_of<T>(pack, alive);
-                after += sum_of<T>(pack, stays);
-                take_words<Bits>(stays, step, &kept);
-                for_candidates<T>(judged.inside, first, pack, &found,
-                                  [&](int place, uint32_t key, uint16_t offset) {
-                                    if (place >= kWarpRoom) return;
-                                    mine.keys[place] = key;
-                                    mine.offsets[place] = offset;
-                                  });
+              [&](int step, int, unsigned alive, const Pack<Bits>& pack) {
+                judged.add(step, alive, pack, bracket.lo, least);
               });
-    const int word = span / int(kWordBits) + lane;
-    if (word < words_of(tile.length)) job.mask_out[tile.word + word] = kept;
+    const uint32_t kept = S::word_of(judged.stays);
+    const uint32_t candidates = S::word_of(judged.above_lo & ~judged.stays);
+    const int first = span + lane * int(kWordBits);
+    if (first < tile.length) job.mask_out[tile.word + first / int(kWordBits)] = kept;
 
-    before = warp_sum(before);
-    after = warp_sum(after);
-    const int alive = warp_sum(__popc(words));
-    const int stay = warp_sum(__popc(kept));
+    const double before = warp_sum(judged.before), after = warp_sum(judged.after);
+    // Three counts, of up to 1024 each.
+    const int64_t counts =
+        warp_sum(int64_t(__popc(words)) << 32 | __popc(kept) << 16 | __popc(candidates));
     if (lane == 0) {
-      before_of[warp] = before;
-      after_of[warp] = after;
-      alive_of[warp] = alive;
-      kept_of[warp] = stay;
-      inside_of[warp] = found;
+      found[warp] = Found{
+          before, after, int(counts >> 32), int(counts >> 16 & 0xffff), int(counts & 0xffff), 0};
     }
     // A sum of finite floats is finite in double.
     if (!std::isfinite(before)) {
-      const int bad = count_non_finite<T>(weights, words, tile, span);
+      const int bad = count_non_finite<T>(weights, words, span);
       if (lane == 0) atomicAdd(&state.non_finite, Count(bad));
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-      double sum_before = 0, sum_after = 0;
-      int alive = 0, kept = 0, inside = 0;
-      for (int w = 0; w < kWarps; ++w) {
-        sum_before += before_of[w];
-        sum_after += after_of[w];
-        alive += alive_of[w];
-        kept += kept_of[w];
-        inside += inside_of[w];
+      Found all = {};
+#pragma unroll 2
+      for (Found& one : found) {
+        one.first = all.inside;
+        all.before += one.before;
+        all.after += one.after;
+        all.alive += one.alive;
+        all.kept += one.kept;
+        all.inside += one.inside;
       }
-      base = inside == 0 ? 0 : int64_t(atomicAdd(&state.inside, Count(inside)));
-      if (alive != kept + inside) atomicAdd(&state.up_to_lo, Count(alive - kept - inside));
+      base = all.inside == 0 ? 0 : int64_t(atomicAdd(&state.inside, Count(all.inside)));
+      const int up_to_lo = all.alive - all.kept - all.inside;
+      if (up_to_lo != 0) atomicAdd(&state.up_to_lo, Count(up_to_lo));
       const int64_t t = blockIdx.x;
-      job.tiles.before[t] = sum_before;
-      job.tiles.after[t] = sum_after;
+      job.tiles.before[t] = all.before;
+      job.tiles.after[t] = all.after;
       job.tiles.first[t] = base;
-      job.tiles.alive[t] = alive;
-      job.tiles.kept[t] = kept;
-      job.tiles.inside[t] = inside;
+      job.tiles.alive[t] = all.alive;
+      job.tiles.kept[t] = all.kept;
+      job.tiles.inside[t] = all.inside;
     }
     __syncthreads();
-    int64_t to = base;
-    for (int w = 0; w < warp; ++w) to += inside_of[w];
-    if (to + found <= job.capacity) {
-      if (found <= kWarpRoom) {
-        for (int i = lane; i < found; i += kLanes) {
-          job.keys[to + i] = mine.keys[i];
-          job.offsets[to + i] = mine.offsets[i];
-        }
-      } else {
-        int again = 0;
-        for_packs(weights, words, tile, span,
-                  [&](int, int first, unsigned alive, const Pack<Bits>& pack) {
-                    for_candidates<T>(Judged<T>(pack, alive, bracket).inside, first, pack, &again,
-                                      [&](int place, uint32_t key, uint16_t offset) {
-                                        job.keys[to + place] = key;
-                                        job.offsets[to + place] = offset;
-                                      });
-                  });
-      }
+    if (found[warp].inside > 0) {
+      append<T>(job, weights, first, candidates, base + found[warp].first);
     }
   }
   if (is_last_block(&state.tickets[kHistograms]) && threadIdx.x == 0) judge(job);

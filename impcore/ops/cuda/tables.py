@@ -56,7 +56,10 @@ def addresses(tensors: Sequence[torch.Tensor], device: torch.device, stream: int
 
 
 def block_order(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The plan's chunks by block: block b has chunks order[first[b]:first[b + 1]] (int64)."""
+    """The plan's chunks by block: block b has chunks order[first[b]:first[b + 1]] (int64).
+
+    Kept with the plan, and complete before they are: another stream may be the next to read them.
+    """
     known = _orders.get(chunks)
     if known is not None:
         return known  # type: ignore[no-any-return]
@@ -64,6 +67,7 @@ def block_order(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, to
     wanted = torch.arange(num_blocks + 1, device=chunks.device)
     found = order, torch.searchsorted(blocks.contiguous(), wanted)
     if not launch.capturing():
+        launch.finish(chunks.device)
         _orders[chunks] = found
     return found
 

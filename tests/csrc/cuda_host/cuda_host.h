@@ -232,6 +232,10 @@ template <class T>
 void __stcs(T* at, T value) {
   *at = value;
 }
+template <class T>
+void __stcg(T* at, T value) {
+  *at = value;
+}
 
 using std::isfinite;
 
