@@ -31,14 +31,12 @@ def best_spans(scores: Tensor, context: Tensor) -> Tensor:
     context. That search is exact: run_squad.py looks at its 20 best starts and ends only. The first
     span wins a tie.
     """
-    length = scores.shape[1]
-    start, end = scores.double().unbind(2)
-    place = torch.arange(length, device=scores.device)
-    ahead = place[None, :] - place[:, None]
-    allowed = (ahead >= 0) & (ahead < MAX_ANSWER) & context[:, :, None] & context[:, None, :]
-    sums = (start[:, :, None] + end[:, None, :]).masked_fill(~allowed, -torch.inf).flatten(1)
-    best, at = sums.max(1)
-    return torch.stack((best, (at // length).double(), (at % length).double()), 1)
+    start, end = scores.double().masked_fill(~context[:, :, None], -torch.inf).unbind(2)
+    beyond = end.new_full((len(end), MAX_ANSWER - 1), -torch.inf)
+    ends = torch.cat((end, beyond), 1).unfold(1, MAX_ANSWER, 1)  # [B, L, tokens - 1]
+    best, at = (start[:, :, None] + ends).flatten(1).max(1)
+    first = at // MAX_ANSWER
+    return torch.stack((best, first.double(), (first + at % MAX_ANSWER).double()), 1)
 
 
 def score(spans: np.ndarray, reading: Reading) -> dict[str, float]:
