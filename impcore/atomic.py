@@ -60,6 +60,19 @@ def _write_synced(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
         os.close(descriptor)
 
 
+def make_directory(path: Path) -> None:
+    """Make the directory `path`, and those above it, durably; nothing if it is there.
+
+    Raises RunDirectoryError, naming the directory and the cause.
+    """
+    try:
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            sync_directory(path.parent)
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: could not be made ({error.strerror or error})") from error
+
+
 def sync_directory(path: Path) -> None:
     """Make renames and removals in the directory `path` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -62,6 +62,16 @@ def test_a_fault_keeps_the_old_content_and_is_loud(
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_directories_are_made_once_and_a_fault_is_loud(tmp_path: Path) -> None:
+    atomic.make_directory(tmp_path / "a" / "b")
+    atomic.make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "a" / "c").touch()
+    for path, cause in (("c", "File exists"), ("c/d", "Not a directory")):
+        with pytest.raises(RunDirectoryError, match=f"{path}: could not be made .{cause}"):
+            atomic.make_directory(tmp_path / "a" / path)
+
+
 def test_a_partial_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))

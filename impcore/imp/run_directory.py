@@ -20,6 +20,10 @@ _LOCK = ".lock"
 _SUBDIRECTORIES = {"imp": ("checkpoint", "tickets"), "tasks": ()}
 """What is made at once in the directory of each experiment."""
 _AVERAGES = "averages"
+_MARKS = {_LOCK, "config.toml", "checkpoint"}
+"""Any two of them tell a run's directory: other programs have a .lock too."""
+_FIRST = {_LOCK, "checkpoint", "tickets", ".config.toml.tmp"}
+"""What there is of a run that was killed as it began."""
 
 
 class RunDirectory:
@@ -119,9 +123,7 @@ class RunDirectory:
     def average(self, round_number: int) -> Path:
         """The averaged weights of the trained state `round_number`; its directory exists."""
         directory = self.path / _AVERAGES
-        if not directory.exists():
-            directory.mkdir()
-            atomic.sync_directory(self.path)
+        atomic.make_directory(directory)
         return directory / f"round_{round_number:02d}.safetensors"
 
 
@@ -133,7 +135,8 @@ def refuse_foreign(path: Path, experiment: str) -> None:
         raise RunDirectoryError(f"run.out: {path} is a file; should be a directory, or not exist")
     names = {entry.name for entry in path.iterdir()}
     found = _experiment_in(path / "config.toml")
-    known = _LOCK in names or {"config.toml", "checkpoint"} <= names or found == "tasks"
+    begun = _LOCK in names and names <= _FIRST
+    known = begun or len(names & _MARKS) >= 2 or found == "tasks"
     if names and not known:
         raise RunDirectoryError(
             f"run.out: {path} is not empty and not a run directory (it holds "

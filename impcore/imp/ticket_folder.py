@@ -68,7 +68,7 @@ def save(ticket: Ticket, folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise TicketError(f"{folder}: is a file; should be a folder, or not exist")
-    folder.mkdir(parents=True, exist_ok=True)
+    atomic.make_directory(folder)
     rewind = b"".join(sealed.pack(_REWIND_KIND, {}, ticket.rewind))
     config = _config(ticket.provenance).encode()
     content = {

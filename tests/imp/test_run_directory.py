@@ -102,7 +102,11 @@ def test_the_lock_ends_with_a_killed_process(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("names", [["notes.txt"], ["config.toml"], ["checkpoint"], [".git"]])
+@pytest.mark.parametrize(
+    "names",
+    [["notes.txt"], ["config.toml"], ["checkpoint"], [".git"], ["uv.toml", ".lock"],
+     ["shard-00000.npy", "checkpoint.pt", ".lock"]],
+)  # fmt: skip
 def test_a_directory_of_something_else_is_refused_untouched(
     tmp_path: Path, names: list[str]
 ) -> None:
@@ -120,6 +124,22 @@ def test_a_copied_run_without_its_lock_file_is_a_run(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     with RunDirectory(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("names", [[], ["checkpoint", "tickets"], [".config.toml.tmp"]])
+def test_a_run_that_was_killed_as_it_began_is_a_run(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / ".lock").touch()
+    for name in names:
+        (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).touch()
+    with RunDirectory(tmp_path):
+        pass
+
+
+def test_averages_that_cannot_be_made_are_a_typed_error(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run") as directory:
+        (directory.path / "averages").touch()
+        with pytest.raises(RunDirectoryError, match=r"averages: could not be made \(File exists"):
+            directory.average(0)
 
 
 def test_a_claim_that_fails_half_way_gives_the_lock_back(tmp_path: Path) -> None:

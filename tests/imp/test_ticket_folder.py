@@ -16,7 +16,7 @@ from torch import nn
 
 import impcore
 from impcore.config import Config
-from impcore.errors import TicketError
+from impcore.errors import RunDirectoryError, TicketError
 from impcore.imp import Ticket
 
 FILES = ["README.md", "config.toml", "mask.safetensors", "rewind.safetensors"]
@@ -45,6 +45,12 @@ def test_it_gives_the_ticket_back_and_the_same_bytes_again(tmp_path: Path) -> No
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
     assert config["ticket"] == {k: v for k, v in ticket.provenance.items() if v is not None}
+
+
+def test_a_place_that_cannot_be_made_is_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunDirectoryError, match=r"ticket: could not be made \(Not a directory"):
+        example().save_folder(tmp_path / "file" / "ticket")
 
 
 def test_the_card_says_what_it_is_and_how_to_read_it_without_impcore(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from impcore import atomic
-from impcore.errors import RunDirectoryError
 from impcore.rg.report import assemble, sigma_csv, tidy
 from impcore.rg.report.assemble import HTML
 from impcore.rg.report.comparison import Comparison, compare
@@ -109,11 +108,8 @@ def _tidy(
 
 def _write_all(out: Path, content: dict[str, bytes]) -> Path:
     """Write the files, report.html last."""
-    try:
-        for name in content:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirectoryError(f"{out}: cannot be written: {error.strerror}") from error
+    for name in content:
+        atomic.make_directory((out / name).parent)
     for name, data in content.items():
         atomic.write(out / name, data)
     return out / HTML
