@@ -19,82 +19,19 @@ import numpy.typing as npt
 
 from impcore.rg import checks
 from impcore.rg.checks import Floats
-from impcore.rg.formats import figures, percent, span
+from impcore.rg.fitted import NAMES, Fit, values
+from impcore.rg.formats import figures, span
 from impcore.rg.least_squares import Problem, profile_interval, solve
-from impcore.rg.scaling import Parameters, curve
+from impcore.rg.scaling import Parameters
 from impcore.rg.stats import freeze, t_quantile
 from impcore.rg.table import Shown, Table
 
-NAMES = ("ε_np", "ε†", "|γ|", "p")
 DEVIATIONS = ("relative", "absolute")
 _GAMMA = 2
 _GAMMA_BOUNDS = (1e-3, 50.0)
 _MARGIN = 5.0  # p may lie e^5 beyond the densities measured
 _COARSE = 1e-9  # tolerance of curve_fit from each start; the best is polished
 _AGREE = 1e-6  # relative excess of the squared deviation within which two starts agree
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Fit(Shown):
-    """A fitted curve: parameters (γ < 0), their intervals, and how good the fit is."""
-
-    parameters: Parameters
-    level: float
-    intervals: dict[str, tuple[float, float]]  # by NAMES; 0 or ∞ where the data give no bound
-    free: tuple[str, ...]  # of NAMES; a measured or given ε_np is not
-    at_bound: tuple[str, ...]  # parameters that the bounds hold, not the data
-    deviation: str
-    density: Floats
-    error: Floats
-    residuals: Floats  # (ε̂ - ε) / ε
-    dof: int
-    agreeing: tuple[int, int]  # starts that reached the best fit, starts made
-
-    @property
-    def gamma(self) -> float:
-        """|γ|: the data determine it, not the sign."""
-        return abs(self.parameters.gamma)
-
-    @property
-    def mirror(self) -> Parameters:
-        """The identical curve with γ > 0."""
-        return self.parameters.mirror
-
-    @property
-    def scatter(self) -> float:
-        """Root of the summed squared relative deviation per degree of freedom."""
-        return math.sqrt(float(np.sum(self.residuals**2)) / self.dof)
-
-    @property
-    def r_squared(self) -> float:
-        """1 - (squared deviation of the fit) / (that of a constant), on log ε."""
-        logs = np.log(self.error)
-        total = float(np.sum((logs - logs.mean()) ** 2))
-        left = float(np.sum((np.log1p(self.residuals)) ** 2))
-        return 1 - left / total if total > 0 else math.nan
-
-    def predict(self, d: npt.ArrayLike) -> Floats:
-        """ε̂ at densities `d`."""
-        one = self.parameters
-        return curve(d, one.eps_np, one.eps_dagger, one.gamma, one.p)
-
-    def table(self) -> Table:
-        """One row a parameter, of this branch and the mirrored one."""
-        here, there = self.parameters, self.mirror
-        both = zip(_values(here), _values(there), strict=True)
-        rows = []
-        for name, (value, mirrored) in zip(("ε_np", "ε†", "γ", "p"), both, strict=True):
-            key = "|γ|" if name == "γ" else name
-            low, high = self.intervals[key]
-            shown = span(low, high) if key in self.free else "fixed"
-            note = "at its bound" if key in self.at_bound else ""
-            rows.append((name, figures(value, 4), shown, figures(mirrored, 4), note))
-        title = (
-            f"Eq. 15, {self.deviation} deviation: scatter {percent(self.scatter)}, "
-            f"{self.agreeing[0]} of {self.agreeing[1]} starts agree"
-        )
-        headers = ("", "γ < 0", f"{100 * self.level:g} % interval", "γ > 0 (same curve)", "note")
-        return Table.of(title, headers, rows)
 
 
 def fit(
@@ -170,10 +107,6 @@ def _fit(problem: Problem, logs: Floats, level: float, agreeing: tuple[int, int]
         dof=dof,
         agreeing=agreeing,
     )
-
-
-def _values(one: Parameters) -> tuple[float, float, float, float]:
-    return one.eps_np, one.eps_dagger, one.gamma, one.p
 
 
 def _data(density: npt.ArrayLike, error: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -256,7 +189,7 @@ def over_seeds(fits: Sequence[Fit], *, level: float | None = None) -> SeedFits:
     if not fits:
         raise ValueError("fits must hold at least one seed, not none")
     confidence = fits[0].level if level is None else checks.confidence(level)
-    logs = np.log(np.abs([_values(one.parameters) for one in fits]))
+    logs = np.log(np.abs([values(one.parameters) for one in fits]))
     mean, count = logs.mean(axis=0), len(fits)
     sem = logs.std(axis=0, ddof=1) / math.sqrt(count) if count > 1 else np.full(4, math.nan)
     half = t_quantile(confidence, count - 1) * sem

@@ -9,7 +9,6 @@ code that made the run recorded accuracies.
 from __future__ import annotations
 
 import tomllib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +19,12 @@ import numpy.typing as npt
 
 from impcore.errors import RunDirectoryError
 from impcore.rg.checks import Floats
+from impcore.rg.flow_file import PREFIX, read_flow, shares
 from impcore.rg.formats import percent
 from impcore.rg.rows import Row, read_rows
 from impcore.rg.table import Shown, Table
 
 CONFIG, IMPORT, ROUNDS, FLOW = "config.toml", "import.toml", "rounds.jsonl", "flow.npz"
-THETAS = ("trained", "rewound")
-PREFIX = "observable_"  # of the keys under which flow.npz holds user-defined observables
-_DTYPES = {"M": "float64", "P": "float64", "remaining": "int64", "total": "int64"}
-_OPTIONAL = ("M", "total")
-# Shares are quotients of float64 sums over at most a few hundred blocks.
-_SUM_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,7 +133,7 @@ def load(path: Path | str) -> Run:
     directory = Path(path)
     if not directory.is_dir():
         raise RunDirectoryError(f"{directory}: not a directory")
-    flow = _read_flow(directory / FLOW)
+    flow = read_flow(directory / FLOW)
     configs = [directory / name for name in (CONFIG, IMPORT)]
     text, config = next((_read_config(path) for path in configs if path.exists()), ("", {}))
     rows = read_rows(directory / ROUNDS) if (directory / ROUNDS).exists() else ()
@@ -148,7 +142,7 @@ def load(path: Path | str) -> Run:
         config=config,
         config_text=text,
         rows=rows,
-        observables={key.removeprefix(PREFIX): flow[key] for key in _shares(flow)},
+        observables={key.removeprefix(PREFIX): flow[key] for key in shares(flow)},
         names=tuple(str(name) for name in flow["names"]),
         remaining=flow["remaining"],
         total=_total(rows, flow),
@@ -156,12 +150,6 @@ def load(path: Path | str) -> Run:
     )
     _check_agreement(run)
     return run
-
-
-def _shares(flow: Mapping[str, Any]) -> list[str]:
-    """Keys of the observables, in the order in which they are shown."""
-    user = sorted(key for key in flow if key.startswith(PREFIX))
-    return [key for key in ("M", "P", *user) if key in flow]
 
 
 def _total(rows: tuple[Row, ...], flow: Mapping[str, npt.NDArray[Any]]) -> int:
@@ -181,67 +169,6 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise RunDirectoryError(f"{path}: not a TOML file: {error}") from error
-
-
-def _read_flow(path: Path) -> dict[str, npt.NDArray[Any]]:
-    if not path.exists():
-        raise RunDirectoryError(f"{path}: missing")
-    wanted = (*_DTYPES, "names", "theta")
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is not a zip archive")
-        with np.load(path, allow_pickle=False) as archive:
-            known = [key for key in archive if key in wanted or key.startswith(PREFIX)]
-            flow = {key: archive[key] for key in known}
-    except Exception as error:  # damaged bytes raise a dozen unrelated types in zipfile and NumPy
-        raise RunDirectoryError(f"{path}: not a readable flow file: {error}") from error
-    missing = [key for key in wanted if key not in flow and key not in _OPTIONAL]
-    if missing:
-        raise RunDirectoryError(f"{path}: lacks {', '.join(missing)}")
-    _check_flow(path, flow)
-    return flow
-
-
-def _check_flow(path: Path, flow: Mapping[str, npt.NDArray[Any]]) -> None:
-    for key in flow:
-        dtype = "float64" if key.startswith(PREFIX) else _DTYPES.get(key)
-        if dtype is not None and flow[key].dtype != np.dtype(dtype):
-            raise RunDirectoryError(f"{path}: {key} must be {dtype}, not {flow[key].dtype}")
-    names, theta = flow["names"], flow["theta"]
-    if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
-        raise RunDirectoryError(f"{path}: names must be a list of one or more strings")
-    if len(set(names.tolist())) != len(names) or "" in names.tolist():
-        raise RunDirectoryError(f"{path}: names must differ and not be empty: {names.tolist()}")
-    if theta.shape != () or str(theta) not in THETAS:
-        raise RunDirectoryError(f"{path}: theta must be one of {THETAS}, not {theta.tolist()!r}")
-    remaining = flow["remaining"]
-    if remaining.ndim != 1:
-        raise RunDirectoryError(f"{path}: remaining must have one axis")
-    if "total" in flow and (flow["total"].shape != () or flow["total"] < remaining.max(initial=1)):
-        raise RunDirectoryError(
-            f"{path}: total must be one number, at least {remaining.max(initial=1)}, not "
-            f"{flow['total'].tolist()}"
-        )
-    _check_observables(path, flow, (len(remaining), len(names)))
-
-
-def _check_observables(
-    path: Path, flow: Mapping[str, npt.NDArray[Any]], shape: tuple[int, int]
-) -> None:
-    """Shapes and values; M and P are shares, [R] eq. 13, and every state of theirs sums to 1."""
-    for key in _shares(flow):
-        if flow[key].shape != shape:
-            raise RunDirectoryError(
-                f"{path}: {key} must have shape {list(shape)} [states, columns], "
-                f"not {list(flow[key].shape)}"
-            )
-        for state, row in enumerate(flow[key]):
-            if not (np.isfinite(row).all() and (row >= 0).all()):
-                raise RunDirectoryError(f"{path}: {key} of state {state} is negative or not finite")
-            if not key.startswith(PREFIX) and abs(row.sum() - 1) > _SUM_TOLERANCE:
-                raise RunDirectoryError(
-                    f"{path}: {key} of state {state} sums to {float(row.sum())!r}, not 1"
-                )
 
 
 def _check_agreement(run: Run) -> None:

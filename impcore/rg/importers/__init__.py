@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from impcore.errors import CheckpointError
+from impcore.rg.flow_file import THETAS
 from impcore.rg.importers import bert_tickets, blocks, cv_lth, open_lth, state_dicts, write
 from impcore.rg.importers.blocks import GRANULARITIES, Columns, Patterns
 from impcore.rg.importers.measure import Flow, Load, measure
-from impcore.rg.run import THETAS
 
 __all__ = ["GRANULARITIES", "KINDS", "Options", "import_run"]
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from impcore.rg.exponents import Fit
+from impcore.rg.fitted import Fit
 from impcore.rg.report.drawing import block_colors, legend_below, log_axis, percent_axis, style
 from impcore.rg.report.drawing import new_figure_with_residuals as new_figure
 

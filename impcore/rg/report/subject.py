@@ -17,7 +17,8 @@ import numpy as np
 from impcore.rg import exponents
 from impcore.rg.analysis import Analysis, analyse
 from impcore.rg.eigen import Eigen
-from impcore.rg.exponents import Fit, SeedFits
+from impcore.rg.exponents import SeedFits
+from impcore.rg.fitted import Fit
 from impcore.rg.run import Run
 from impcore.rg.seeds import Seeds, over_seeds
 

@@ -220,7 +220,7 @@ def test_hostile_labels_are_words(runs, tmp_path):
 def test_a_report_cannot_be_written_into_a_file(runs, tmp_path):
     target = tmp_path / "file"
     target.write_text("")
-    with pytest.raises(RunDirectoryError, match="cannot be written"):
+    with pytest.raises(RunDirectoryError, match="file: could not be made"):
         report.write(runs[0], out=target)
     assert Path(target).read_text() == ""
 
