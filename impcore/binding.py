@@ -147,7 +147,8 @@ class Binding:
             if name in present and tuple(present[name].shape) != shape:
                 lost.append(f"{name} was {shape}, is {tuple(present[name].shape)}")
         if not lost:
-            known = {name: present[name] for name in present if name in self.names}
+            ours = set(self.names)
+            known = {name: p for name, p in present.items() if name in ours}
             known |= {name: present[name] for name in self.aliases}
             _, aliases = scopes.merge_tied(known)
             for name in sorted({*self.aliases, *aliases}):
