@@ -21,7 +21,7 @@ import shapes
 import torch
 from comparison import Report
 from floors import Floors
-from places import Floor, Place
+from places import Floor, Place, WrongError
 from subjects import Subject
 from timing import Case
 
@@ -33,13 +33,13 @@ RATE = 0.2
 
 
 def check(place: Place, subject: Subject) -> None:
-    """Raises unless the sums are those of float64."""
+    """Raises WrongError unless the sums are those of float64."""
     with place.under(subject.label):
         got = sums(subject)[0]
     for i, weight in enumerate(subject.weights):
         expected = weight.abs().sum(dtype=torch.float64)
         if not torch.allclose(got[i], expected, rtol=1e-12, atol=0):
-            raise SystemExit(f"{subject.label}: block_l1 is not the float64 sum: nothing is timed")
+            raise WrongError(f"{subject.label}: block_l1 is not the float64 sum")
 
 
 def sums(subject: Subject) -> torch.Tensor:
@@ -49,8 +49,7 @@ def sums(subject: Subject) -> torch.Tensor:
 
 def alone(place: Place, name: str, subjects: Sequence[Subject], repeats: int) -> Report:
     """Times the sums of |m theta| of each tensor of a network."""
-    for subject in subjects:
-        check(place, subject)
+    subjects = place.usable(subjects, partial(check, place))
     weights, masks = subjects[0].weights, subjects[0].masks
     floats = [mask.float() for mask in masks.values()]
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import harness
 import inputs
 import opponents
 import shapes
 import torch
-from checks import check_prune
+from checks import right_ones
 from comparison import Report
 from floors import Floors
 from places import Floor, Place
@@ -43,19 +44,18 @@ def jobs(place: Place, arguments: argparse.Namespace) -> list[harness.Job]:
     """A network each; the adversarial inputs; or the sizes of a sweep."""
     if arguments.sizes:
         return [
-            harness.Job(f"{size:,} weights", lambda size=size: sweep(place, size))
+            harness.Job(f"{size:,} weights", partial(sweep, place, size))
             for size in arguments.sizes
         ]
-    repeats = 15
     if arguments.quick:
-        names = ["resnet20"]
+        names = {"resnet20": 15}
     elif place.kind == "cpu":
-        names = ["resnet50", "bert-base"]
+        names = {"resnet50": 15, "bert-base": 15}
     else:
-        names = ["resnet50", "bert-base", "llama-1b", "llama-7b"]
-    adversary = "resnet20" if arguments.quick else "resnet50"
-    networks = [harness.Job(n, lambda n=n: network(place, n, repeats)) for n in names]
-    return [*networks, harness.Job("adversarial", lambda: adversarial(place, adversary, repeats))]
+        names = {"resnet50": 15, "bert-base": 15, "llama-1b": 11, "llama-7b": 7}
+    networks = [harness.Job(n, partial(network, place, n, r)) for n, r in names.items()]
+    hardest = partial(adversarial, place, next(iter(names)), 15)
+    return [*networks, harness.Job("adversarial", hardest)]
 
 
 def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
@@ -63,9 +63,10 @@ def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
     dense = shapes.weights(name, device=place.device)
     weights = [w.clone() for w in dense]
     n = sum(w.numel() for w in weights)
-    subjects = [Subject(place, label, weights) for label in place.backends]
+    subjects = right_ones(
+        place, [Subject(place, label, weights) for label in place.backends], dense, RATE
+    )
     yield Report(facts=[t for s in subjects for t in memory(place, s, name, n)])
-    check_prune(place, subjects, dense, RATE)
     pristine = [w.clone() for w in dense]
     for density in DENSITIES:
         for subject in subjects:
@@ -78,9 +79,10 @@ def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
         yield compare(place, name, subjects, density, repeats, rivals)
 
 
-def memory(place: Place, subject: Subject, name: str, n: int) -> list[Target]:
-    """What a prune needs beside the two mask arenas, which were allocated or are subtracted."""
-    arena = subject.masks.words.nbytes
+def memory(place: Place, other: Subject, name: str, n: int) -> list[Target]:
+    """What a first prune of a subject's weights needs beside the two mask arenas."""
+    subject = Subject(place, other.label, other.weights)
+    arena = subject.masks.words.nbytes  # of two, one is there already
     with place.under(subject.label):
         peak = place.peak(lambda: subject.select_and_commit(round(RATE * n)))
         workspace = subject.masks.spare()[1].nbytes
@@ -183,10 +185,10 @@ def sweep(place: Place, size: int) -> Iterator[Report]:
     for layout, tensors in LAYOUTS.items():
         dense = inputs.split(size, tensors, place.device)
         subjects = _subjects(place, dense)
-        report = compare(place, layout, subjects, 1.0, 7 if size > 10**8 else 15, prefix="sweep-")
         if layout == "few":
-            report.facts += [t for s in subjects for t in memory(place, s, f"{size:,}", size)]
-        yield report
+            yield Report(facts=[t for s in subjects for t in memory(place, s, f"{size:,}", size)])
+        repeats = 7 if size > 10**8 else 15
+        yield compare(place, layout, subjects, 1.0, repeats, prefix="sweep-")
 
 
 def _subjects(place: Place, weights: Sequence[torch.Tensor]) -> list[Subject]:

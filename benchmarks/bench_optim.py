@@ -23,7 +23,7 @@ import shapes
 import torch
 from comparison import Report
 from floors import Floors
-from places import Floor, Place, Run
+from places import Floor, Place, Run, WrongError
 from subjects import Subject
 from timing import Case
 from torch import nn
@@ -75,26 +75,23 @@ def twins(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
     return out
 
 
-def check(place: Place, kind: Kind, density: float) -> None:
-    """Raises unless three steps are torch.optim's, and +0 where the mask is 0, on every backend."""
-    for label in place.backends:
-        subject = Subject(place, label, shapes.weights("resnet20", device=place.device))
-        dense = shapes.model("resnet20", device=place.device)
-        subject.prune_to(density)
-        give_gradients(list(subject.model.parameters()))
-        give_gradients(list(dense.parameters()))
-        ours = kind.ours(subject.model.parameters(), masks=subject.masks, **kind.options)
-        theirs = kind.theirs(dense.parameters(), **kind.options)
-        with place.under(label):
-            for optimizer in (ours, theirs) * 3:
-                optimizer.step()
-            masks = list(subject.masks.values())
-        for mask, mine, other in zip(masks, subject.weights, dense.parameters(), strict=True):
-            same = torch.allclose(mine[mask], other[mask], rtol=1e-5, atol=1e-7)
-            if not same or mine[~mask].any():
-                raise SystemExit(
-                    f"{label}: {kind.ours.__name__} is not torch.optim's: nothing is timed"
-                )
+def check(place: Place, kind: Kind, label: str) -> None:
+    """Raises WrongError unless three steps are torch.optim's, and +0 where the mask is 0."""
+    subject = Subject(place, label, shapes.weights("resnet20", device=place.device))
+    dense = shapes.model("resnet20", device=place.device)
+    subject.prune_to(0.5)
+    give_gradients(list(subject.model.parameters()))
+    give_gradients(list(dense.parameters()))
+    ours = kind.ours(subject.model.parameters(), masks=subject.masks, **kind.options)
+    theirs = kind.theirs(dense.parameters(), **kind.options)
+    with place.under(label):
+        for optimizer in (ours, theirs) * 3:
+            optimizer.step()
+        masks = list(subject.masks.values())
+    for mask, mine, other in zip(masks, subject.weights, dense.parameters(), strict=True):
+        same = torch.allclose(mine[mask], other[mask], rtol=1e-5, atol=1e-7)
+        if not same or mine[~mask].any():
+            raise WrongError(f"{label}: {kind.ours.__name__} is not torch.optim's")
 
 
 @dataclass
@@ -198,9 +195,9 @@ def _opponents(
 def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
     """One network, by both optimisers, dense and at what later rounds leave."""
     for kind in KINDS:
-        check(place, kind, 0.5)
+        labels = place.usable(list(place.backends), partial(check, place, kind))
         weights = shapes.weights(name, device=place.device)
-        subjects = [Subject(place, label, weights) for label in place.backends]
+        subjects = [Subject(place, label, weights) for label in labels]
         give_gradients(list(subjects[0].model.parameters()))
         states = States.of(kind, weights)
         for density in DENSITIES:

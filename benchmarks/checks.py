@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from places import Place
+from places import Place, WrongError
 from subjects import Subject
 
 import impcore
@@ -14,17 +14,18 @@ from impcore import ops
 SORTED_UP_TO = 10**8  # weights: beyond, a stable sort would take minutes, or the memory
 
 
-def check_prune(
+def right_ones(
     place: Place, subjects: Sequence[Subject], dense: Sequence[torch.Tensor], rate: float
-) -> None:
-    """Prunes by every backend.
+) -> list[Subject]:
+    """The subjects whose backend prunes `dense` exactly; on the host it must.
 
     Raises:
-        SystemExit: a mask is not what a stable sort gives, or for the largest networks not a
-            threshold's; or backends differ. Nothing is timed.
+        WrongError: a mask is not what a stable sort gives, or for the largest networks not a
+            threshold's; or backends differ.
     """
-    first: torch.Tensor | None = None
-    for subject in subjects:
+    first: list[torch.Tensor] = []
+
+    def check(subject: Subject) -> None:
         torch._foreach_copy_(subject.weights, list(dense))
         with place.under(subject.label):
             masks = impcore.prune_global(subject.model, rate=rate)
@@ -32,10 +33,13 @@ def check_prune(
             wrong = not right(subject, dense, rate)
         words = masks.words.clone()
         subject.reset()
-        if wrong or (first is not None and not torch.equal(words, first)):
-            raise SystemExit(f"{subject.label}: prune_global is wrong: nothing is timed")
-        first = words
+        if wrong or (first and not torch.equal(words, first[0])):
+            raise WrongError(f"{subject.label}: prune_global is wrong")
+        first[:] = [words]
+
+    found = place.usable(subjects, check)
     torch._foreach_copy_(subjects[0].weights, list(dense))
+    return found
 
 
 def _by_sort(subject: Subject, dense: Sequence[torch.Tensor], rate: float) -> bool:
@@ -46,7 +50,7 @@ def _by_sort(subject: Subject, dense: Sequence[torch.Tensor], rate: float) -> bo
     plan = subject.masks.plan
     expected = torch.empty_like(subject.masks.words)
     for i, part in enumerate(alive.split([w.numel() for w in dense])):
-        expected[plan.spans[i]] = ops.bits.pack(part)
+        expected[plan.spans[i]] = ops.bits.pack(part.clone())  # aligned
     return torch.equal(subject.masks.words, expected)
 
 

@@ -22,7 +22,7 @@ import results
 import targets
 import torch
 from comparison import Comparison, Report
-from places import Host, Place
+from places import Host, Place, WrongError
 from timing import Case, measure, reason
 
 from impcore import _C
@@ -92,7 +92,10 @@ def main(suite: Suite, argv: Sequence[str] | None = None) -> int:
         return judged
 
     limit = arguments.limit or (CUDA_LIMIT if on_gpu else float("inf"))
-    report = collect(suite.jobs(place, arguments), limit, save if on_gpu else None, place.free)
+    try:
+        report = collect(suite.jobs(place, arguments), limit, save if on_gpu else None, place.free)
+    except WrongError as error:
+        sys.exit(f"{error}: nothing is timed")
     judged = save(report)
     reports.show(report, judged, about)
     print(f"written: {out}")

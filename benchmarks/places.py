@@ -7,18 +7,22 @@ in turns, the floor too.
 from __future__ import annotations
 
 import gc
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from comparison import Comparison
 from timing import Case, Clock, measure, nothing, reason
 
 Run = Callable[[], object]
+Item = TypeVar("Item")  # a label, or what has one
+
+
+class WrongError(Exception):
+    """A backend does not compute what it should: its times would be worth nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,12 @@ class Host:
     def under(self, label: str) -> Iterator[None]:
         """Within the block, ops run on a backend."""
         yield
+
+    def usable(self, items: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
+        """The items; raises what a check raises."""
+        for item in items:
+            check(item)
+        return list(items)
 
     def compare(
         self,
@@ -137,6 +147,7 @@ class Gpu:
     seconds: float = 6.0
     kind = "cuda"
     _failed: dict[str, str] = field(default_factory=dict)
+    _broken: dict[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -182,6 +193,24 @@ class Gpu:
         finally:
             os.environ["IMPCORE_BACKEND"] = before or ""
 
+    def usable(self, items: Sequence[Item], check: Callable[[Item], object]) -> list[Item]:
+        """The items whose backend passes a check; the others are left out, with the reason.
+
+        Raises:
+            WrongError: there is none.
+        """
+        self._broken = {}
+        found = []
+        for item in items:
+            try:
+                check(item)
+                found.append(item)
+            except Exception as error:
+                self._broken[getattr(item, "label", str(item))] = reason(error)
+        if not found:
+            raise WrongError(f"no backend is right: {self._broken}")
+        return found
+
     def compare(
         self,
         op: str,
@@ -211,7 +240,7 @@ class Gpu:
         if floor.rate in rates:
             ms[name] = floor.bytes / rates[floor.rate] * 1e3
         ms |= found
-        absent = {f"{label}, graph": why for label, why in self.missing.items()}
+        absent = {f"{k}, graph": why for k, why in {**self.missing, **self._broken}.items()}
         gone = {**absent, **failed, **(left_out or {})}
         return Comparison(op, dtype, n, density, floor.bytes, name, ms, gone, rates)
 
@@ -226,8 +255,3 @@ class Gpu:
 
 
 Place = Host | Gpu
-
-
-def share(part: float | None, n: int) -> float | None:
-    """Bytes as a fraction of n float32 weights."""
-    return None if part is None else part / max(1, math.prod((n, 4)))

@@ -80,6 +80,8 @@ class Rule:
         limit = self.at_least if self.at_least is not None else self.at_most
         assert limit is not None
         what = f"{comparison.op} at {comparison.density:.0%}: {self.what}"
+        if comparison.op.startswith("sweep-"):
+            what = f"{comparison.op}, {comparison.n:,} weights: {self.what}"
         missing = [names for names in (self.of, self.to) if not _fastest(comparison, names)]
         if missing:
             reasons = [f"{n}: {comparison.left_out.get(n, 'not timed')}" for n in missing[0]]

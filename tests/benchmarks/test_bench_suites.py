@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import os
 from functools import partial
 
 import bench_block_l1
 import bench_mask
 import bench_optim
+import checks
 import harness
 import opponents
 import pytest
@@ -14,7 +16,7 @@ import shapes
 import subjects
 import torch
 from comparison import Comparison, Report
-from places import Host
+from places import Floor, Host, WrongError
 
 import impcore
 from impcore.errors import BackendError
@@ -99,8 +101,8 @@ def test_steps(kind, fake_gpu, monkeypatch):
     assert len(found[0].left_out) == 6
 
 
-def test_steps_are_checked(monkeypatch):
-    bench_optim.check(Host(), bench_optim.KINDS[0], 0.5)
+def test_steps_are_checked():
+    bench_optim.check(Host(), bench_optim.KINDS[0], "impcore")
     wrong = {**bench_optim.KINDS[0].options, "lr": 2e-4}
 
     def ours(*args, **options):
@@ -108,8 +110,8 @@ def test_steps_are_checked(monkeypatch):
 
     kind = bench_optim.Kind(ours, torch.optim.SGD, {**wrong, "lr": 1e-4}, ("momentum_buffer",))
     ours.__name__ = "MaskedSGD"
-    with pytest.raises(SystemExit, match=r"not torch\.optim's"):
-        bench_optim.check(Host(), kind, 0.5)
+    with pytest.raises(WrongError, match=r"not torch\.optim's"):
+        bench_optim.check(Host(), kind, "impcore")
 
 
 def test_contenders_share_the_states():
@@ -136,17 +138,33 @@ def test_block_sums(fake_gpu):
     assert {"impcore, flow=", "impcore"} < set(found[0].ms)
 
 
-def test_a_wrong_mask_stops_the_benchmark(monkeypatch):
-    place = Host()
-    dense = shapes.weights("tiny")
-    subject = subjects.Subject(place, "impcore", [w.clone() for w in dense])
+@pytest.mark.parametrize("up_to", [10**8, 0])
+def test_a_wrong_mask_stops_the_benchmark(up_to, monkeypatch, fake_gpu):
     prune = impcore.prune_global
-    monkeypatch.setattr(impcore, "prune_global", lambda model, rate: prune(model, rate + 0.01))
-    for up_to in (10**8, 0):
-        monkeypatch.setattr(bench_mask.check_prune.__globals__["impcore"], "x", 1, raising=False)
-        monkeypatch.setitem(bench_mask.check_prune.__globals__, "SORTED_UP_TO", up_to)
-        with pytest.raises(SystemExit, match="nothing is timed"):
-            bench_mask.check_prune(place, [subject], dense, 0.2)
+
+    def wrong(model, rate):
+        triton = os.environ.get("IMPCORE_BACKEND") == fake_gpu.backends["triton"]
+        return prune(model, rate + 0.01 if triton or not spare else rate)
+
+    monkeypatch.setattr(checks, "SORTED_UP_TO", up_to)
+    monkeypatch.setattr(checks.impcore, "prune_global", wrong)
+    dense = shapes.weights("tiny")
+    weights = [w.clone() for w in dense]
+    spare = False
+    subject = subjects.Subject(Host(), "impcore", weights)
+    with pytest.raises(WrongError, match="impcore: prune_global is wrong"):
+        checks.right_ones(Host(), [subject], dense, 0.2)
+    # On a GPU the other backend is timed all the same.
+    spare = True
+    both = [subjects.Subject(fake_gpu, label, weights) for label in fake_gpu.backends]
+    assert checks.right_ones(fake_gpu, both, dense, 0.2) == both[:1]
+    assert all(map(torch.equal, weights, dense))
+    found = fake_gpu.compare("x", 1, 1.0, [], Floor(1.0, "copy", lambda: lambda: None), 1)
+    assert found.left_out == {"triton, graph": "WrongError: triton: prune_global is wrong"}
+    assert len(harness.failures(Report([found]), fake_gpu)) == 1
+    spare = False
+    with pytest.raises(WrongError, match="no backend is right"):
+        checks.right_ones(fake_gpu, both, dense, 0.2)
 
 
 def test_a_subject_comes_back():
