@@ -43,6 +43,10 @@ class DataError(ImpcoreError, ValueError):
     """A data set's files are missing or malformed; the message names the file."""
 
 
+class TokenizerError(DataError):
+    """What a tokenizer is to be read from holds none of use; the message names it."""
+
+
 class CheckpointError(ImpcoreError, RuntimeError):
     """A checkpoint is damaged, or belongs to another run."""
 

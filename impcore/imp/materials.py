@@ -21,7 +21,7 @@ from impcore.config.tables.model import SIZES
 from impcore.data import Batches, DeviceBatches, TextBatches, TextDataset
 from impcore.data.order import Share
 from impcore.data.text.batches import MULTIPLE
-from impcore.errors import CheckpointError, ConfigError
+from impcore.errors import CheckpointError, ConfigError, TokenizerError
 from impcore.models.weights import Taken, take
 
 Check = Callable[[], None] | None
@@ -104,14 +104,18 @@ def _image_batches(
 
 
 def _text(config: Config, check: Check) -> TextDataset:
-    return data.load_text(
-        config.data.name,
-        root=config.data.root,
-        source=config.data.source or "files",
-        tokenizer=config.data.tokenizer or _own_tokenizer(config),
-        max_length=config.data.max_length,
-        doc_stride=config.data.doc_stride,
-    )
+    try:
+        return data.load_text(
+            config.data.name,
+            root=config.data.root,
+            source=config.data.source or "files",
+            tokenizer=config.data.tokenizer or _own_tokenizer(config),
+            max_length=config.data.max_length,
+            doc_stride=config.data.doc_stride,
+        )
+    except TokenizerError as error:
+        key = "model.path" if config.data.tokenizer is None else "data.tokenizer"
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _own_tokenizer(config: Config) -> str | None:

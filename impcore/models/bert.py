@@ -204,6 +204,8 @@ def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Be
             "transformers' save_pretrained writes them, or be the name of a model on the hub"
         )
     source = str(Path(path).expanduser()) if path.startswith("~") else path
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise CheckpointError(f"{path}: has no config.json, which says the sizes of the model")
     config, weights = _files(source)
     if config.model_type != "bert":
         raise CheckpointError(f"{path}: is a {config.model_type!r} model; should be 'bert'")

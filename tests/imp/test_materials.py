@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from imp_harness import rows
+from rich.console import Console
 
 from impcore import models
 from impcore.config import Config
 from impcore.errors import ConfigError
-from impcore.imp import lab, run, training
+from impcore.imp import checks, lab, run, training
+from impcore.imp.checks import estimate
 from impcore.imp.ticket import Ticket
 
 pytest.importorskip("transformers")
@@ -189,19 +192,38 @@ def test_sizes_make_a_fresh_model_that_may_take_a_file_of_weights(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"max_length": 64}, "model": {"path": None, **SIZES, "positions": 8}},
+        ({"data": {"max_length": 64, "tokenizer": "BERT"},
+          "model": {"path": None, **SIZES, "positions": 8}},
          r"data\.max_length: rows of 1\d tokens, .* the model has 8 positions"),
-        ({"model": {"path": "./nothing"}, "data": {"tokenizer": "TOKENIZER"}},
+        ({"model": {"path": "./nothing"}, "data": {"tokenizer": "BERT"}},
          r"model\.path: \./nothing: is not a directory"),
-        ({"model": {"path": "/nothing.safetensors", **SIZES}}, r"model\.path: .*nothing"),
+        ({"model": {"path": "/nothing.safetensors", **SIZES}, "data": {"tokenizer": "BERT"}},
+         r"model\.path: .*nothing"),
+        ({"model": {"path": "./nothing"}}, r"model\.path: tokenizer: './nothing' is not a dir"),
+        ({"data": {"tokenizer": "./nothing"}}, r"data\.tokenizer: tokenizer: './nothing' is not"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named_by_its_key(
     make: Callable[..., Config], files: Path, changes: dict[str, Any], message: str
 ) -> None:
-    changes["data"] = changes.get("data", {}) | {"tokenizer": str(files / "bert")}
+    if changes.get("data", {}).get("tokenizer") == "BERT":
+        changes["data"]["tokenizer"] = str(files / "bert")
     with pytest.raises(ConfigError, match=message):
         lab.build(make("rte", **changes, rewind={"to": "init"}))
+
+
+def test_a_check_makes_tokens_and_keeps_none(
+    make: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "_STEPS", 2)
+    config = make("rte")
+    with open(os.devnull, "w") as nowhere:
+        console = Console(width=10_000, record=True, file=nowhere)
+        assert checks.check(config, console) == 0
+    text = console.export_text()
+    assert "rte: 40 training and 12 test rows" in text
+    assert "left random: classifier.weight, classifier.bias" in text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tasks_take_up_what_masked_language_modelling_learned(

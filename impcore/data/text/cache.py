@@ -2,7 +2,8 @@
 
 Invariant: a file's name is the hash of all that its content is made from, and the file carries the
 hash of that content: a stale or damaged one is never used, whoever wrote it, and readers see a
-whole file or none. One process makes a file at a time; the others wait for it.
+whole file or none. One process makes a file at a time; the others wait for it. Within `unwritten`
+files are read, and none is made.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
+_writes = ContextVar("writes", default=True)
+
+
+@contextmanager
+def unwritten() -> Iterator[None]:
+    """Within it, tokens that no file holds are made and kept in memory alone."""
+    token = _writes.set(False)
+    try:
+        yield
+    finally:
+        _writes.reset(token)
 
 
 def directory() -> Path:
@@ -42,12 +55,17 @@ def arrays(key: Mapping[str, Any], make: Callable[[], Arrays]) -> dict[str, Tens
     """The arrays that `make` returns, as tensors over a memory map of their file.
 
     `key` (JSON) must name everything that they depend on. Raises DataError if the cache cannot be
-    written.
+    written; within `unwritten` nothing is.
     """
+    from torch import from_numpy
+
     name = hashlib.sha256(json.dumps([_VERSION, dict(key)], sort_keys=True).encode()).hexdigest()
     folder = directory() / "tokens"
     path = folder / f"{name}.safetensors"
     try:
+        if not _writes.get():
+            found = _read(path)
+            return found or {name: from_numpy(array) for name, array in make().items()}
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
             found = _read(path)

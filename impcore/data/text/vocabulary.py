@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from impcore.errors import DataError, MissingExtraError
+from impcore.errors import MissingExtraError, TokenizerError
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def load(source: str) -> Vocabulary:
 
     Raises:
         MissingExtraError: transformers is not installed.
-        DataError: there is no fast tokenizer with BERT's special tokens.
+        TokenizerError: there is no fast tokenizer with BERT's special tokens and others.
     """
     try:
         from transformers import AutoTokenizer
@@ -96,7 +96,7 @@ def load(source: str) -> Vocabulary:
             "pip install 'impcore[hf]'"
         ) from error
     if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
-        raise DataError(
+        raise TokenizerError(
             f"tokenizer: {source!r} is not a directory; should hold tokenizer.json or "
             "vocab.txt, or be the name of a model on the hub"
         )
@@ -104,11 +104,15 @@ def load(source: str) -> Vocabulary:
     try:
         found = AutoTokenizer.from_pretrained(source, use_fast=True)
     except (OSError, ValueError) as error:
-        raise DataError(f"tokenizer: {source!r}: {str(error)[:500]}") from error
+        raise TokenizerError(f"tokenizer: {source!r}: {str(error)[:500]}") from error
     names = (found.pad_token, found.cls_token, found.sep_token, found.mask_token)
     if not getattr(found, "is_fast", False) or None in names:
-        raise DataError(
+        raise TokenizerError(
             f"tokenizer: {source!r} is a {type(found).__name__}; should be a fast tokenizer with "
             "tokens for padding, classification, separation and masking"
+        )
+    if len(found) <= len(set(found.all_special_ids)):  # what transformers makes without its files
+        raise TokenizerError(
+            f"tokenizer: {source!r} holds no vocabulary; should hold tokenizer.json or vocab.txt"
         )
     return of(found.backend_tokenizer, len(found), names)

@@ -1,7 +1,9 @@
 """`impcore-run --check`: whether a long run would go through, and about how long it would take.
 
-Invariant: nothing is written into the run directory, which is not even made. Whatever is wrong, the
-rest is still checked, with something of the same size in the place of what is missing.
+Invariant: nothing is written, neither a run directory nor decoded images nor tokens; but weights
+and texts that a recipe takes from the Hugging Face hub are downloaded into its cache, as without
+them there is nothing to check. Whatever is wrong, the rest is still checked, with something of the
+same size in the place of what is missing.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from rich.console import Console
 
 from impcore.config import Config
 from impcore.config.sub_runs import WEIGHTS
+from impcore.data.text.cache import unwritten
 from impcore.errors import ConfigError, ImpcoreError
 from impcore.imp import lab
 from impcore.imp.checks.estimate import Estimate, measure, rough
@@ -32,7 +35,7 @@ def check(config: Config, console: Console | None = None) -> int:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--check looks at one process; start it without torchrun")
     findings = Findings()
-    with deterministic(config.run.threads):
+    with deterministic(config.run.threads), unwritten():
         estimates = [_one(run, name, findings) for name, run in _runs(config).items()]
     run_directory(config, findings)
     known = [estimate for estimate in estimates if estimate is not None]

@@ -15,7 +15,7 @@ from impcore import data
 from impcore.config import Config
 from impcore.data import Dataset, Split, image_cache, image_folder
 from impcore.data.stored_images import StoredSplit
-from impcore.errors import ConfigError, DataError
+from impcore.errors import ConfigError, DataError, MissingExtraError
 from impcore.imp import materials
 from impcore.imp.checks.findings import Findings
 from impcore.imp.checks.resources import room
@@ -47,7 +47,7 @@ def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
         if config.data.name in _FOLDERS:
             return _of_folders(config, prefix, findings)
         dataset = materials.kind_of(config).dataset(config, None)
-    except DataError as error:
+    except (ConfigError, DataError, MissingExtraError) as error:
         findings.fault(f"{prefix}data", str(error))
         return _noise(config, prefix, findings)
     findings.note(f"{prefix}data", _counts(config, len(dataset.train), len(dataset.test)))

@@ -39,6 +39,23 @@ def test_made_once_for_each_key(cache_of_the_test: Path) -> None:
     assert len(files(cache_of_the_test)) == 2
 
 
+def test_unwritten_it_reads_what_is_there_and_makes_the_rest_in_memory(
+    cache_of_the_test: Path,
+) -> None:
+    maker = Maker()
+    with cache.unwritten():
+        for calls in (1, 2):
+            assert same(cache.arrays({"a": 1}, maker))
+            assert maker.calls == calls
+    assert not cache_of_the_test.exists()
+    cache.arrays({"a": 1}, maker)
+    before = sorted(cache_of_the_test.rglob("*"))
+    with cache.unwritten():
+        assert same(cache.arrays({"a": 1}, maker))
+    assert maker.calls == 3
+    assert sorted(cache_of_the_test.rglob("*")) == before
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "foreign"])
 def test_a_damaged_file_is_made_again_loudly(
     cache_of_the_test: Path, caplog: pytest.LogCaptureFixture, damage: str

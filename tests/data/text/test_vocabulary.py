@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from impcore.data.text import vocabulary
-from impcore.errors import DataError
+from impcore.errors import TokenizerError
 
 
 def test_a_saved_tokenizer_is_the_same(words: vocabulary.Vocabulary, tokenizer: str) -> None:
@@ -37,7 +38,13 @@ def test_the_trained_vocabulary_is_wordpiece() -> None:
     assert made.size <= 40
 
 
+def test_a_directory_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(TokenizerError, match="holds no vocabulary"):
+        vocabulary.load(str(tmp_path))
+
+
 @pytest.mark.parametrize("source", ["./no-such", "/no/such"])
 def test_a_missing_directory_is_named_without_asking_the_hub(source: str) -> None:
-    with pytest.raises(DataError, match=f"{source}' is not a directory"):
+    with pytest.raises(TokenizerError, match=f"{source}' is not a directory"):
         vocabulary.load(source)
