@@ -66,6 +66,7 @@ gpu-wheels:
 
 bench: dev
 	for name in mask optim block_l1 round; do $(BIN)/python benchmarks/bench_$$name.py || exit 1; done
+	$(BIN)/python benchmarks/tables.py
 
 install: $(VENV)/installed
 dev: $(VENV)/installed-dev

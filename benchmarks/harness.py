@@ -83,6 +83,11 @@ def main(suite: Suite, argv: Sequence[str] | None = None) -> int:
     name = suite.name_of(arguments) or suite.name
     on_gpu = place.kind == "cuda"
     out = arguments.out or (results.file_of(about["gpu"]) if on_gpu else RESULTS / f"{name}.json")
+    if on_gpu:
+        try:
+            results.read(out, about["gpu"])
+        except ValueError as error:
+            parser.error(f"--out: {error}")
     rules = targets.CUDA if on_gpu else targets.CPU
 
     def save(report: Report) -> list[targets.Target]:
@@ -133,11 +138,11 @@ def collect(
                 if monotonic() - begin > limit:
                     whole.left_out[job.title] = f"cut short by the limit of {limit:.0f} s"
                     break
+            free()
         except Exception as error:
             if save is None:
                 raise
             whole.left_out[job.title] = reason(error)
-        free()
     return whole
 
 

@@ -37,16 +37,23 @@ def save(data: dict[str, Any], out: Path) -> None:
 
 
 def merge(data: dict[str, Any], out: Path) -> None:
-    """Writes one benchmark's results as a section of a GPU's file.
+    """Writes one benchmark's results as a section of a GPU's file (raises like `read`)."""
+    device = data["machine"]["gpu"]
+    _write({**read(out, device), "device": device, data["benchmark"]: data}, out)
+
+
+def read(out: Path, device: str) -> dict[str, Any]:
+    """The sections of a GPU's file, which need not be there yet.
 
     Raises:
-        ValueError: the file is of another device; nothing has been changed.
+        ValueError: the file is of another device, or no such file at all.
     """
-    device = data["machine"]["gpu"]
-    whole = json.loads(out.read_text()) if out.exists() else {}
-    if whole.get("device", device) != device:
+    if not out.exists():
+        return {}
+    whole: dict[str, Any] = json.loads(out.read_text())
+    if whole.get("device") != device:
         raise ValueError(f"{out} holds results of {whole.get('device')}, these are of {device}")
-    _write({**whole, "device": device, data["benchmark"]: data}, out)
+    return whole
 
 
 def _write(data: dict[str, Any], out: Path) -> None:

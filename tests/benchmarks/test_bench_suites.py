@@ -247,6 +247,10 @@ def test_a_whole_command_on_a_gpu_fills_one_file(fake_gpu, monkeypatch, tmp_path
     assert len(whole["block_l1"]["rows"]) == 5
     assert (tmp_path / "x.png").stat().st_size > 1000
     assert "CUB DeviceTopK" in capsys.readouterr().out
+    about["gpu"] = "Another"
+    with pytest.raises(SystemExit):
+        harness.main(suite, arguments)
+    assert "holds results of NVIDIA H200" in capsys.readouterr().err
 
 
 def test_one_of_ours_that_fails_is_a_failure(fake_gpu):
