@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import BENCHMARKS
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 triton = pytest.importorskip("triton")
 
 READ = """
