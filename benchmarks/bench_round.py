@@ -2,7 +2,7 @@
 
     python benchmarks/bench_round.py            ResNet-20 on 8x8 digits and on 32x32 images
     python benchmarks/bench_round.py --quick    digits alone
-    python benchmarks/bench_round.py --model bert-base    steps and a prune of BERT-base
+    python benchmarks/bench_round.py --model bert-base    a step, a prune and the input of BERT-base
 
 "usual way" is a DataLoader, torch.optim.SGD and torch.nn.utils.prune, "open_lth style" multiplies
 the weights by masks before each forward pass and sorts a NumPy copy. All three train the same

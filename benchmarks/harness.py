@@ -220,7 +220,7 @@ def _parser(name: str, about: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-Compare = Callable[[bool], list[Comparison]]
+Compare = Callable[[bool], list[Comparison] | Report]
 
 
 def command_line(
@@ -237,11 +237,12 @@ def command_line(
     chosen = arguments.model if models else None
     if models and chosen:
         name, compare = f"{name}_{chosen.replace('-', '_')}", models[chosen]
-    report = Report(compare(arguments.quick))
+    found = compare(arguments.quick)
+    report = found if isinstance(found, Report) else Report(found)
     here = machine()
-    reports.show(report, [], here)
+    reports.show(report, report.facts, here)
     out = arguments.out or RESULTS / f"{name}.json"
-    results.save(results.as_json(name, report, [], here), out)
+    results.save(results.as_json(name, report, report.facts, here), out)
     print(f"written: {out}")
     if arguments.plot:
         reports.plot(report.comparisons, arguments.plot)
