@@ -19,9 +19,9 @@ from functools import partial
 import harness
 import shapes
 import torch
-from comparison import Report
+from comparison import Floor, Report, WrongError
 from floors import Floors
-from places import Floor, Place, WrongError
+from places import Place
 from subjects import Subject
 from timing import Case
 

@@ -25,9 +25,9 @@ import opponents
 import shapes
 import torch
 from checks import right_ones
-from comparison import Report
+from comparison import Floor, Report
 from floors import Floors
-from places import Floor, Place
+from places import Place
 from subjects import Subject
 from targets import WORKSPACE, Target
 from timing import Case
@@ -165,7 +165,7 @@ def rivals_of(
     if n > OPPONENTS_UP_TO:
         why = f"a flat copy of {n:,} weights and its sort do not fit beside them"
         return {}, dict.fromkeys([*functions, "torch.nn.utils.prune", CUB], why)
-    cases = opponents.cases(functions, subject, count)
+    cases = opponents.cases(functions, subject, count, on_gpu=place.kind == "cuda")
     if place.kind == "cpu":
         return {"prune": cases}, {}
     case, why = opponents.cub_case(CUB, weights, count)

@@ -21,11 +21,11 @@ from typing import Any
 import harness
 import shapes
 import torch
-from comparison import Report
+from comparison import Floor, Report, WrongError
 from floors import Floors
-from places import Floor, Place, Run, WrongError
+from places import Place
 from subjects import Subject
-from timing import Case
+from timing import Case, Run
 from torch import nn
 
 import impcore

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from places import Place, WrongError
+from comparison import WrongError
+from places import Place
 from subjects import Subject
 
 import impcore

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from targets import Target
+from timing import Run
+
+
+class WrongError(Exception):
+    """A backend does not compute what it should: its times would be worth nothing."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What an op cannot help moving.
+
+    Attributes:
+        bytes: read and written.
+        rate: what a GPU's floor is reckoned by: "copy" (read and written alike) or "read".
+        loop: makes the bare loop that the host runs for its floor.
+    """
+
+    bytes: float
+    rate: str
+    loop: Callable[[], Run]
 
 
 @dataclass

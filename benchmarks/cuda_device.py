@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from places import Gpu, Run
-from timing import Case
+from gpu import Gpu
+from timing import Case, Run
 
 from impcore import ops
 from impcore.errors import BackendError

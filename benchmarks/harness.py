@@ -7,12 +7,9 @@ time limit loses it.
 from __future__ import annotations
 
 import argparse
-import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,12 +17,11 @@ from typing import Any
 import report as reports
 import results
 import targets
-import torch
-from comparison import Comparison, Report
-from places import Host, Place, WrongError
+from comparison import Comparison, Report, WrongError
+from machine import machine
+from places import Host, Place
 from timing import Case, measure, reason
 
-from impcore import _C
 from impcore.errors import BackendError
 
 __all__ = ["Case", "Comparison", "Job", "Suite", "command_line", "main", "measure"]
@@ -169,43 +165,6 @@ def _place(device: str) -> tuple[Place, dict[str, Any]]:
 
     place = cuda_device.place()
     return place, {**cuda_device.about(place.device), **machine()}
-
-
-def machine() -> dict[str, Any]:
-    """Processor, threads, versions, commit and date."""
-    return {
-        "cpu": _cpu_model(),
-        "threads": torch.get_num_threads(),
-        "isa": _C.isa(),
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], capture_output=True, text=True, cwd=RESULTS.parent, check=False
-            )
-        except OSError:
-            return ""
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--", "../csrc", "../impcore")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+changes" if changed else "")
 
 
 def _parser(name: str, about: str | None) -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ from timing import Case, reason
 from torch import nn
 from torch.nn.utils import prune
 
-SLOW_REPEATS = 3  # for contenders that take seconds
+FAST_UP_TO = 2 * 10**8  # weights that a GPU sorts in milliseconds
 
 Function = Callable[[Sequence[torch.Tensor], int], None]
 
@@ -75,8 +75,12 @@ def torch_prune(model: nn.Module, count: int) -> None:
     prune.global_unstructured(layers, pruning_method=prune.L1Unstructured, amount=count)
 
 
-def cases(functions: Mapping[str, Function], subject: Subject, count: int) -> list[Case]:
+def cases(
+    functions: Mapping[str, Function], subject: Subject, count: int, *, on_gpu: bool
+) -> list[Case]:
     """All of them as cases that begin where `subject.reset` leaves the weights."""
+    # They take seconds on the CPU, and with a billion weights on a GPU too.
+    repeats = 3 if not on_gpu else 7 if subject.masks.total <= FAST_UP_TO else 2
     victim: list[nn.Module] = []
 
     def fresh_layers() -> None:
@@ -84,11 +88,11 @@ def cases(functions: Mapping[str, Function], subject: Subject, count: int) -> li
         victim[:] = [shapes.module_of(subject.weights)]
 
     found = [
-        Case(name, partial(function, subject.weights, count), subject.reset, SLOW_REPEATS)
+        Case(name, partial(function, subject.weights, count), subject.reset, repeats)
         for name, function in functions.items()
     ]
     last = Case(
-        "torch.nn.utils.prune", lambda: torch_prune(victim[0], count), fresh_layers, SLOW_REPEATS
+        "torch.nn.utils.prune", lambda: torch_prune(victim[0], count), fresh_layers, repeats
     )
     return [*found, last]
 

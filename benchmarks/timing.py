@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
+Run = Callable[[], object]
+
 
 def nothing() -> None:
     """The preparation of a case that needs none."""
@@ -27,8 +29,8 @@ class Case:
     """
 
     name: str
-    run: Callable[[], object]
-    prepare: Callable[[], object] = nothing
+    run: Run
+    prepare: Run = nothing
     repeats: int | None = None
     queued: bool = False
 

@@ -9,7 +9,7 @@ import torch
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from places import Gpu  # noqa: E402
+from gpu import Gpu  # noqa: E402
 from timing import Case  # noqa: E402
 
 

@@ -2,7 +2,8 @@ import os
 
 import pytest
 import torch
-from places import Floor, Host
+from comparison import Floor
+from host import Host
 from timing import Case
 
 FLOOR = Floor(8e9, "copy", lambda: lambda: None)

@@ -15,8 +15,8 @@ import pytest
 import shapes
 import subjects
 import torch
-from comparison import Comparison, Report
-from places import Floor, Host, WrongError
+from comparison import Comparison, Floor, Report, WrongError
+from host import Host
 
 import impcore
 from impcore.errors import BackendError
