@@ -61,27 +61,46 @@ def _judged(targets: Sequence[Target]) -> Table:
 
 
 def plot(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draws times over the number of weights and over density, a row of axes an op.
+    """Draws times over the number of weights and over density, wherever there are several.
 
     What was measured in several shapes ("sweep-select few", "sweep-select many") has a line each.
+    Adversarial inputs have nothing to be drawn over.
     """
     from matplotlib.figure import Figure
 
-    kinds = list(dict.fromkeys(c.op.split()[0] for c in comparisons))
-    figure = Figure(figsize=(11, 3.5 * len(kinds)), layout="constrained")
-    rows = figure.subplots(len(kinds), 2, squeeze=False)
-    for (by_size, by_density), kind in zip(rows, kinds, strict=True):
-        own = [c for c in comparisons if c.op.split()[0] == kind]
-        _draw(by_size, [c for c in own if c.density == 1], "n", "weights")
-        largest = max(c.n for c in own)
-        _draw(by_density, [c for c in own if c.n == largest], "density", "density")
-        by_size.set_title(kind)
-        by_size.legend(fontsize="x-small")
+    panels = _panels([c for c in comparisons if not c.op.startswith("adversarial-")])
+    if not panels:
+        print(f"not drawn: {path}: all was measured at one size and one density")
+        return
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(11, 3.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False).flatten()
+    for ax, (title, attribute, group) in zip(axes, panels, strict=False):
+        _draw(ax, group, attribute)
+        ax.set(title=title, xlabel={"n": "weights"}.get(attribute, attribute))
+        ax.legend(fontsize="x-small")
+    for ax in axes[len(panels) :]:
+        ax.remove()
     figure.savefig(path)
     print(f"drawn: {path}")
 
 
-def _draw(axes: Any, comparisons: Sequence[Comparison], attribute: str, label: str) -> None:
+def _panels(comparisons: Sequence[Comparison]) -> list[tuple[str, str, list[Comparison]]]:
+    """Title, what it is drawn over, and what is drawn, an op and what varies each."""
+    panels = []
+    for kind in dict.fromkeys(c.op.split()[0] for c in comparisons):
+        own = [c for c in comparisons if c.op.split()[0] == kind]
+        largest = max(own, key=lambda c: c.n)
+        for title, attribute, group in (
+            (kind, "n", [c for c in own if c.density == 1]),
+            (largest.op, "density", [c for c in own if c.op == largest.op and c.n == largest.n]),
+        ):
+            if len({getattr(c, attribute) for c in group}) > 1:
+                panels.append((title, attribute, group))
+    return panels
+
+
+def _draw(axes: Any, comparisons: Sequence[Comparison], attribute: str) -> None:
     lines: dict[str, list[tuple[float, float]]] = {}
     for comparison in comparisons:
         kind, _, shape = comparison.op.partition(" ")
@@ -90,4 +109,4 @@ def _draw(axes: Any, comparisons: Sequence[Comparison], attribute: str, label: s
             lines.setdefault(line, []).append((getattr(comparison, attribute), ms))
     for line, points in lines.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=3, label=line)
-    axes.set(xscale="log", yscale="log", ylabel="ms", xlabel=label)
+    axes.set(xscale="log", yscale="log", ylabel="ms")
