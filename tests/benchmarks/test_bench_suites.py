@@ -12,12 +12,12 @@ import checks
 import harness
 import opponents
 import pytest
-import report
 import shapes
 import subjects
 import torch
 from comparison import Comparison, Floor, Report, WrongError
 from host import Host
+from report import _panels as panels_of
 
 import impcore
 from impcore.errors import BackendError
@@ -278,6 +278,6 @@ def test_a_figure_has_a_panel_wherever_something_varies():
 
     rows = [found("select a", 10), found("select b", 20), found("select b", 20, 0.5)]
     rows += [found("prune a", 10), found("prune a", 10, 0.5)]
-    panels = [(title, over, len(group)) for title, over, group in report._panels(rows)]
+    panels = [(title, over, len(group)) for title, over, group in panels_of(rows)]
     assert panels == [("select", "n", 2), ("select b", "density", 2), ("prune a", "density", 2)]
-    assert report._panels([found("round, x", 10)]) == []
+    assert panels_of([found("round, x", 10)]) == []
