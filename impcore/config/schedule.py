@@ -34,6 +34,7 @@ class Schedule:
     finetune: int
     """Steps of a training after the first if `rewind.kind = "finetune"`."""
     checkpoint_every: int
+    """An epoch unless the recipe says how often."""
     eval_every: int
     """0: only at the end of a training."""
 
@@ -60,7 +61,7 @@ def schedule(config: Config, steps_per_epoch: int) -> Schedule:
         horizon=total * (config.prune.rounds + 1 if train.lr_span == "all" else 1),
         rewind=steps("rewind.to", rewind.to, total, least=0),
         finetune=steps("rewind.length", rewind.length or train.length),
-        checkpoint_every=steps("train.checkpoint_every", train.checkpoint_every),
+        checkpoint_every=steps("train.checkpoint_every", train.checkpoint_every or Length("1ep")),
         eval_every=steps("train.eval_every", train.eval_every) if train.eval_every else 0,
     )
     if any(after <= before for before, after in pairwise(result.milestones)):

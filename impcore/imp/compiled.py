@@ -25,13 +25,16 @@ def compiled(model: nn.Module) -> Callable[..., Tensor]:
     """`model`, compiled at the first call for each shape.
 
     A call raises ConfigError where PyTorch cannot compile here (no C++ compiler, for one), or not
-    so many shapes. Sets this limit in the whole process, and forgets what it had compiled before.
+    so many shapes. Sets this limit in the whole process, and whether what is generated must be
+    deterministic, as PyTorch's algorithms are now; forgets what it had compiled before.
     """
     from torch._dynamo import config, exc
+    from torch._inductor import config as generated
 
     torch._dynamo.reset()  # models of one class share the limit, and an earlier run's count
     config.recompile_limit = MAX_SHAPES
     config.fail_on_recompile_limit_hit = True
+    generated.deterministic = torch.are_deterministic_algorithms_enabled()
     run = torch.compile(model, dynamic=False)
 
     def call(*arguments: Any, **keywords: Any) -> Tensor:

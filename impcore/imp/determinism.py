@@ -23,13 +23,13 @@ def deterministic(threads: int) -> Iterator[None]:
     """Deterministic algorithms and `threads` CPU threads (0: as they are) within the block."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     old = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_deterministic_debug_mode(),
         torch.backends.cudnn.benchmark,
         getattr(torch.utils.deterministic, _FILL),
         torch.get_num_threads(),
     )
-    torch.use_deterministic_algorithms(True)
+    # use_deterministic_algorithms would do the same, and import the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     # Filling every torch.empty with NaN finds bugs but costs a write per tensor; nothing here
     # reads memory that it has not written.
@@ -39,10 +39,10 @@ def deterministic(threads: int) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(old[0], warn_only=old[1])
-        torch.backends.cudnn.benchmark = old[2]
-        setattr(torch.utils.deterministic, _FILL, old[3])
-        torch.set_num_threads(old[4])
+        torch.set_deterministic_debug_mode(old[0])
+        torch.backends.cudnn.benchmark = old[1]
+        setattr(torch.utils.deterministic, _FILL, old[2])
+        torch.set_num_threads(old[3])
 
 
 def seed_all(seed: int) -> None:

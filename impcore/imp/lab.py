@@ -20,6 +20,7 @@ from impcore.data import Batches
 from impcore.data.order import Share
 from impcore.errors import ConfigError
 from impcore.imp import (
+    allocator,
     board,
     determinism,
     environment,
@@ -120,6 +121,8 @@ def build(
     device = _device(config.run.device, world)
     graphs.of(config.train.cuda_graph, device, alone=world.size == 1)
     share = _share(config, world)
+    if device.type == "cpu":
+        allocator.keep_freed()
     if config.run.tensorboard:
         board.check()
     kind = materials.kind_of(config)

@@ -34,11 +34,16 @@ from impcore.imp import (
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
+from impcore.imp.pace import Pace
 from impcore.imp.progress import Progress, ticket
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.scoring import scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
+
+SAVING = 0.01
+"""The share of the time that checkpoints within a training may take, unless the recipe says how
+often to save."""
 
 
 class Rounds:
@@ -63,6 +68,7 @@ class Rounds:
         self._point: rewinding.Point = {}
         self.learner = lab.learner()
         self._fresh = True
+        self._pace = Pace(SAVING)
 
     @property
     def progress(self) -> Progress:
@@ -147,13 +153,20 @@ class Rounds:
             self._take_first_point()
             # Read once: a signal after this line is for the next step, whose state is then saved.
             stopping = self._stop.pending()
-            if stopping or step == end or step % lab.steps.checkpoint_every == 0:
+            if stopping or self._save_is_due(step, end):
                 self._save()
             if stopping:
                 self._stop.check()
             self._evaluate_if_due()
         lab.world.send_buffers(lab.model)
         lab.world.all_agree("weights", lambda: environment.model_fingerprint(lab.model))
+
+    def _save_is_due(self, step: int, end: int) -> bool:
+        lab = self._lab
+        if step != end and step % lab.steps.checkpoint_every != 0:
+            return False
+        chosen = lab.config.train.checkpoint_every is not None
+        return chosen or bool(lab.world.from_writer(self._pace.due))
 
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
@@ -251,7 +264,8 @@ class Rounds:
 
     def _save(self) -> None:
         self._journal.count_seconds()
-        state = self.state()
-        if self._checkpoints is not None:
-            content, tensors = tree.split(state, "state")
-            self._checkpoints.save({"identity": self._lab.identity, "state": content}, tensors)
+        with self._pace.taking():
+            state = self.state()
+            if self._checkpoints is not None:
+                content, tensors = tree.split(state, "state")
+                self._checkpoints.save({"identity": self._lab.identity, "state": content}, tensors)

@@ -34,7 +34,7 @@ class CifarResNet(ResNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [N, in_channels, H, W] to logits [N, num_classes]."""
-        return cast(Tensor, self.fc(self.features(F.relu(self.bn1(self.conv1(x))))))
+        return cast(Tensor, self.fc(self.features(F.relu(self.bn1(self.conv1(x)), inplace=True))))
 
 
 def cifar_resnet(

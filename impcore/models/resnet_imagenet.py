@@ -66,7 +66,7 @@ class ImageNetResNet(ResNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [N, in_channels, H, W] to logits [N, num_classes]."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         return cast(Tensor, self.fc(self.features(x)))
 
 

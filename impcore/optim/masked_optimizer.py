@@ -8,6 +8,7 @@ on the device.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,6 +81,24 @@ class MaskedOptimizer(Optimizer):
                 self.launch(group, *batch)
         return loss
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch.optim.Optimizer's."""
+        if not set_to_none:
+            _untraced(super().zero_grad)(set_to_none)
+            return
+        for group in self.param_groups:  # torch's tells the profiler, which costs as much again
+            for param in group["params"]:
+                param.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch.optim.Optimizer's."""
+        packed: dict[str, Any] = _untraced(super().state_dict)()
+        return packed
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch.optim.Optimizer's."""
+        _untraced(super().load_state_dict)(state_dict)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of parameters with its own options, as torch.optim.Optimizer does.
 
@@ -88,7 +107,7 @@ class MaskedOptimizer(Optimizer):
             LayoutError: a parameter has gaps or overlaps in memory.
             NotImplementedError: a sparse parameter, or a subclass such as DTensor.
         """
-        super().add_param_group(param_group)
+        _untraced(super().add_param_group)(param_group)
         group = self.param_groups[-1]
         try:
             self.check_options(group)
@@ -176,6 +195,16 @@ class MaskedOptimizer(Optimizer):
         if value is None:
             return None
         return torch.as_tensor(value, dtype=torch.float32, device=device)
+
+
+def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of torch's, without what keeps torch.compile out of it, unless that is at work.
+
+    Its first call would import the compiler, which takes a second.
+    """
+    if torch.compiler.is_compiling() or not hasattr(method, "__wrapped__"):
+        return method
+    return partial(method.__wrapped__, method.__self__)  # type: ignore[attr-defined]
 
 
 def check_number(name: str, value: float | Tensor, below: float | None = None) -> None:

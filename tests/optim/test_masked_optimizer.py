@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -288,3 +290,23 @@ def test_a_copied_model_and_optimiser_go_on_alone(kind, copied):
     set_gradients([model], 1)
     optimizer.step()
     assert bytes_of(model) == bytes_of(twin)
+
+
+def test_the_compiler_is_not_imported():
+    """It takes a second, which every start of a training would take longer."""
+    script = """
+import sys, torch, impcore
+model = torch.nn.Linear(3, 2)
+masks = impcore.Masks(model)
+for kind in (impcore.MaskedSGD, impcore.MaskedAdamW):
+    optimizer = kind(model.parameters(), masks=masks)
+    optimizer.add_param_group({"params": [torch.ones(2, requires_grad=True)]})
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(1, 3)).sum().backward()
+        optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

@@ -103,5 +103,5 @@ class Train(Choosing):
     """Keep images and weights in channels-last memory order."""
     eval_every: TrainLength | None = None
     """Length between evaluations within a round (evals.jsonl); only at its end unless given."""
-    checkpoint_every: TrainLength = Length("1ep")
-    """Length between checkpoints: what a kill -9 can lose at most."""
+    checkpoint_every: TrainLength | None = None
+    """Length between checkpoints; 1ep, or more where that would take above 1 % of the time."""

@@ -18,7 +18,7 @@ from impcore.data import Batches
 from impcore.imp import rewinding, sealed, training, tree
 from impcore.imp.lab import Lab
 from impcore.imp.learner import autocast
-from impcore.imp.rounds import Rounds
+from impcore.imp.rounds import SAVING, Rounds
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.signals import Stop
 from impcore.imp.view import View
@@ -101,10 +101,18 @@ def measure(lab: Lab) -> Estimate:
         prune=prune,
         prunes=prunes,
         save=save,
-        saves=steps // lab.steps.checkpoint_every + len(spans),
+        saves=_saves(lab, steps, step, save) + len(spans),
         checkpoint=sum(len(memoryview(piece)) for piece in pieces),
         ticket=weights * model + masks,
     )
+
+
+def _saves(lab: Lab, steps: int, step: float, save: float) -> int:
+    """Checkpoints within the trainings, whose steps take `step` seconds each."""
+    count = steps // lab.steps.checkpoint_every
+    if lab.config.train.checkpoint_every is not None:
+        return count
+    return min(count, int(SAVING * step * steps / save))
 
 
 def _steps(lab: Lab, rounds: Rounds) -> tuple[float, int]:

@@ -1,0 +1,34 @@
+"""How often to do what is worth doing often, and costs time each time.
+
+Invariant: doing it whenever it is due takes about `share` of the time at most, however long it
+takes. Nothing that depends on the clock may change a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+
+class Pace:
+    """Due at first, and again once the last time's duration is a `share` (0 to 1) of what passed.
+
+    `clock` returns seconds.
+    """
+
+    def __init__(self, share: float, clock: Callable[[], float] = monotonic) -> None:
+        self._share, self._clock = share, clock
+        self._next = clock()
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        return self._clock() >= self._next
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Around what is done, due or not."""
+        begin = self._clock()
+        yield
+        end = self._clock()
+        self._next = end + (end - begin) / self._share

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impcore.imp.pace import Pace
+
+durations = st.lists(st.floats(0.001, 100), min_size=2, max_size=50)
+
+
+@given(durations, st.floats(0.01, 1), st.floats(0.001, 10))
+def test_what_is_done_whenever_due_keeps_to_its_share(
+    costs: list[float], share: float, tick: float
+) -> None:
+    now, spent = 0.0, 0.0
+    pace = Pace(share, lambda: now)
+    for cost in costs[:-1]:
+        while not pace.due():
+            now += cost / share / 7 + tick
+        with pace.taking():
+            now += cost
+        spent += cost
+    while not pace.due():
+        now += tick
+    assert spent <= share * now * (1 + 1e-9)
+
+
+def test_it_is_due_at_first_and_not_right_after() -> None:
+    now = 5.0
+    pace = Pace(0.01, lambda: now)
+    assert pace.due()
+    with pace.taking():
+        now += 1
+    assert not pace.due()
+    now += 99.9
+    assert not pace.due()
+    now += 0.2
+    assert pace.due()
