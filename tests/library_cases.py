@@ -9,6 +9,8 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
+import impcore
+
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTEGERS = {2: torch.int16, 4: torch.int32}
 
@@ -123,3 +125,12 @@ def nets(draw: st.DrawFn) -> nn.Module:
             back = [order.index(i) for i in range(p.dim())]
             p.data = p.data.permute(order).contiguous().permute(back)
     return model
+
+
+def random_masks(model: nn.Module, seed: int, density: float = 0.5) -> impcore.Masks:
+    """New masks of the model, each weight alive with this probability."""
+    masks = impcore.Masks(model)
+    rng = torch.Generator().manual_seed(seed)
+    for name, p in zip(masks.names, masks.parameters, strict=True):
+        masks[name] = torch.rand(p.shape, generator=rng) < density
+    return masks

@@ -10,6 +10,8 @@ __global__ void __launch_bounds__(kThreads)
     l1_tile(const Chunk* chunks, const int64_t* pointers, const uint32_t* mask, double* values,
             int32_t* counts) {
   using Bits = typename T::Bits;
+  let_next_come();
+  await_launches();
   const Tile tile = tile_of(chunks, blockIdx.x);
   const int span = int(threadIdx.x) / kLanes * kWarpSpan;
   double sum = 0;
@@ -32,6 +34,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kFoldThreads)
     fold(BlockOrder blocks, const double* values, const int32_t* counts, double* sums) {
+  await_launches();
   fold_tiles(blocks, blockIdx.x, values, counts, false, sums);
 }
 
@@ -50,7 +53,7 @@ void block_l1(const Weights& weights, const BlockOrder& blocks, const uint32_t* 
     launch(l1_tile<decltype(dtype)>, tiles, kThreads, stream, weights.chunks, weights.pointers,
            mask, values, counts);
   });
-  launch(fold, blocks.num_blocks, kFoldThreads, stream, blocks, values, counts, sums);
+  launch_next(fold, blocks.num_blocks, kFoldThreads, stream, blocks, values, counts, sums);
 }
 
 }  // namespace impcore::cuda

@@ -27,21 +27,65 @@ inline void check(cudaError_t error, const char* what) {
   }
 }
 
-// Runs kernel(arguments...) on so many blocks of threads; nothing for no blocks.
+// Whether a kernel may be launched beside the one before it (below): the device's code knows how.
+inline bool can_overlap() {
+  int device = 0, major = 0;
+  check(cudaGetDevice(&device), "no current CUDA device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "the CUDA device does not tell its architecture");
+  return major >= 9;
+}
+
 template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, Stream stream,
-            Arguments&&... arguments) {
+void start(bool overlapping, void (*kernel)(Parameters...), int64_t blocks, int threads,
+           Stream stream, Arguments&&... arguments) {
   if (blocks == 0) return;
 #if defined(IMPCORE_CUDA_HOST)
-  (void)stream;
+  (void)stream, (void)overlapping;
   cuda_host::launch(kernel, blocks, threads, arguments...);
 #else
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(blocks));
   config.blockDim = dim3(unsigned(threads));
   config.stream = static_cast<cudaStream_t>(stream);
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &overlap;
+  config.numAttrs = overlapping && can_overlap() ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...),
         "a CUDA kernel could not be launched");
+#endif
+}
+
+// Runs kernel(arguments...) on so many blocks of threads; nothing for no blocks.
+template <class Kernel, class... Arguments>
+void launch(Kernel* kernel, int64_t blocks, int threads, Stream stream, Arguments&&... arguments) {
+  start(false, kernel, blocks, threads, stream, arguments...);
+}
+
+// Likewise, right after another kernel of ours on the stream. That one begins with let_next_come
+// and await_launches, this one with await_launches at least: so it may take its place on the device
+// while the other still runs ("programmatic dependent launch"), and short kernels in a row do not
+// pay for each other's start.
+template <class Kernel, class... Arguments>
+void launch_next(Kernel* kernel, int64_t blocks, int threads, Stream stream,
+                 Arguments&&... arguments) {
+  start(true, kernel, blocks, threads, stream, arguments...);
+}
+
+__device__ __forceinline__ void let_next_come() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+// Waits until all launches before are complete and what they wrote is visible. Every thread calls
+// it before it touches memory, also those that then have nothing to do: the end of a launch must
+// mean the end of all before it.
+__device__ __forceinline__ void await_launches() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 

@@ -168,36 +168,69 @@ __device__ inline int64_t threads_before(int64_t value, int64_t* all) {
   return others + before;
 }
 
-// The bin that holds the rank-th smallest (1-based) becomes the new range; rank becomes relative to
-// it. Returns how many are in the bin. As `narrow` in plan.h, by a whole block of threads.
-__device__ inline int64_t narrow_block(const Count* bins, int shift, Bracket* range,
-                                       int64_t* rank) {
-  constexpr int kPerThread = kBins / kThreads;
-  __shared__ int64_t bin, below, count;
-  int64_t counts[kPerThread];
-  int64_t mine = 0;
-  for (int i = 0; i < kPerThread; ++i) {
-    counts[i] = int64_t(__ldcg(bins + int(threadIdx.x) * kPerThread + i));
-    mine += counts[i];
+// A histogram that is complete, spread over a block's threads. All of them take part in each call.
+class Digit {
+ public:
+  __device__ explicit Digit(const Count* bins) {
+    int64_t mine = 0;
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      counts_[i] = int64_t(__ldcg(bins + int(threadIdx.x) * kPerThread + i));
+      mine += counts_[i];
+    }
+    before_ = threads_before(mine, &all_);
   }
-  int64_t all;
-  int64_t before = threads_before(mine, &all);
-  if (before < *rank && *rank <= before + mine) {
-    int i = 0;
-    while (before + counts[i] < *rank) before += counts[i++];
-    bin = int64_t(threadIdx.x) * kPerThread + i;
-    below = before;
-    count = counts[i];
+
+  __device__ int64_t all() const { return all_; }
+
+  // The bin that holds the rank-th smallest (1-based) becomes the new range; rank becomes relative
+  // to it. Returns how many are in the bin. As `narrow` in plan.h.
+  __device__ int64_t narrow(int shift, Bracket* range, int64_t* rank) const {
+    __shared__ int64_t bin, below, count;
+    int64_t before = before_;
+#pragma unroll
+    for (int i = 0; i < kPerThread; ++i) {
+      if (before < *rank && *rank <= before + counts_[i]) {
+        bin = int64_t(threadIdx.x) * kPerThread + i;
+        below = before;
+        count = counts_[i];
+      }
+      before += counts_[i];
+    }
+    __syncthreads();
+    const uint32_t start = range->lo + (uint32_t(bin) << shift);
+    const uint32_t last = start + ((1u << shift) - 1);
+    range->hi = last < range->hi ? last : range->hi;
+    range->lo = start;
+    *rank -= below;
+    const int64_t found = count;
+    __syncthreads();
+    return found;
   }
-  __syncthreads();
-  const uint32_t start = range->lo + (uint32_t(bin) << shift);
-  const uint32_t last = start + ((1u << shift) - 1);
-  range->hi = last < range->hi ? last : range->hi;
-  range->lo = start;
-  *rank -= below;
-  const int64_t found = count;
-  __syncthreads();
-  return found;
+
+ private:
+  static constexpr int kPerThread = kBins / kThreads;
+  int64_t counts_[kPerThread];
+  int64_t before_, all_;  // in the bins of the threads before this one, and in all bins
+};
+
+// body(key) for every one of so many stored keys, by all blocks of the grid; kDeadKey where there
+// is none, so that all lanes of a warp take part in each call. Four reads a thread are under way
+// before the first is used.
+template <class Body>
+__device__ __forceinline__ void for_stored(const uint32_t* keys, int64_t count, const Body& body) {
+  constexpr int kAtOnce = 4;
+  const int64_t stride = int64_t(gridDim.x) * kThreads;
+  for (int64_t start = int64_t(blockIdx.x) * kThreads; start < count; start += kAtOnce * stride) {
+    uint32_t batch[kAtOnce];
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a) {
+      const int64_t i = start + a * stride + threadIdx.x;
+      batch[a] = i < count ? keys[i] : kDeadKey;
+    }
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a) body(batch[a]);
+  }
 }
 
 // A histogram of one block of threads.

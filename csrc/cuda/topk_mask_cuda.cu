@@ -34,16 +34,17 @@ void topk_mask(const Weights& weights, int64_t total, const BlockOrder& blocks,
     using T = decltype(dtype);
     launch(sample<T>, std::max(one, weights.num_chunks), kThreads, stream, job, bracket,
            forced != nullptr);
-    launch(refine, filling, kThreads, stream, job, kLo1);
-    launch(refine, filling, kThreads, stream, job, kLo2);
-    launch(scan<T>, std::max(one, tiles), kThreads, stream, job);
+    launch_next(refine, filling, kThreads, stream, job, kLo1);
+    launch_next(refine, filling, kThreads, stream, job, kLo2);
+    launch_next(scan<T>, std::max(one, tiles), kThreads, stream, job);
     for (int number = 0; number < 4; ++number) {
-      launch(step<T>, filling, kThreads, stream, job, number);
+      launch_next(step<T>, filling, kThreads, stream, job, number);
     }
-    launch(share_ties<T>, filling, kThreads, stream, job);
-    launch(settle<T>, ceil_div(tiles, kWarps), kThreads, stream, job);
+    launch_next(share_ties<T>, filling, kThreads, stream, job);
+    launch_next(settle<T>, ceil_div(tiles, kWarps), kThreads, stream, job);
   });
-  launch(fold, 2 * blocks.num_blocks, kFoldThreads, stream, job, blocks, sums_before, sums_after);
+  launch_next(fold, 2 * blocks.num_blocks, kFoldThreads, stream, job, blocks, sums_before,
+              sums_after);
 }
 
 }  // namespace impcore::cuda

@@ -61,6 +61,8 @@ __device__ inline void judge_end(const Job& job) {
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2) step(Job job, int number) {
   __shared__ BlockBins bins;
+  let_next_come();
+  await_launches();
   State& state = *job.state;
   unsigned* ticket = &state.tickets[kStep + number];
   const Mode mode = state.mode;
@@ -78,15 +80,11 @@ __global__ void __launch_bounds__(kThreads, 2) step(Job job, int number) {
   bins.clear();
   __syncthreads();
   if (mode == Mode::kInside) {
-    const int64_t inside = int64_t(state.inside);
-    for (int64_t start = int64_t(blockIdx.x) * kThreads; start < inside;
-         start += int64_t(gridDim.x) * kThreads) {
-      const int64_t i = start + threadIdx.x;
-      const uint32_t key = i < inside ? job.keys[i] : kDeadKey;
+    for_stored(job.keys, int64_t(state.inside), [&](uint32_t key) {
       uint32_t bin;
       const bool counted = bin_of(key, range, shift, &bin);
       bins.add(counted, bin);
-    }
+    });
   } else {
     for (int64_t t = blockIdx.x; t < job.num_tiles; t += gridDim.x) {
       for_keys<T>(job, tile_of(job.chunks, t), [&](uint32_t key, bool alive) {
@@ -102,7 +100,7 @@ __global__ void __launch_bounds__(kThreads, 2) step(Job job, int number) {
 
   if (!is_last_block(ticket)) return;
   int64_t rank = state.rank;
-  const int64_t found = narrow_block(counts, shift, &range, &rank);
+  const int64_t found = Digit(counts).narrow(shift, &range, &rank);
   if (threadIdx.x == 0) {
     state.range = range;
     state.rank = rank;
@@ -139,6 +137,8 @@ __device__ inline void spread(const Job& job) {
 // Counts every tile's ties where they do not all share a fate, and spreads the quota.
 template <class T>
 __global__ void __launch_bounds__(kThreads) share_ties(Job job) {
+  let_next_come();
+  await_launches();
   State& state = *job.state;
   const Mode mode = state.mode;
   if (mode == Mode::kDone || mode == Mode::kScan) return;
@@ -258,6 +258,8 @@ __device__ void keep_above(const Job& job, int64_t t, uint32_t threshold, int pr
 // Makes the mask of every tile what it should be, one warp a tile.
 template <class T>
 __global__ void __launch_bounds__(kThreads) settle(Job job) {
+  let_next_come();
+  await_launches();
   const State& state = *job.state;
   const int64_t t = int64_t(blockIdx.x) * kWarps + threadIdx.x / kLanes;
   if (state.mode == Mode::kDone || t >= job.num_tiles) return;
@@ -282,6 +284,7 @@ __global__ void __launch_bounds__(kThreads) settle(Job job) {
 // The sums under both masks; one block of threads a sum.
 static __global__ void __launch_bounds__(kFoldThreads)
     fold(Job job, BlockOrder blocks, double* sums_before, double* sums_after) {
+  await_launches();
   const bool dirty = *job.status != 0;
   const int64_t block = blockIdx.x;
   if (block < blocks.num_blocks) {

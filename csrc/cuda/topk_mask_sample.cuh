@@ -8,15 +8,12 @@ namespace impcore::cuda {
 
 // The state that the samples' first digit leads to. By the last block of threads.
 __device__ inline void begin(const Job& job, const Bracket& forced, bool is_forced) {
-  const Count* bins = job.bins + kSampled * kBins;
-  int64_t mine = 0;
-  for (int b = int(threadIdx.x); b < kBins; b += kThreads) mine += int64_t(__ldcg(bins + b));
-  int64_t sampled;
-  threads_before(mine, &sampled);
-
-  const Bracket all{0, kMaxKey};
   const int64_t alive = int64_t(__ldcg(&job.state->alive));
   const int64_t k = *job.k;
+  const Digit first(job.bins + kSampled * kBins);
+  const int64_t sampled = first.all();
+
+  const Bracket all{0, kMaxKey};
   const bool valid = 0 <= k && k <= alive;
   Quantile lo{all, 0, 0}, hi{all, 0, 0};
   if (is_forced) {
@@ -26,11 +23,11 @@ __device__ inline void begin(const Job& job, const Bracket& forced, bool is_forc
     const Ranks ranks = sample_ranks(k, alive, sampled);
     if (ranks.lo >= 0) {
       lo.rank = ranks.lo + 1;
-      lo.samples = narrow_block(bins, kFirstShift, &lo.range, &lo.rank);
+      lo.samples = first.narrow(kFirstShift, &lo.range, &lo.rank);
     }
     if (ranks.hi < sampled) {
       hi.rank = ranks.hi + 1;
-      hi.samples = narrow_block(bins, kFirstShift, &hi.range, &hi.rank);
+      hi.samples = first.narrow(kFirstShift, &hi.range, &hi.rank);
     }
   }
   if (threadIdx.x == 0) {
@@ -50,10 +47,17 @@ __global__ void __launch_bounds__(kThreads) sample(Job job, Bracket forced, bool
   using Bits = typename T::Bits;
   __shared__ BlockBins bins;
   __shared__ int64_t base;
+  let_next_come();
+  await_launches();
   bins.clear();
   __syncthreads();
   if (blockIdx.x < job.num_chunks) {
-    const Chunk& chunk = job.chunks[blockIdx.x];
+    const Chunk chunk = job.chunks[blockIdx.x];
+    const SampleGrid grid(job.total);
+    const int64_t words = grid.words(chunk);
+    if (threadIdx.x == 0) {
+      base = int64_t(atomicAdd(&job.state->stored, Count(words * kWordBits)));
+    }
     const Bits* weights = reinterpret_cast<const Bits*>(job.pointers[chunk.tensor]) + chunk.offset;
     const uint32_t* mask = job.mask_in + chunk.word;
     int64_t alive = 0;
@@ -61,20 +65,27 @@ __global__ void __launch_bounds__(kThreads) sample(Job job, Bracket forced, bool
       alive += __popc(mask[w]);
     }
     alive = block_sum(alive);
-    const SampleGrid grid(job.total);
-    const int64_t words = grid.words(chunk);
-    if (threadIdx.x == 0) {
-      atomicAdd(&job.state->alive, Count(alive));
-      base = int64_t(atomicAdd(&job.state->stored, Count(words * kWordBits)));
-    }
+    if (threadIdx.x == 0) atomicAdd(&job.state->alive, Count(alive));
     __syncthreads();
     const int lane = int(threadIdx.x) % kLanes;
-    for (int64_t w = threadIdx.x / kLanes; w < words; w += kWarps) {
-      const int64_t i = grid.place(chunk, w) + lane;
-      const bool counted = i < chunk.length && (mask[i / kWordBits] >> (i % kWordBits) & 1);
-      const uint32_t key = counted ? T::key(weights[i]) : kDeadKey;
-      job.keys[base + w * kWordBits + lane] = key;
-      bins.add(counted, key >> kFirstShift);
+    constexpr int kAtOnce = 4;
+    for (int64_t first = threadIdx.x / kLanes; first < words; first += kAtOnce * kWarps) {
+      uint32_t keys[kAtOnce];
+#pragma unroll
+      for (int a = 0; a < kAtOnce; ++a) {
+        const int64_t w = first + a * kWarps;
+        const int64_t i = w < words ? grid.place(chunk, w) + lane : chunk.length;
+        const bool within = i < chunk.length;
+        const uint32_t key = within ? T::key(weights[i]) : kDeadKey;
+        const uint32_t word = within ? mask[i / kWordBits] : 0;
+        keys[a] = word >> (i % kWordBits) & 1 ? key : kDeadKey;
+      }
+#pragma unroll
+      for (int a = 0; a < kAtOnce; ++a) {
+        const int64_t w = first + a * kWarps;
+        if (w < words) job.keys[base + w * kWordBits + lane] = keys[a];
+        bins.add(keys[a] != kDeadKey, keys[a] >> kFirstShift);
+      }
     }
     __syncthreads();
     bins.flush(job.bins + kSampled * kBins);
@@ -91,6 +102,8 @@ __device__ inline bool can_narrow(const Quantile& end) {
 // unless many weights share them (few distinct values, a narrow range).
 static __global__ void __launch_bounds__(kThreads) refine(Job job, Histogram lo_bins) {
   __shared__ BlockBins bins[2];
+  let_next_come();
+  await_launches();
   State& state = *job.state;
   const bool crowded = state.lo.samples + state.hi.samples > state.sampled / 512;
   const bool open = can_narrow(state.lo) || can_narrow(state.hi);
@@ -103,17 +116,13 @@ static __global__ void __launch_bounds__(kThreads) refine(Job job, Histogram lo_
     bins[e].clear();
   }
   __syncthreads();
-  const int64_t stored = int64_t(state.stored);
-  for (int64_t start = int64_t(blockIdx.x) * kThreads; start < stored;
-       start += int64_t(gridDim.x) * kThreads) {
-    const int64_t i = start + threadIdx.x;
-    const uint32_t key = i < stored ? job.keys[i] : kDeadKey;
+  for_stored(job.keys, int64_t(state.stored), [&](uint32_t key) {
     for (int e = 0; e < 2; ++e) {
       uint32_t bin;
       const bool counted = bin_of(key, ends[e].range, shifts[e], &bin) && key != kDeadKey;
       bins[e].add(counted, bin);
     }
-  }
+  });
   __syncthreads();
   for (int e = 0; e < 2; ++e) bins[e].flush(job.bins + (lo_bins + e) * kBins);
 
@@ -122,8 +131,8 @@ static __global__ void __launch_bounds__(kThreads) refine(Job job, Histogram lo_
   ends[1] = state.hi;
   for (int e = 0; e < 2; ++e) {
     if (!can_narrow(ends[e])) continue;
-    const Count* counts = job.bins + (lo_bins + e) * kBins;
-    ends[e].samples = narrow_block(counts, shifts[e], &ends[e].range, &ends[e].rank);
+    const Digit digit(job.bins + (lo_bins + e) * kBins);
+    ends[e].samples = digit.narrow(shifts[e], &ends[e].range, &ends[e].rank);
   }
   if (threadIdx.x == 0) {
     state.lo = ends[0];

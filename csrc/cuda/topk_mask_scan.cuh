@@ -109,6 +109,8 @@ __global__ void __launch_bounds__(kThreads, sizeof(typename T::Bits) == 4 ? 6 : 
   using S = Span<Bits>;
   __shared__ Found found[kWarps];
   __shared__ int64_t base;
+  let_next_come();
+  await_launches();
   State& state = *job.state;
   if (state.mode != Mode::kScan) return;
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError, model_validator
 from impcore.config.faults import ABSENT, MAX_FAULTS, Fault, faults_of, unknown_key
 from impcore.config.rules import broken_rules
 from impcore.config.schedule import Schedule, schedule
-from impcore.config.sub_runs import broken_tasks, documents
+from impcore.config.sub_runs import FOLDER, PRETRAIN, WEIGHTS, broken_tasks, documents
 from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Tasks, Train
 from impcore.errors import ConfigError
 
@@ -90,6 +90,20 @@ class Config(Table):
         """Name -> config of every run that the experiment "tasks" is made of, in their order."""
         made = documents(self._tables())
         return {name: Config.from_dict(document) for name, document in made.items()}
+
+    def stand_in(self, whole: Config) -> Config:
+        """This run of `whole` before its pre-training: from the weights that it starts from.
+
+        The run itself, unless it starts from what the pre-training will leave.
+        """
+        out = Path(whole.run.out)
+        if self.model.path not in (str(out / WEIGHTS), str(out / FOLDER)):
+            return self
+        document = self.model_dump(exclude_none=True)
+        document["model"]["path"] = whole.sub_runs()[PRETRAIN].model.path
+        if document["model"]["path"] is None and self.rewind.to == "pretrained":
+            document["rewind"]["to"] = "init"  # the same step
+        return Config.from_dict(document)
 
     def schedule(self, steps_per_epoch: int) -> Schedule:
         """All lengths in optimiser steps; ConfigError if they do not fit each other."""

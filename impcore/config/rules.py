@@ -114,7 +114,8 @@ def _rewind(rewind: Rewind, tables: Mapping[str, Table]) -> Iterator[Fault]:
     train, model = tables.get("train"), tables.get("model")
     if isinstance(train, Train):
         yield from _below("rewind.to", rewind.to, train.length)
-    if rewind.to == "pretrained" and isinstance(model, Model) and model.path is None:
+    bare = isinstance(model, Model) and model.path is None and "tasks" not in tables
+    if rewind.to == "pretrained" and bare:
         yield Fault("rewind.to", rewind.to, "needs model.path, the weights to start from")
     prune = tables.get("prune")
     if isinstance(prune, Prune) and prune.theta == "rewound" and rewind.kind != "weights":

@@ -18,7 +18,8 @@ def text_rules(tables: Mapping[str, Table]) -> Iterator[Fault]:
     """The faults of the tables model, data and train, as far as they are there."""
     model, data, train = tables.get("model"), tables.get("data"), tables.get("train")
     if isinstance(model, Model):
-        yield from _text_model(model) if is_text_model(model) else _image_model(model)
+        alone = "tasks" not in tables  # a task's or an initialisation's entry may name the weights
+        yield from _text_model(model, alone) if is_text_model(model) else _image_model(model)
     if isinstance(data, Data) and is_text(data):
         yield from _text_data(data, train)
     if isinstance(model, Model) and isinstance(data, Data):
@@ -44,11 +45,11 @@ def is_text_model(model: Model) -> bool:
     return model.arch in get_args(TextArch)
 
 
-def _text_model(model: Model) -> Iterator[Fault]:
+def _text_model(model: Model, alone: bool) -> Iterator[Fault]:
     needed = SIZES[:4]
     missing = [key for key in needed if getattr(model, key) is None]
     if len(missing) == len(needed):
-        if model.path is None:
+        if model.path is None and alone:
             sizes = ", ".join(needed)
             yield Fault("model.path", ABSENT, f"missing: the weights, or else the sizes: {sizes}")
         for key in SIZES[4:]:

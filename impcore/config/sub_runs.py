@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
-from typing import Any
+from typing import Any, get_args
 
 from impcore.config.faults import ABSENT, Fault
 from impcore.config.tables import Run, Table
 from impcore.config.tables.base import Options
+from impcore.config.tables.data import FileTextName
+from impcore.config.tables.model import TextArch
 from impcore.config.tables.tasks import PRETRAINED, RANDOM, Part, Tasks
 
 PRETRAIN = "pretrain"
 WEIGHTS = "pretrained.safetensors"
 """The file in the experiment's directory that init.pretrained starts from."""
+FOLDER = "pretrained"
+"""The folder in its place where the recipe does not say the model's sizes: config.json does."""
 _OWN = ("run", "tasks")
 _OF_PRETRAINING = ("model", "data", "train")
 Document = dict[str, dict[str, Any]]
@@ -34,12 +38,35 @@ def documents(tables: Mapping[str, Table]) -> dict[str, Document]:
         made[PRETRAIN] |= {"prune": {"rounds": 0}}
     for task, of_task in tasks.task.items():
         for init, of_init in tasks.init.items():
-            start: Part = {}
-            if init == PRETRAINED and "path" not in of_init.get("model", {}):
-                start = {"model": {"path": _place(tables, WEIGHTS)}}
             name = run_name(init, task)
-            made[name] = _document(tables, name, start, of_init, of_task)
+            if init == PRETRAINED and "path" not in of_init.get("model", {}):
+                start, tokenizer = _left_by(made.get(PRETRAIN, {}), tables)
+                made[name] = _document(tables, name, start, of_init, of_task)
+                _take_tokenizer(made[name], tokenizer)
+            else:
+                made[name] = _document(tables, name, of_init, of_task)
     return made
+
+
+def needs_folder(model: Mapping[str, Any]) -> bool:
+    """Whether weights of the table [model] need a config.json beside them."""
+    return model.get("arch") in get_args(TextArch) and model.get("hidden_size") is None
+
+
+def _left_by(pretraining: Document, tables: Mapping[str, Table]) -> tuple[Part, str | None]:
+    """What makes a run start from a pre-training's weights, and a tokenizer to go with them."""
+    model, data = pretraining.get("model", {}), pretraining.get("data", {})
+    if not needs_folder(model):
+        return {"model": {"path": _place(tables, WEIGHTS)}}, None
+    start = {"model": {"path": _place(tables, FOLDER)}}
+    return start, data.get("tokenizer", model.get("path"))
+
+
+def _take_tokenizer(run: Document, tokenizer: str | None) -> None:
+    """Name it in `run`, if that needs one and has none; there is none beside the weights."""
+    data = run.get("data", {})
+    if tokenizer is not None and data.get("name") in get_args(FileTextName):
+        data.setdefault("tokenizer", tokenizer)
 
 
 def run_name(init: str, task: str) -> str:

@@ -6,6 +6,7 @@ pre-trained weights, the joint report) is done again from the runs' files whenev
 
     runs/NAME/pretrain/                 a run without a prune
     runs/NAME/pretrained.safetensors    the weights it ended with: model.path of init "pretrained"
+    runs/NAME/pretrained/               the same with a config.json, of a BERT without sizes
     runs/NAME/INIT-TASK/                a run of every task from every initialisation
     runs/NAME/report.html, *.csv        all of them side by side
 """
@@ -16,9 +17,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from impcore import atomic
+from impcore import atomic, models
 from impcore.config import Config
-from impcore.config.sub_runs import PRETRAIN, WEIGHTS
+from impcore.config.sub_runs import FOLDER, PRETRAIN, WEIGHTS, needs_folder
 from impcore.errors import CheckpointError, ConfigError, DataError
 from impcore.imp import lab, sealed, tree
 from impcore.imp.checkpoint import Checkpoints
@@ -40,8 +41,7 @@ def tasks(
     and Stopped after saving.
     """
     runs = config.sub_runs()
-    weights = Path(config.run.out) / WEIGHTS
-    steps = {name: _steps(name, run, weights, stop, world) for name, run in runs.items()}
+    steps = {name: _steps(name, run.stand_in(config), stop, world) for name, run in runs.items()}
     claim = world.is_writer
     with RunDirectory(Path(config.run.out), config.run.experiment, claim=claim) as directory:
         if not force_resume:
@@ -62,23 +62,14 @@ def tasks(
                 report_again=False,
             )
             if name == PRETRAIN and world.is_writer:
-                _hand_on(run, weights, view)
+                _hand_on(run, Path(config.run.out), view)
             world.barrier()
         if world.is_writer:
             report(directory, view)
 
 
-def _steps(name: str, run: Config, weights: Path, stop: Stop, world: World) -> int:
-    """The training steps of a whole run: its data and model are made, and what is wrong raised.
-
-    The pre-trained `weights` need not be there yet.
-    """
-    if run.model.path == str(weights):
-        document = run.model_dump(exclude_none=True)
-        del document["model"]["path"]
-        if run.rewind.to == "pretrained":
-            document["rewind"]["to"] = "init"  # the same step
-        run = Config.from_dict(document)
+def _steps(name: str, run: Config, stop: Stop, world: World) -> int:
+    """The training steps of a whole run: its data and model are made, and what is wrong raised."""
     try:
         made = lab.build(run, stop.check_alone, world=world)
     except (ConfigError, DataError) as error:
@@ -115,8 +106,8 @@ def _finished(run: Config) -> bool:
     return rounds.exists() and rounds.read_bytes().count(b"\n") > run.prune.rounds
 
 
-def _hand_on(pretraining: Config, weights: Path, view: View) -> None:
-    """Write the weights that the pre-training ended with, from its newest checkpoint.
+def _hand_on(pretraining: Config, out: Path, view: View) -> None:
+    """Write the weights that the pre-training ended with, from its newest checkpoint, into `out`.
 
     With `train.ema` they are the average, which its scores are of. They are written every time:
     the same checkpoint gives the same bytes, and damage is healed.
@@ -134,4 +125,12 @@ def _hand_on(pretraining: Config, weights: Path, view: View) -> None:
         "code": saved.content["identity"]["code"],
     }
     tensors = state["model"] if average is None else average["state"]
-    atomic.write(weights, sealed.pack(_KIND, {"provenance": provenance}, tensors))
+    sealed_weights = sealed.pack(_KIND, {"provenance": provenance}, tensors)
+    if not needs_folder(pretraining.model.model_dump()):
+        atomic.write(out / WEIGHTS, sealed_weights)
+        return
+    assert pretraining.model.path is not None
+    (out / FOLDER).mkdir(exist_ok=True)
+    said = models.config_of_text(pretraining.model.arch, pretraining.model.path)
+    atomic.write(out / FOLDER / "config.json", said.encode())
+    atomic.write(out / FOLDER / "model.safetensors", sealed_weights)

@@ -29,6 +29,7 @@ __all__ = [
     "blocks_of",
     "build",
     "build_text",
+    "config_of_text",
     "head_of",
     "load_text",
 ]
@@ -178,6 +179,16 @@ def load_text(
         path, task=task, num_classes=num_classes, vocab_size=vocab_size
     )
     return loaded
+
+
+def config_of_text(arch: str, path: str) -> str:
+    """Return the config.json of the text model `arch` at `path`, as `load_text` finds it.
+
+    Raises:
+        ValueError, MissingExtraError, CheckpointError: as in `load_text`.
+    """
+    found: str = _text(arch).config_of(path)
+    return found
 
 
 def _text(arch: str) -> Any:

@@ -198,15 +198,7 @@ def build(
 def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Bert, Taken]:
     """A BERT of the sizes and weights at `path`; as `impcore.models.load_text`."""
     kind = _model(task)
-    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
-        raise CheckpointError(
-            f"{path}: is not a directory; should hold config.json and model.safetensors, as "
-            "transformers' save_pretrained writes them, or be the name of a model on the hub"
-        )
-    source = str(Path(path).expanduser()) if path.startswith("~") else path
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise CheckpointError(f"{path}: has no config.json, which says the sizes of the model")
-    config, weights = _files(source)
+    config, weights = _files(_source(path))
     if config.model_type != "bert":
         raise CheckpointError(f"{path}: is a {config.model_type!r} model; should be 'bert'")
     if config.vocab_size < vocab_size:
@@ -217,6 +209,25 @@ def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Be
     config.num_labels = num_classes
     model = kind(config)
     return model, take(model, weights)
+
+
+def config_of(path: str) -> str:
+    """The config.json at `path`; as `impcore.models.config_of_text`."""
+    text: str = _files(_source(path))[0].to_json_string()
+    return text
+
+
+def _source(path: str) -> str:
+    """`path` for transformers, if it is a folder that can be one, or a hub name."""
+    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
+        raise CheckpointError(
+            f"{path}: is not a directory; should hold config.json and model.safetensors, as "
+            "transformers' save_pretrained writes them, or be the name of a model on the hub"
+        )
+    source = str(Path(path).expanduser()) if path.startswith("~") else path
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise CheckpointError(f"{path}: has no config.json, which says the sizes of the model")
+    return source
 
 
 def _model(task: str) -> type[Bert]:

@@ -17,6 +17,7 @@ import subjects
 import torch
 from comparison import Comparison, Floor, Report, WrongError
 from host import Host
+from report import _panels as panels_of
 
 import impcore
 from impcore.errors import BackendError
@@ -269,3 +270,14 @@ def test_sizes(capsys):
     for wrong in (["--sizes", "5"], ["--sizes", "x"], ["--sizes", "nan"], ["--sizes"]):
         with pytest.raises(SystemExit):
             parser.parse_args(wrong)
+
+
+def test_a_figure_has_a_panel_wherever_something_varies():
+    def found(op, n, density=1.0):
+        return Comparison(op, "float32", n, density, 1.0, "floor", {"ours": 1.0})
+
+    rows = [found("select a", 10), found("select b", 20), found("select b", 20, 0.5)]
+    rows += [found("prune a", 10), found("prune a", 10, 0.5)]
+    panels = [(title, over, len(group)) for title, over, group in panels_of(rows)]
+    assert panels == [("select", "n", 2), ("select b", "density", 2), ("prune a", "density", 2)]
+    assert panels_of([found("round, x", 10)]) == []

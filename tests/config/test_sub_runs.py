@@ -81,6 +81,27 @@ def test_an_initialisation_may_name_weights_of_its_own(tasks: Callable[..., Conf
     assert [run.model.path for run in runs.values()] == ["given.safetensors"] * 2 + [None]
 
 
+def test_an_entry_may_name_the_weights_that_say_the_sizes(tasks: Callable[..., Config]) -> None:
+    base = {
+        "model": {"arch": "bert"},
+        "data": {"name": "mnli"},
+        "rewind": {"to": "pretrained"},
+    }
+    given = {"model": {"path": "./bert"}}
+    runs = tasks(
+        base,
+        pretrain={**given, "data": {"name": "wikitext"}},
+        init={"pretrained": {}, "given": given},
+        task={"mnli": {}, "prose": {"data": {"name": "prose_topic"}}},
+    ).sub_runs()
+    paths = [run.model.path for run in runs.values()]
+    assert paths == ["./bert", *["runs/all/pretrained", "./bert"] * 2]
+    tokenizers = [run.data.tokenizer for run in runs.values()]
+    assert tokenizers == [None, "./bert", None, None, None]
+    with pytest.raises(ConfigError, match=r"in run 'random-a': model\.path: missing: the weights"):
+        tasks({**base, "rewind": {}}, pretrain=given, task={"a": {}})
+
+
 BROKEN = [
     ({"task": {"a": {}}}, "tasks.init.pretrained: should have tasks.pretrain or a model.path"),
     ({"pretrain": {}, "task": {"a": {}}, "init": {"random": {}}}, "tasks.pretrain: is used by no"),

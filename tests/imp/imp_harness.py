@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import impcore
+from impcore import atomic
 from impcore.config import Config
 from impcore.imp import run
 
@@ -93,3 +96,31 @@ def signal_when(process: subprocess.Popen[str], path: Path, signum: signal.Signa
         assert time.monotonic() < deadline, f"{path} never appeared"
         time.sleep(0.0005)
     process.send_signal(signum)
+
+
+class Crash(BaseException):
+    """Ends a run as a power cut would: nothing in the engine catches it."""
+
+
+def crash_at(monkeypatch: pytest.MonkeyPatch, name: str, call: int) -> list[int]:
+    """Crash at the given call of an `os` function that `atomic` uses; returns the calls so far."""
+    real, calls = getattr(os, name), [0]
+
+    def crash(*arguments: Any, **keywords: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            if name == "write":
+                real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+            raise Crash
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(atomic.os, name, crash)
+    return calls
+
+
+def interrupted(config: Config, monkeypatch: pytest.MonkeyPatch, call: int = 11) -> None:
+    """Run until the given call of `os.replace`, and crash there."""
+    crash_at(monkeypatch, "replace", call)
+    with pytest.raises(Crash):
+        run(config)
+    monkeypatch.undo()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from imp_harness import rows
 from rich.console import Console
+from safetensors.torch import load_file
 
 from impcore import models
 from impcore.config import Config
@@ -255,3 +256,38 @@ def test_tasks_take_up_what_masked_language_modelling_learned(
         weight = "bert.embeddings.word_embeddings.weight"
         assert not torch.equal(starts[0][weight], starts[1][weight])
     assert "From pretrained weights" in (out / "report.html").read_text()
+
+
+def test_a_bert_of_a_folder_goes_through_pretraining_without_its_sizes(
+    make: Callable[..., Config], files: Path, tmp_path: Path
+) -> None:
+    document = make("rte").model_dump(exclude_none=True)
+    document["run"]["experiment"] = "tasks"
+    folder = str(files / "bert")
+    document["model"] = {"arch": "bert"}
+    document["tasks"] = {
+        "pretrain": {
+            "model": {"path": folder},
+            "data": {"name": "wikitext", "max_length": 16},
+        },
+        "init": {"pretrained": {}, "given": {"model": {"path": folder}}},
+        "task": {"entails": {}},
+    }
+    config = Config.from_dict(document)
+    with open(os.devnull, "w") as nowhere:
+        console = Console(width=10_000, record=True, file=nowhere)
+        assert checks.check(config, console) == 0, console.export_text()
+    assert not (tmp_path / "run").exists()
+    assert run(config) == 0
+    out = tmp_path / "run"
+    starts = [
+        Ticket.load(out / f"{init}-entails" / "tickets" / "round_00.safetensors").rewind
+        for init in ("pretrained", "given")
+    ]
+    learned = load_file(out / "pretrained" / "model.safetensors")
+    before = load_file(files / "bert" / "model.safetensors")
+    name = "bert.encoder.layer.1.output.dense.weight"
+    assert torch.equal(starts[0][name], learned[name])
+    assert torch.equal(starts[1][name], before[name])
+    assert not torch.equal(learned[name], before[name])
+    assert run(config) == 0

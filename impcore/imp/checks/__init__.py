@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 
 from impcore.config import Config
-from impcore.config.sub_runs import WEIGHTS
 from impcore.data.text.cache import unwritten
 from impcore.errors import ConfigError, ImpcoreError
 from impcore.imp import lab
@@ -53,14 +52,7 @@ def _runs(config: Config) -> dict[str, Config]:
     """Prefix -> run: the only one, or all that an experiment is made of."""
     if config.run.experiment == "imp":
         return {"": config}
-    return {f"{name}: ": _without(run, config) for name, run in config.sub_runs().items()}
-
-
-def _without(run: Config, whole: Config) -> Config:
-    """`run`, from random weights if it starts from those that an earlier run will leave."""
-    if run.model.path != str(Path(whole.run.out) / WEIGHTS):
-        return run
-    return run.model_copy(update={"model": run.model.model_copy(update={"path": None})})
+    return {f"{name}: ": run.stand_in(config) for name, run in config.sub_runs().items()}
 
 
 def _one(config: Config, prefix: str, findings: Findings) -> Estimate | None:

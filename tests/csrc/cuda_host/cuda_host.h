@@ -68,7 +68,7 @@ extern CudaHostIndex threadIdx, blockIdx, blockDim, gridDim;
 struct CUstream_st;
 using cudaStream_t = CUstream_st*;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrComputeCapabilityMajor = 75 };
 enum cudaFuncAttribute { cudaFuncAttributePreferredSharedMemoryCarveout = 9 };
 
 inline const char* cudaGetErrorString(cudaError_t error) {
@@ -80,8 +80,9 @@ inline cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return cudaSuccess;
 }
-inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 3;  // multiprocessors: few, and no power of two
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  // Multiprocessors: few, and no power of two.
+  *value = attribute == cudaDevAttrMultiProcessorCount ? 3 : 9;
   return cudaSuccess;
 }
 template <class Kernel>
