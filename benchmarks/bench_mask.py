@@ -81,14 +81,14 @@ def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
 
 def memory(place: Place, other: Subject, name: str, n: int) -> list[Target]:
     """What a first prune of a subject's weights needs beside the two mask arenas."""
+    if n < MEMORY_FROM:
+        return []
     subject = Subject(place, other.label, other.weights)
     arena = subject.masks.words.nbytes  # of two, one is there already
     with place.under(subject.label):
         peak = place.peak(lambda: subject.select_and_commit(round(RATE * n)))
         workspace = subject.masks.spare()[1].nbytes
     subject.reset()
-    if n < MEMORY_FROM:
-        return []
     limit = WORKSPACE[place.kind]
     what = f"memory {name}, {subject.label}"
     found = [Target(f"{what}: workspace to weights", workspace / (4 * n), limit, at_least=False)]
@@ -112,8 +112,6 @@ def compare(
     n, size = masks.total, weights[0].element_size()
     count = round(RATE * masks.remaining)
     theirs, left_out = rivals or ({}, {})
-    selects = [c for s in subjects for c in place.ours(s.label, lambda s=s: s.select(count))]
-    prunes = [c for s in subjects for c in _prunes(place, s, count)]
     extra = 0.375 if place.kind == "cuda" else 0.25
     floors = {
         "select": Floor(n * (size + 0.25), "copy", lambda: Floors(weights).read_and_write_bits),
@@ -121,17 +119,23 @@ def compare(
     }
     dtype = str(weights[0].dtype).removeprefix("torch.")
     found = []
-    for op, ours in (("select", selects), ("prune", prunes)):
-        cases = [*ours, *theirs.get(op, [])]
+    for op, ours in (("select", _selects), ("prune", _prunes)):
+        # Made only now: to capture a prune is to prune.
+        cases = [c for subject in subjects for c in ours(place, subject, count)]
+        cases += theirs.get(op, [])
         gone = {k: v for k, v in left_out.items() if (k == CUB) == (op == "select")}
         found.append(
             place.compare(
                 f"{prefix}{op} {name}", n, density, cases, floors[op], repeats, dtype, gone
             )
         )
-    for subject in subjects:
-        subject.reset()
+        for subject in subjects:
+            subject.reset()
     return Report(found)
+
+
+def _selects(place: Place, subject: Subject, count: int) -> list[Case]:
+    return place.ours(subject.label, lambda: subject.select(count))
 
 
 def _prunes(place: Place, subject: Subject, count: int) -> list[Case]:
@@ -187,6 +191,8 @@ def sweep(place: Place, size: int) -> Iterator[Report]:
         subjects = _subjects(place, dense)
         if layout == "few":
             yield Report(facts=[t for s in subjects for t in memory(place, s, f"{size:,}", size)])
+            for subject in subjects:
+                subject.reset()
         repeats = 7 if size > 10**8 else 15
         yield compare(place, layout, subjects, 1.0, repeats, prefix="sweep-")
 

@@ -39,6 +39,19 @@ class Device(Protocol):
         ...
 
 
+class CaptureError(Exception):
+    """A contender that cannot be captured in a graph."""
+
+
+def _refuse(why: str) -> Run:
+    """A run that says why there is none."""
+
+    def run() -> None:
+        raise CaptureError(why)
+
+    return run
+
+
 @dataclass
 class Gpu:
     """A GPU: every backend in the same turns, as a replayed graph and eagerly.
@@ -58,7 +71,6 @@ class Gpu:
     missing: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 20.0
     kind = "cuda"
-    _failed: dict[str, str] = field(default_factory=dict)
     _broken: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -70,11 +82,10 @@ class Gpu:
         self, label: str, run: Run, prepare: Run = nothing, *, eager: Run | None = None
     ) -> list[Case]:
         """A backend's contender, replayed and eager (`eager`, if that is another function)."""
-        suffix = label.partition(",")[0]
 
         def on_backend(function: Run) -> Run:
             def call() -> None:
-                with self.under(suffix):
+                with self.under(label):
                     function()
 
             return call
@@ -86,14 +97,16 @@ class Gpu:
         return self._both(name, run, prepare, run)
 
     def _both(self, name: str, run: Run, prepare: Run, eager: Run) -> list[Case]:
-        cases = [Case(f"{name}, eager", eager, prepare)]
         try:
             prepare()
             replay = self.gpu.capture(run)
-            cases.insert(0, Case(f"{name}, graph", replay, prepare, queued=True))
+            prepare()
         except Exception as error:
-            self._failed[f"{name}, graph"] = reason(error)
-        return cases
+            replay = _refuse(reason(error))
+        return [
+            Case(f"{name}, graph", replay, prepare, queued=True),
+            Case(f"{name}, eager", eager, prepare),
+        ]
 
     @contextmanager
     def under(self, label: str) -> Iterator[None]:
@@ -138,7 +151,7 @@ class Gpu:
 
         Whatever fails is left out, with its reason; the rest goes on.
         """
-        failed, self._failed = self._failed, {}
+        failed: dict[str, str] = {}
         bare, moved = self.gpu.rates()
         found = measure(
             [*cases, *bare], repeats, self.gpu.clock, seconds=self.seconds, failed=failed

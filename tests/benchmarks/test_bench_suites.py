@@ -20,6 +20,7 @@ from host import Host
 from report import _panels as panels_of
 
 import impcore
+from impcore import ops
 from impcore.errors import BackendError
 
 TINY = [(16, 3, 3, 3), (64, 33), (7, 5)]
@@ -52,8 +53,8 @@ def _numel(shape):
 def test_mask_on_a_gpu(fake_gpu, monkeypatch):
     monkeypatch.setattr(bench_mask, "MEMORY_FROM", 0)
     whole = gathered(bench_mask.network(fake_gpu, "tiny", 2))
-    ops = [(c.op, c.density) for c in whole.comparisons]
-    assert ops == [(f"{op} tiny", d) for d in bench_mask.DENSITIES for op in ("select", "prune")]
+    found = [(c.op, c.density) for c in whole.comparisons]
+    assert found == [(f"{op} tiny", d) for d in bench_mask.DENSITIES for op in ("select", "prune")]
     both = {"cuda, graph", "cuda, eager", "triton, graph", "triton, eager", "copy rate"}
     assert all(both <= set(c.ms) for c in whole.comparisons)
     prune = whole.comparisons[1]
@@ -61,6 +62,27 @@ def test_mask_on_a_gpu(fake_gpu, monkeypatch):
     assert bench_mask.CUB in whole.comparisons[0].left_out  # there is no CUDA device here
     assert len(whole.facts) == 4
     assert prune.bytes == pytest.approx(12.375 * prune.n)
+
+
+def test_selections_and_prunes_begin_with_the_masks_of_their_density(fake_gpu, monkeypatch):
+    select, seen = subjects.Subject.select, []
+
+    def watched(self, count):
+        alive = int(ops.bits.count(self.masks.words))
+        nonzero = sum(int(torch.count_nonzero(w)) for w in self.weights)
+        seen.append((alive, nonzero))
+        return select(self, count)
+
+    monkeypatch.setattr(subjects.Subject, "select", watched)
+    total = sum(map(_numel, TINY))
+    gathered(bench_mask.network(fake_gpu, "tiny", 2))
+    assert all(alive == nonzero for alive, nonzero in seen)
+    found = sorted({alive / total for alive, _ in seen})
+    assert found == pytest.approx(sorted(bench_mask.DENSITIES), abs=1 / total)
+    seen.clear()
+    monkeypatch.setattr(bench_mask, "LAYOUTS", {"few": 2})
+    gathered(bench_mask.sweep(Host(), 5000))
+    assert set(seen) == {(5000, 5000)}
 
 
 def test_a_gpu_leaves_the_opponents_out_where_they_do_not_fit(fake_gpu, monkeypatch):
