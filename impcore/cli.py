@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -26,7 +26,9 @@ _DESCRIPTION = """Iterative magnitude pruning and its renormalisation-group anal
 
 Running the same command again resumes the run. The options with a dot set keys of the recipe: its
 own values are the defaults, and those shown here where it has none. A list is given as words
-(--train.milestones 80ep 120ep); none takes a value away from a key that may be without one."""
+(--train.milestones 80ep 120ep); none takes a value away from a key that may be without one. Of a
+recipe with tasks, --tasks.task.NAME.TABLE.KEY, --tasks.init.NAME.TABLE.KEY,
+--tasks.pretrain.TABLE.KEY and --tasks.about set keys of the entries that it has."""
 _WORDS = {"boolean": "true|false", "integer": "INT", "number": "NUMBER", "string": "TEXT"}
 
 
@@ -98,17 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    arguments = tyro.cli(
-        Arguments,
-        prog="impcore-run",
-        description=_DESCRIPTION,
-        args=argv,
-        console_outputs=speaks(),
-        config=(tyro.conf.FlagCreatePairsOff,),
-        use_underscores=True,
-    )
     try:
-        return _dispatch(arguments)
+        words, entries = config.split_entries(sys.argv[1:] if argv is None else argv)
+        arguments = _parsed(words)
+        return _dispatch(arguments, {**config.typed(arguments.overrides), "tasks": entries})
     except KeyboardInterrupt:
         return 130
     except ImpcoreError as error:
@@ -116,7 +111,19 @@ def _main(argv: Sequence[str] | None) -> int:
         return 2 if isinstance(error, ConfigError) else 1
 
 
-def _dispatch(arguments: Arguments) -> int:
+def _parsed(words: Sequence[str]) -> Arguments:
+    return tyro.cli(
+        Arguments,
+        prog="impcore-run",
+        description=_DESCRIPTION,
+        args=words,
+        console_outputs=speaks(),
+        config=(tyro.conf.FlagCreatePairsOff,),
+        use_underscores=True,
+    )
+
+
+def _dispatch(arguments: Arguments, overrides: Mapping[str, Mapping[str, object]]) -> int:
     if arguments.version:
         print(f"impcore {impcore.__version__}")
         return 0
@@ -127,7 +134,7 @@ def _dispatch(arguments: Arguments) -> int:
         return 0
     if not arguments.recipe:
         raise ConfigError("name a recipe; `impcore-run --list` shows those that ship")
-    resolved = _resolved(arguments)
+    resolved = _resolved(arguments.recipe, overrides)
     if arguments.check:
         from impcore.imp import check
 
@@ -137,9 +144,9 @@ def _dispatch(arguments: Arguments) -> int:
     return run(resolved, force_resume=arguments.force_resume)
 
 
-def _resolved(arguments: Arguments) -> config.Config:
+def _resolved(recipe: str, overrides: Mapping[str, Mapping[str, object]]) -> config.Config:
     try:
-        return config.load(arguments.recipe, config.typed(arguments.overrides))
+        return config.load(recipe, overrides)
     except ConfigError:
         if speaks():
             raise

@@ -99,6 +99,11 @@ def test_list_help_and_version_need_no_torch(tmp_path: Path) -> None:
             ["digits", "--train.lr", "1e999", "--run.seed=-1", "--data.name", "cifar"],
             ["3 faults", "train.lr = inf: ", "run.seed = -1: ", "nearest: cifar10"],
         ),
+        (["digits", "--tasks.about", "x"], ["tasks: the recipe has no such table"]),
+        (
+            ["digits_tasks", "--tasks.task.two.train.lr"],
+            ["--tasks.task.two.train.lr: has no value"],
+        ),
         (["digits", "--run.out", "../x"], ["run.out = '../x': should not contain '..'"]),
     ],
 )
@@ -123,6 +128,15 @@ def test_a_wrong_file_exits_2_and_creates_nothing(tmp_path: Path) -> None:
     assert lines[1].startswith("run.seed = nan: should be")
     assert "prune.rate = '0.2': should be a valid number" in lines
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_entries_of_tasks_are_overridden_too(runs: Runs) -> None:
+    words = ["--tasks.task.parity.train.lr", "0.5", "digits_tasks", "--tasks.about=mine"]
+    assert cli.main(words) == 0
+    ((config, _),) = runs
+    assert config.tasks is not None
+    assert config.tasks.about == "mine"
+    assert config.sub_runs()["random-parity"].train.lr == 0.5
 
 
 def test_one_call_with_the_overridden_recipe(runs: Runs) -> None:

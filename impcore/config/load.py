@@ -11,10 +11,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from impcore.config.faults import nearest, quote, quote_key
-from impcore.config.recipe import TABLES, Config
+from impcore.config import entries
+from impcore.config.faults import Fault, nearest, quote, quote_key
+from impcore.config.recipe import Config
 from impcore.errors import ConfigError
 
 MAX_BYTES = 2**20
@@ -33,21 +34,26 @@ def shipped() -> dict[str, str]:
 
 
 def load(source: str | Path, overrides: Mapping[str, Mapping[str, object]] | None = None) -> Config:
-    """The recipe `source` with `overrides` ({table: {key: value}}) put over it.
+    """The recipe `source` with `overrides` ({table: {key: value}}) put over it, of [tasks] a part.
 
     `source` is a file, with or without `.toml`; failing that, the name of a shipped recipe. The run
     is named after the file unless `run.name` says otherwise. ConfigError lists every fault.
     """
     path = find(source)
     document = read(path)
+    faults: list[Fault] = []
     for table, keys in (overrides or {}).items():
-        if keys:
+        if keys and table == "tasks":
+            faults += entries.put_over(document.get(table), keys)
+        elif keys:
             below = document.setdefault(table, {})
             document[table] = {**below, **keys} if isinstance(below, dict) else keys
     run = document.setdefault("run", {})
     if isinstance(run, dict):
         run.setdefault("name", re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem)[:100] or "run")
     try:
+        if faults:
+            raise ConfigError("\n".join(map(str, faults)))
         return Config.from_dict(document)
     except ConfigError as error:
         count = len(str(error).splitlines())
@@ -111,41 +117,6 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         number, reason = text.count("\n", 0, digits.start()) + 1, "the integer is too long"
     line = text.split("\n")[number - 1].strip()
     raise ConfigError(f"{where}, line {number}: {reason}: {quote_key(line)}")
-
-
-def typed(overrides: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
-    """The command line's texts as the TOML values that the keys ask for.
-
-    A text that is no such value stays a text, so that `load` reports it with all other faults.
-    "none" takes the value away from a key that may be without one.
-    """
-    return {
-        table: {key: _typed(_property(table, key), value) for key, value in keys.items()}
-        for table, keys in overrides.items()
-    }
-
-
-def _property(table: str, key: str) -> dict[str, Any]:
-    return cast(dict[str, Any], TABLES[table].model_json_schema()["properties"][key])
-
-
-def _typed(schema: Mapping[str, Any], value: object) -> object:
-    kinds = {kind.get("type"): kind for kind in schema.get("anyOf", [schema])}
-    if "null" in kinds and value in ("none", ("none",)):
-        return None
-    if isinstance(value, tuple):
-        items = kinds["array"]["items"]
-        return [_typed(items, item) for item in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        if "boolean" in kinds:
-            return {"true": True, "false": False}.get(value, value)
-        if "integer" in kinds:
-            return int(value)
-        return float(value) if "number" in kinds else value
-    except ValueError:
-        return value
 
 
 def _recipes() -> list[Path]:
