@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import os
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -19,6 +20,9 @@ import pytest
 from . import programs
 
 ROOT = programs.HERE.parent.parent
+# g++'s sanitizers for the kernels; test_cuda_sanitized.py runs the ops' tests with more of them.
+VARIABLE = "IMPCORE_TEST_SANITIZERS"
+SANITIZERS = os.environ.get(VARIABLE, "undefined")
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 # -g1: a sanitizer's report has lines. Everything that it finds ends the process.
 FLAGS = [*programs.FLAGS, "-g1", "-fPIC", "-fno-sanitize-recover=all"]
@@ -32,7 +36,7 @@ rule link
 """
 
 
-def build(sanitizers: str = "undefined") -> Path:
+def build(sanitizers: str = SANITIZERS) -> Path:
     """The path of the module."""
     if programs.COMPILER is None:
         pytest.skip("no C++ compiler")
