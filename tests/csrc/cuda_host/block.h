@@ -1,6 +1,6 @@
 // A block's threads as fibers: each runs until it waits or exits, in passes over those that can.
 //
-// Invariant: `run` brings every thread to its end or throws; it never hangs at a barrier or a warp
+// Invariant: passes bring every thread to its end or throw; none hangs at a barrier or a warp
 // intrinsic.
 #pragma once
 
@@ -61,7 +61,9 @@ inline unsigned source_lane(const Thread& t, unsigned lane) {
 
 class Block {
  public:
-  void run(unsigned count, const std::function<void()>& body, Random& random) {
+  // Makes the threads of block `index` ready.
+  void start(unsigned index, unsigned count, const std::function<void()>& body) {
+    index_ = index;
     count_ = count;
     body_ = &body;
     error_.clear();
@@ -71,8 +73,30 @@ class Block {
     arrived_.assign((count + kWarpSize - 1) / kWarpSize, 0u);
     while (fibers_.size() < count) fibers_.emplace_back(fibers_.size());
     for (unsigned i = 0; i < count; ++i) fibers_[i].start(&Block::entry);
-    while (exited_ < count) pass(random);
   }
+
+  // Runs each thread that is ready, once, in an order of its own. Whether all have ended.
+  bool pass(Random& random) {
+    running = this;
+    blockIdx.x = index_;
+    unsigned stride = 1 + unsigned(random() % count_);
+    while (std::gcd(stride, count_) != 1) ++stride;
+    unsigned i = unsigned(random() % count_);
+    bool progress = false;
+    for (unsigned done = 0; done < count_; ++done, i = (i + stride) % count_) {
+      if (threads_[i].state != State::kReady) continue;
+      progress = true;
+      current_ = i;
+      threadIdx.x = i;
+      fibers_[i].enter();
+      if (!error_.empty()) report(error_);
+    }
+    if (!progress) report("deadlock");
+    return exited_ == count_;
+  }
+
+  // The block of the last pass.
+  static inline Block* running = nullptr;
 
   int barrier(int value, const char* name, Site site) {
     Thread& self = wait(State::kAtBarrier, name, site);
@@ -119,23 +143,6 @@ class Block {
     error_ = what;
     yield();
     __builtin_unreachable();
-  }
-
-  // Runs each thread that is ready, once, in an order of its own.
-  void pass(Random& random) {
-    unsigned stride = 1 + unsigned(random() % count_);
-    while (std::gcd(stride, count_) != 1) ++stride;
-    unsigned i = unsigned(random() % count_);
-    bool progress = false;
-    for (unsigned done = 0; done < count_; ++done, i = (i + stride) % count_) {
-      if (threads_[i].state != State::kReady) continue;
-      progress = true;
-      current_ = i;
-      threadIdx.x = i;
-      fibers_[i].enter();
-      if (!error_.empty()) report(error_);
-    }
-    if (!progress) report("deadlock");
   }
 
   void release_barrier() {
@@ -200,7 +207,7 @@ class Block {
            (a.state == State::kAtBarrier || a.mask == b.mask);
   }
 
-  unsigned count_ = 0, current_ = 0, at_barrier_ = 0, exited_ = 0;
+  unsigned index_ = 0, count_ = 0, current_ = 0, at_barrier_ = 0, exited_ = 0;
   int sum_ = 0;
   const std::function<void()>* body_ = nullptr;
   std::string error_;
@@ -209,14 +216,9 @@ class Block {
   std::deque<Fiber> fibers_;
 };
 
-inline Block& block() {
-  static Block one;
-  return one;
-}
-
 inline void Block::entry() {
   Fiber::entered();
-  Block& self = block();
+  Block& self = *running;
   (*self.body_)();
   self.threads_[self.current_].state = State::kExited;
   ++self.exited_;

@@ -1,11 +1,11 @@
 // CUDA C++ as our kernels use it, for g++: a .cu file compiled with `-x c++ -include cuda_host.h`
 // runs on the host, unchanged.
 //
-// Every thread of a block is a fiber; blocks run one after another. Both orders are shuffled
-// (cuda_host_seed), shared memory is poisoned before each block, and whatever would hang or be
-// undefined on a device (a barrier that a thread has left, a warp intrinsic that a named lane does
-// not reach) throws std::runtime_error with the file and line. Only what the kernels use is here: a
-// missing name is a compile error, not a silent difference.
+// Every thread of a block is a fiber; a few blocks run in turns, which change where their threads
+// wait. All orders are shuffled (cuda_host_seed), shared memory is poisoned before each block, and
+// whatever would hang or be undefined on a device (a barrier that a thread has left, a warp
+// intrinsic that a named lane does not reach) throws std::runtime_error with the file and line.
+// Only what the kernels use is here: a missing name is a compile error, not a silent difference.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +28,9 @@
 #define __launch_bounds__(...)
 #define __noinline__
 #define __forceinline__ inline __attribute__((always_inline))
-// Thread-local, so that the runtime finds all of it in one place and can poison it.
-// AddressSanitizer puts its red zones around plain statics only.
+// Thread-local, so that the runtime finds all of it in one place, can poison it, and give each
+// block its own. AddressSanitizer puts its red zones around plain statics only: then blocks run one
+// after another.
 #if defined(__SANITIZE_ADDRESS__)
 #define __shared__ static
 #else

@@ -1,9 +1,10 @@
-// Launches: the blocks of a grid one after another, on poisoned shared memory.
+// Launches: a few blocks of a grid at a time, in turns, on poisoned shared memory.
 #include <link.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
 
+#include <array>
 #include <mutex>
 
 #include "block.h"
@@ -54,6 +55,60 @@ Random& generator() {
   return random;
 }
 
+// The blocks under way, each with what it has in shared memory while another has its turn.
+class Turns {
+ public:
+  explicit Turns(const SharedMemory& shared) : shared_(shared) {
+    if (shared.size == 0) at_once_ = 1;
+    for (auto& kept : kept_) kept.resize(shared.size);
+  }
+
+  void run(const std::vector<unsigned>& order, unsigned threads,
+           const std::function<void()>& thread, Random& random) {
+    size_t next = 0, under_way = 0;
+    bool busy[kAtOnce] = {};
+    do {
+      const size_t turn = size_t(random() % at_once_);
+      if (!busy[turn] && next == order.size()) continue;
+      take(turn);
+      if (!busy[turn]) {
+        static constexpr int kPoisons[] = {0xff, 0xa5, 0x7f};
+        if (shared_.size) std::memset(shared_.begin, kPoisons[random() % 3], shared_.size);
+        blocks()[turn].start(order[next++], threads, thread);
+        busy[turn] = true;
+        ++under_way;
+      }
+      for (size_t passes = passes_of_turn(random); busy[turn] && passes > 0; --passes) {
+        if (blocks()[turn].pass(random)) busy[turn] = false, --under_way;
+      }
+    } while (under_way > 0 || next < order.size());
+  }
+
+ private:
+  static constexpr size_t kAtOnce = 3;
+
+  // Often few, sometimes many: a change of turns costs as much as several passes.
+  static size_t passes_of_turn(Random& random) {
+    return 1 + random() % (size_t(1) << (random() % 6));
+  }
+
+  static std::array<Block, kAtOnce>& blocks() {
+    static std::array<Block, kAtOnce> all;
+    return all;
+  }
+
+  void take(size_t turn) {
+    if (turn == last_ || shared_.size == 0) return;
+    std::memcpy(kept_[last_].data(), shared_.begin, shared_.size);
+    std::memcpy(shared_.begin, kept_[turn].data(), shared_.size);
+    last_ = turn;
+  }
+
+  SharedMemory shared_;
+  size_t at_once_ = kAtOnce, last_ = 0;
+  std::array<std::vector<char>, kAtOnce> kept_;
+};
+
 // A device keeps subnormals, whatever torch.set_flush_denormal says of the host.
 class KeepSubnormals {
  public:
@@ -68,10 +123,12 @@ class KeepSubnormals {
 
 }  // namespace
 
-int barrier(int value, const char* name, Site site) { return block().barrier(value, name, site); }
+int barrier(int value, const char* name, Site site) {
+  return Block::running->barrier(value, name, site);
+}
 
 uint64_t warp(Warp operation, unsigned mask, uint64_t value, int operand, int width, Site site) {
-  return block().warp(operation, mask, value, operand, width, site);
+  return Block::running->warp(operation, mask, value, operand, width, site);
 }
 
 void run(int64_t grid, int64_t threads, const std::function<void()>& thread) {
@@ -89,12 +146,7 @@ void run(int64_t grid, int64_t threads, const std::function<void()>& thread) {
   std::shuffle(order.begin(), order.end(), random);
   gridDim.x = unsigned(grid);
   blockDim.x = unsigned(threads);
-  for (const unsigned at : order) {
-    static constexpr int kPoisons[] = {0xff, 0xa5, 0x7f};
-    if (shared.size) std::memset(shared.begin, kPoisons[random() % 3], shared.size);
-    blockIdx.x = at;
-    block().run(unsigned(threads), thread, random);
-  }
+  Turns(shared).run(order, unsigned(threads), thread, random);
 }
 
 }  // namespace cuda_host
