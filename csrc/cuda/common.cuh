@@ -41,7 +41,8 @@ void start(bool overlapping, void (*kernel)(Parameters...), int64_t blocks, int 
            Stream stream, Arguments&&... arguments) {
   if (blocks == 0) return;
 #if defined(IMPCORE_CUDA_HOST)
-  (void)stream, (void)overlapping;
+  (void)stream;
+  if (overlapping) return cuda_host::launch_next(kernel, blocks, threads, arguments...);
   cuda_host::launch(kernel, blocks, threads, arguments...);
 #else
   cudaLaunchConfig_t config = {};
@@ -84,7 +85,9 @@ __device__ __forceinline__ void let_next_come() {
 // it before it touches memory, also those that then have nothing to do: the end of a launch must
 // mean the end of all before it.
 __device__ __forceinline__ void await_launches() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(IMPCORE_CUDA_HOST)
+  ++cuda_host::awaits;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }

@@ -149,6 +149,9 @@ __global__ void race(int* out) {
   *out = 0;
   for (unsigned b = 0; b < gridDim.x; ++b) *out += parts[b];
 }
+__global__ void awaits(unsigned from) {
+  if (threadIdx.x >= from) ++cuda_host::awaits;
+}
 __global__ void leaves() {
   if (threadIdx.x == 40) return;
   __syncthreads();
@@ -202,6 +205,17 @@ void test_orders_are_shuffled() {
   CHECK(firsts.size() > 5);
 }
 
+void test_every_thread_awaits_the_launches_before() {
+  cuda_host::launch_next(awaits, 3, 32, 0u);
+  bool refused = false;
+  try {
+    cuda_host::launch_next(awaits, 3, 32, 1u);
+  } catch (const std::runtime_error& error) {
+    refused = has(error.what(), "did not wait");
+  }
+  CHECK(refused);
+}
+
 void test_blocks_take_turns() {
 #if !defined(__SANITIZE_ADDRESS__)
   bool missed = false;
@@ -251,6 +265,7 @@ int main(int argc, char** argv) {
   test_barriers();
   test_functions();
   test_orders_are_shuffled();
+  test_every_thread_awaits_the_launches_before();
   test_blocks_take_turns();
   test_wrong_kernels_show();
   test_sum<float>();  // and right kernels run after wrong ones

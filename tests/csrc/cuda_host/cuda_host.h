@@ -119,12 +119,27 @@ uint64_t warp(Warp operation, unsigned mask, uint64_t value, int operand, int wi
 
 void run(int64_t grid, int64_t block, const std::function<void()>& thread);
 
+// How many threads of all launches so far have waited for the launches before.
+inline int64_t awaits = 0;
+
 // kernel<<<grid, block>>>(arguments...)
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), int64_t grid, int64_t block, Arguments&&... arguments) {
   static_assert((0 + ... + sizeof(Parameters)) <= 4096, "a kernel's parameters take 4 KB at most");
   const std::tuple<std::decay_t<Parameters>...> copies(std::forward<Arguments>(arguments)...);
   run(grid, block, [&] { std::apply(kernel, copies); });
+}
+
+// Likewise, for a launch that may take its place before the one before it ends: an error unless all
+// its threads wait for that.
+template <class... Parameters, class... Arguments>
+void launch_next(void (*kernel)(Parameters...), int64_t grid, int64_t block,
+                 Arguments&&... arguments) {
+  const int64_t before = awaits;
+  launch(kernel, grid, block, std::forward<Arguments>(arguments)...);
+  if (awaits - before != grid * block) {
+    throw std::runtime_error("CUDA emulator: a thread did not wait for the launches before");
+  }
 }
 
 template <class T>

@@ -34,3 +34,10 @@ def test_sums_of_many_tiles(dtype, shift, emulator, monkeypatch):
     want = ops.block_l1(plan, weights, arena)
     torch.testing.assert_close(found[0], want, rtol=1e-12, atol=0)
     assert torch.equal(found[0][1], want[1])
+
+
+def test_more_tiles_than_a_fold_reads_at_once():
+    weights = [torch.full((1 + i % 3,), float(i)) for i in range(520)]  # 8 tiles each
+    plan = ops.Plan.make([w.numel() for w in weights], [0] * 520)
+    sums = ops.block_l1(plan, weights, tensors.ones(plan))
+    assert sums.tolist() == [[float(sum(w.sum() for w in weights))], [float(plan.total)]]

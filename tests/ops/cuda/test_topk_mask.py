@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from .. import cases, sweep
+from impcore import ops
+
+from .. import cases, sweep, tensors
 from ..emulation import cuda_on_host
 from ..sweep import play
 from .sweep import Calls
@@ -75,3 +78,13 @@ def test_a_layer_full_of_candidates(emulator):
         batch._select()
         batch.brackets = [(int(narrow.min()) - 1, int(narrow.max()) + 1)]
         check(batch, emulator)
+
+
+def test_ties_over_more_tiles_than_are_shared_at_once():
+    weights = [torch.ones(1 + i % 3) for i in range(520)]  # 8 tiles each
+    plan = ops.Plan.make([w.numel() for w in weights], [0] * 520)
+    arena, k = tensors.ones(plan), plan.total - 5
+    tensors.prune(plan, weights, arena, k)
+    left = torch.cat(weights)
+    assert not left[:k].any()
+    assert left[k:].all()
