@@ -142,10 +142,11 @@ def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
     )
 
 
-def pad(axes: Axes, values: npt.NDArray[np.float64], axis: str = "y") -> None:
-    """Room around the data, also where they are all the same."""
+def pad(axes: Axes, values: npt.NDArray[np.float64], axis: str = "y", least: float = 0.0) -> None:
+    """Room around the data, also where they are all the same; an axis is `least` long at least."""
     low, high = float(np.min(values)), float(np.max(values))
     margin = 0.08 * (high - low) or 0.01 * abs(high) or 1.0
+    margin = max(margin, (least - (high - low)) / 2)
     setter = axes.set_ylim if axis == "y" else axes.set_xlim
     setter(low - margin, high + margin)
 

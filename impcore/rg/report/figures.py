@@ -61,7 +61,8 @@ def accuracy(runs: Sequence[tuple[str, Run]]) -> Figure:
         axes.invert_xaxis()
         axes.yaxis.set_major_locator(MaxNLocator(6))
         everything = np.concatenate(percents)
-        pad(axes, everything[np.isfinite(everything)])
+        # A hundredth of a point is not to look like a rise.
+        pad(axes, everything[np.isfinite(everything)], least=2.0)
         axes.set(xlabel="density (% of weights remaining)", ylabel="test accuracy (%)")
     return figure
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,14 @@ def test_accuracy_is_drawn_against_falling_density(run):
     left, right = axes.get_xlim()
     assert left > 100 > 100 * run.density[-1] > right
     np.testing.assert_allclose(line_data(axes)[1], [100 * row.accuracy for row in run.rows])
+
+
+def test_an_axis_of_accuracy_is_never_so_short_that_nothing_looks_like_something(run):
+    rows = tuple(replace(row, accuracy=0.5 + 1e-4 * row.round) for row in run.rows)
+    (axes,) = figures.accuracy([("a", replace(run, rows=rows))]).axes
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(2.0)
+    assert low < 50 < 50.08 < high
 
 
 def test_several_runs_share_the_axes_and_the_legend_names_them(make_run):
