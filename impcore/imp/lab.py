@@ -83,6 +83,14 @@ class Lab:
         """The learning rate of a step; beyond the schedule's end (fine-tuning) its last value."""
         return self.rate.at(min(step, self.steps.total - 1))
 
+    def aim(self) -> str:
+        """How far the run prunes, in words."""
+        rounds = self.config.prune.rounds
+        return (
+            f"{self.masks.total:,} prunable weights, {rounds} round{'s' * (rounds != 1)} to "
+            f"{self.counts[-1] / self.counts[0]:.2%}"
+        )
+
     def learner(self) -> Learner:
         """A new learner of the model, without state."""
         train = self.config.train

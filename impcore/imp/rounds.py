@@ -122,9 +122,8 @@ class Rounds:
         """The run in a line."""
         lab, config = self._lab, self._lab.config
         return (
-            f"{config.model.arch} on {config.data.name}, {lab.masks.total:,} prunable weights, "
-            f"{config.prune.rounds} rounds to {lab.counts[-1] / lab.counts[0]:.2%}, "
-            f"{lab.steps.total} steps a training, on {lab.device}"
+            f"{config.model.arch} on {config.data.name}, {lab.aim()}, {lab.steps.total} steps a "
+            f"training, on {lab.device}"
         )
 
     def _begin(self, round_number: int) -> None:

@@ -91,8 +91,5 @@ def _made(config: Config, dataset: object, prefix: str, findings: Findings) -> l
         return None
     if made.weights is not None:
         findings.note(f"{prefix}weights", f"{config.model.path}: {made.weights.describe()}")
-    counts = f"{made.masks.total:,} prunable weights, {config.prune.rounds} rounds to "
-    findings.note(
-        f"{prefix}model", f"{config.model.arch}, {counts}{made.counts[-1] / made.counts[0]:.2%}"
-    )
+    findings.note(f"{prefix}model", f"{config.model.arch}, {made.aim()}")
     return made
