@@ -1,4 +1,6 @@
-"""A plan's chunk table on the device of the weights: copied there once, and kept with the plan."""
+"""A plan's chunk table on the device of the weights, and its chunks by block: made once, and kept
+with the plan.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 # torch does not annotate its dictionary.
 _copies: Any = WeakTensorKeyDictionary()
+_orders: Any = WeakTensorKeyDictionary()
 
 
 def on(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
@@ -24,3 +27,27 @@ def on(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
         copies[device] = chunks.to(device)
     table: torch.Tensor = copies[device]
     return table
+
+
+def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The chunks of a placed table by block: block b has order[first[b]:first[b + 1]] (int64).
+
+    Complete before they are kept: another stream may be the next to read them.
+    """
+    known = _orders.get(chunks)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+    blocks, order = torch.sort(chunks[:, 4], stable=True)
+    wanted = torch.arange(num_blocks + 1, device=chunks.device)
+    found = order, torch.searchsorted(blocks.contiguous(), wanted)
+    # What a graph computes is there only after a replay, and belongs to it.
+    if chunks.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+        _finish(chunks.device)
+        _orders[chunks] = found
+    return found
+
+
+def _finish(device: torch.device) -> None:
+    """Waits for what has been queued on the device's current stream."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()

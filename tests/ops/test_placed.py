@@ -1,4 +1,4 @@
-"""A chunk table is copied to a device once, and goes with its plan."""
+"""A chunk table is copied to a device once, and goes with its plan; so does its order by block."""
 
 import gc
 
@@ -23,3 +23,23 @@ def test_a_copy_is_made_once_and_does_not_outlive_its_plan():
     del plan
     gc.collect()
     assert len(placed._copies) == before
+
+
+def test_chunks_by_block_keep_their_order_and_are_sorted_once():
+    plan = ops.Plan.make([100, 70_000, 7, 0, 5], [2, 0, 2, 1, 0])
+    order, first = placed.by_block(plan.chunks, 4)
+    assert order.tolist() == [1, 2, 4, 0, 3]
+    assert first.tolist() == [0, 3, 3, 5, 5]
+    assert placed.by_block(plan.chunks, 4)[0] is order
+
+
+def test_chunks_by_block_are_complete_before_they_are_kept(monkeypatch):
+    """The call that made them may be on another stream than the next one that reads them."""
+    plan = ops.Plan.make([100, 7, 40], [1, 0, 1])
+    kept_before = []
+    monkeypatch.setattr(
+        placed, "_finish", lambda device: kept_before.append(plan.chunks in placed._orders)
+    )
+    for _ in range(2):
+        placed.by_block(plan.chunks, plan.num_blocks)
+    assert kept_before == [False]

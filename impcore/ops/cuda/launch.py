@@ -22,11 +22,6 @@ def capturing() -> bool:
     return torch.cuda.is_current_stream_capturing()
 
 
-def finish(device: torch.device) -> None:
-    """Waits for what has been queued on the device's current stream."""
-    torch.cuda.current_stream(device).synchronize()
-
-
 def number(scalar: torch.Tensor) -> _C.Number:
     """A float64 or float32 scalar on the device, as the native ops read it there."""
     return scalar.data_ptr(), scalar.dtype == torch.float64

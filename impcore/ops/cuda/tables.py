@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from impcore import _C
 from impcore.ops import native
@@ -20,9 +19,6 @@ from impcore.ops.cuda import launch
 # A training step uses a few tables again and again; gradients may move between a few places.
 _KEPT = 64
 _tables: OrderedDict[tuple[Any, ...], torch.Tensor] = OrderedDict()
-
-# torch does not annotate its dictionary.
-_orders: Any = WeakTensorKeyDictionary()
 
 
 def integers(values: Sequence[int], device: torch.device, stream: int) -> torch.Tensor:
@@ -53,23 +49,6 @@ def _written(values: Sequence[int], device: torch.device, stream: int) -> torch.
 def addresses(tensors: Sequence[torch.Tensor], device: torch.device, stream: int) -> torch.Tensor:
     """The tensors' addresses as int64 [len(tensors)] on the device."""
     return integers(native.addresses(tensors), device, stream)
-
-
-def block_order(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The plan's chunks by block: block b has chunks order[first[b]:first[b + 1]] (int64).
-
-    Kept with the plan, and complete before they are: another stream may be the next to read them.
-    """
-    known = _orders.get(chunks)
-    if known is not None:
-        return known  # type: ignore[no-any-return]
-    blocks, order = torch.sort(chunks[:, 4], stable=True)
-    wanted = torch.arange(num_blocks + 1, device=chunks.device)
-    found = order, torch.searchsorted(blocks.contiguous(), wanted)
-    if not launch.capturing():
-        launch.finish(chunks.device)
-        _orders[chunks] = found
-    return found
 
 
 def weights(

@@ -1,4 +1,8 @@
-"""Block sums by Triton kernels: a float64 sum a tile, folded in a fixed order."""
+"""Block sums by Triton kernels: a float64 sum a tile, folded in a fixed order.
+
+Weights and mask bits are read once, 4.125 bytes a float32 weight; packs of 16 bytes without an
+alive weight are not read. A tile's sums take 16 bytes more, 0.004 a weight.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,15 @@ import triton
 import triton.language as tl
 
 from impcore.ops.triton import fold, tables
+from impcore.ops.triton.tiles import at, load_tile, load_words, tile_of
 from impcore.ops.triton.words import (
     FLOATS,
     INTEGERS,
     TILE,
-    at,
+    bits_of_packs,
     magnitudes,
     parts,
     popcount,
-    row_of,
-    tile_offsets,
     unpack_rows,
 )
 
@@ -34,18 +37,16 @@ def sum_tiles(
     TILE: tl.constexpr,
 ):
     """Sum of |m theta| and of m of one tile; zeros for a tile beyond its chunk's end."""
-    program = tl.program_id(0)
-    tensor, offset, length, word, _ = row_of(chunks, program // PARTS)
-    start = (program % PARTS).to(tl.int64) * TILE
-    theta = at(pointers, tensor, offset + start, INTEGER)
-    left = length - start
-    w = tl.arange(0, TILE // 32)
-    alive = tl.load(mask + word + start // 32 + w, mask=w * 32 < left, other=0)
-    place = tile_offsets(TILE // 32)
-    bits = tl.load(theta + place, mask=place < left, other=0)
-    kept = tl.where(unpack_rows(alive), magnitudes(bits, FLOAT), 0.0)
-    tl.store(sums + program, tl.sum(tl.sum(kept, axis=1), axis=0))
-    tl.store(counts + program, tl.sum(popcount(alive), axis=0).to(tl.int64))
+    LANES: tl.constexpr = 128 // INTEGER.primitive_bitwidth
+    item = tl.program_id(0)
+    tensor, offset, left, word = tile_of(chunks, item, PARTS, TILE)
+    alive = load_words(mask, word, left, TILE)
+    wanted = bits_of_packs(alive, LANES) != 0
+    bits = load_tile(at(pointers, tensor, offset, INTEGER), left, wanted, INTEGER, TILE)
+    # Bits, not sums, are selected: what the dead hold may be no number.
+    bits = tl.where(unpack_rows(alive, LANES), bits, 0)
+    tl.store(sums + item, tl.sum(magnitudes(bits, FLOAT)))
+    tl.store(counts + item, fold.packed(tl.sum(popcount(alive), axis=0), 0, 0))
 
 
 def block_l1(
@@ -55,21 +56,21 @@ def block_l1(
     sums = mask.new_empty((2, num_blocks), dtype=torch.float64)
     pieces = parts(weights)
     items = chunks.shape[0] * pieces
-    status = torch.zeros(1, dtype=torch.int64, device=mask.device)
-    values = mask.new_empty(max(1, items), dtype=torch.float64)
-    counts = mask.new_empty(max(1, items), dtype=torch.int64)
-    if items:
-        kind = weights[0].dtype
-        sum_tiles[(items,)](
-            chunks,
-            tables.addresses(weights, mask.device),
-            mask,
-            values,
-            counts,
-            PARTS=pieces,
-            INTEGER=INTEGERS[kind],
-            FLOAT=FLOATS[kind],
-            TILE=TILE,
-        )
-    fold.launch(values, counts, chunks, items, pieces, status, sums)
+    with tables.on(mask.device):
+        values = mask.new_empty((1, items), dtype=torch.float64)
+        counts = mask.new_empty(items, dtype=torch.int64)
+        if items:
+            kind = weights[0].dtype
+            sum_tiles[(items,)](
+                chunks,
+                tables.addresses(weights, mask.device),
+                mask,
+                values,
+                counts,
+                PARTS=pieces,
+                INTEGER=INTEGERS[kind],
+                FLOAT=FLOATS[kind],
+                TILE=TILE,
+            )
+        fold.launch(values, counts, chunks, pieces, None, [sums])
     return sums

@@ -1,4 +1,8 @@
-"""Folds what programs summed into one sum a block, in a fixed order."""
+"""Folds what programs summed into one sum a block, in a fixed order.
+
+A program adds the items of one block, 1,024 at a time, whatever order they were summed in; a tile
+is an item, so that 1G weights are 244,000 items.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,68 @@ import torch
 import triton
 import triton.language as tl
 
+from impcore.ops import placed
+
 ITEMS = 1024
 
 
 @triton.jit
-def fold(values, counts, chunks, items, parts, num_blocks, status, sums, ITEMS: tl.constexpr):
-    """sums [2, num_blocks] <- values (float64) and counts (int64) of the items of each block.
+def packed(alive, kept, found):
+    """Three counts of one tile, at most 4,096 each, as an int64."""
+    return (alive.to(tl.int64) << 32) | (kept << 16) | found
 
-    Item i belongs to chunk i // parts. Zeros unless the status is 0.
+
+@triton.jit
+def alive_in(counts):
+    """Alive weights of a tile, of the mask that a selection begins with."""
+    return counts >> 32
+
+
+@triton.jit
+def kept_in(counts):
+    """Kept weights, of the mask that it makes."""
+    return (counts >> 16) & 0xFFFF
+
+
+@triton.jit
+def found_in(counts):
+    """Candidates."""
+    return counts & 0xFFFF
+
+
+@triton.jit
+def fold(values, counts, order, starts, items, parts, num_blocks, status, before, after,
+         CHECKED: tl.constexpr, ITEMS: tl.constexpr):  # fmt: skip
+    """Sums [2, num_blocks] <- values [rows, items] (float64) and counts of each block's items.
+
+    Row 0 gives the sums before (alive weights), row 1 those after (kept ones). Block b has the
+    chunks order[starts[b]:starts[b + 1]], a chunk `parts` items. Zeros unless the status is 0.
     """
     block = tl.program_id(0)
+    row = tl.program_id(1)
     lane = tl.arange(0, ITEMS)
     value = tl.zeros([ITEMS], tl.float64)
     count = tl.zeros([ITEMS], tl.int64)
-    clean = tl.load(status) == 0
-    for start in range(0, items, ITEMS):
-        i = start + lane.to(tl.int64)
-        owner = tl.load(chunks + (i // parts) * 5 + 4, mask=i < items, other=-1)
-        mine = (owner == block) & clean
-        value += tl.load(values + i, mask=mine, other=0.0)
-        count += tl.load(counts + i, mask=mine, other=0)
+    start = tl.load(starts + block) * parts
+    end = tl.load(starts + block + 1) * parts
+    if CHECKED:
+        end = tl.where(tl.load(status) == 0, end, start)
+    while start < end:
+        i = start + lane
+        mine = i < end
+        item = tl.load(order + i // parts, mask=mine, other=0) * parts + i % parts
+        value += tl.load(values + row.to(tl.int64) * items + item, mask=mine, other=0.0)
+        found = tl.load(counts + item, mask=mine, other=0)
+        count += tl.where(row == 0, alive_in(found), kept_in(found))
+        start += ITEMS
+    if row == 0:
+        _put(before, block, num_blocks, value, count)
+    else:
+        _put(after, block, num_blocks, value, count)
+
+
+@triton.jit
+def _put(sums, block, num_blocks, value, count):
     tl.store(sums + block, tl.sum(value, axis=0))
     tl.store(sums + num_blocks + block, tl.sum(count, axis=0).to(tl.float64))
 
@@ -34,12 +80,17 @@ def launch(
     values: torch.Tensor,
     counts: torch.Tensor,
     chunks: torch.Tensor,
-    items: int,
     parts: int,
-    status: torch.Tensor,
-    sums: torch.Tensor,
+    status: torch.Tensor | None,
+    sums: list[torch.Tensor],
 ) -> None:
-    """Folds `items` partial sums into float64 [2, num_blocks]."""
-    blocks = sums.shape[1]
+    """Folds float64 values [rows, items] and packed counts [items] into rows of [2, num_blocks]."""
+    rows, items = values.shape
+    blocks = sums[0].shape[1]
     if blocks:
-        fold[(blocks,)](values, counts, chunks, items, parts, blocks, status, sums, ITEMS=ITEMS)
+        order, first = placed.by_block(chunks, blocks)
+        fold[(blocks, rows)](
+            values, counts, order, first, items, parts, blocks,
+            counts if status is None else status, sums[0], sums[-1], CHECKED=status is not None,
+            ITEMS=ITEMS,
+        )  # fmt: skip

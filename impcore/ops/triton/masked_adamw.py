@@ -1,4 +1,8 @@
-"""One step of AdamW by Triton kernels: weight, gradient, states and mask are each read once."""
+"""One step of AdamW by Triton kernels: weight, gradient, states and mask are each read once.
+
+Of a float32 weight 28.13 bytes move, with amsgrad 36.13: each list is read, and all but the
+gradient written.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import triton.language as tl
 from impcore.ops.triton import masked_step, tables
 from impcore.ops.triton.masked_step import (
     alive_of,
+    at,
     divide,
     gradient,
     locate,
@@ -17,6 +22,7 @@ from impcore.ops.triton.masked_step import (
     root,
     skipped,
 )
+from impcore.ops.triton.tiles import is_whole
 from impcore.ops.triton.words import FLOATS
 
 
@@ -71,9 +77,36 @@ def advance(steps, constants, lr, beta1, beta2, found_inf, CHECKED: tl.constexpr
         tl.store(constants + 2 * i + 1, 1.0 / tl.sqrt(1.0 - power(b2, t)))
 
 
+@triton.jit
+def _update(theta_at, grad_at, m_at, v_at, largest_at, left, alive, constants, lr, beta1, beta2,
+            weight_decay, eps, grad_scale, AMSGRAD: tl.constexpr, MAXIMIZE: tl.constexpr,
+            SCALED: tl.constexpr, KIND: tl.constexpr, WORK: tl.constexpr, WHOLE: tl.constexpr,
+            TILE: tl.constexpr):  # fmt: skip
+    b1, b2 = tl.load(beta1).to(tl.float64), tl.load(beta2).to(tl.float64)
+    shrink = 1.0 - tl.load(lr).to(tl.float64) * tl.load(weight_decay).to(tl.float64)
+    theta = read(theta_at, left, alive, KIND, WORK, WHOLE, TILE)
+    g = read(grad_at, left, alive, KIND, WORK, WHOLE, TILE)
+    g = gradient(g, grad_scale, SCALED, MAXIMIZE, WORK)
+    m = read(m_at, left, alive, KIND, WORK, WHOLE, TILE)
+    m = b1.to(WORK) * m + (1.0 - b1).to(WORK) * g
+    v = read(v_at, left, alive, KIND, WORK, WHOLE, TILE)
+    v = b2.to(WORK) * v + (1.0 - b2).to(WORK) * g * g
+    put(m_at, left, alive, m, KIND, WHOLE, TILE)
+    put(v_at, left, alive, v, KIND, WHOLE, TILE)
+    if AMSGRAD:
+        largest = read(largest_at, left, alive, KIND, WORK, WHOLE, TILE)
+        v = tl.where((largest > v) | (largest != largest), largest, v)
+        put(largest_at, left, alive, v, KIND, WHOLE, TILE)
+    size, inverse_root = tl.load(constants).to(WORK), tl.load(constants + 1).to(WORK)
+    bottom = root(v, WORK) * inverse_root + tl.full([], eps, tl.float64).to(WORK)
+    theta = theta * shrink.to(WORK) - divide(size * m, bottom, WORK)
+    put(theta_at, left, alive, theta, KIND, WHOLE, TILE)
+
+
 @triton.jit(do_not_specialize=["eps"])
 def step(
     table,
+    grads,
     params,
     constants,
     mask,
@@ -95,30 +128,20 @@ def step(
 ):
     """One tile of one param."""
     if skipped(found_inf, CHECKED) == 0:
-        i, row, start = locate(table, params, tl.program_id(0))
-        left = tl.load(row + 1) - start
-        valid = tl.arange(0, TILE) < left
-        alive = alive_of(mask, row, start, left, MASKED, TILE)
-        b1, b2 = tl.load(beta1).to(tl.float64), tl.load(beta2).to(tl.float64)
-        shrink = 1.0 - tl.load(lr).to(tl.float64) * tl.load(weight_decay).to(tl.float64)
-        theta = read(row, 3, start, valid, KIND, WORK, TILE)
-        g = read(row, 4, start, valid, KIND, WORK, TILE)
-        g = gradient(g, grad_scale, SCALED, MAXIMIZE, WORK)
-        m = read(row, 5, start, valid, KIND, WORK, TILE)
-        m = b1.to(WORK) * m + (1.0 - b1).to(WORK) * g
-        v = read(row, 6, start, valid, KIND, WORK, TILE)
-        v = b2.to(WORK) * v + (1.0 - b2).to(WORK) * g * g
-        put(row, 5, start, m, alive, valid, KIND, TILE)
-        put(row, 6, start, v, alive, valid, KIND, TILE)
-        if AMSGRAD:
-            largest = read(row, 7, start, valid, KIND, WORK, TILE)
-            v = tl.where((largest > v) | (largest != largest), largest, v)
-            put(row, 7, start, v, alive, valid, KIND, TILE)
-        size = tl.load(constants + 2 * i).to(WORK)
-        inverse_root = tl.load(constants + 2 * i + 1).to(WORK)
-        bottom = root(v, WORK) * inverse_root + tl.full([], eps, tl.float64).to(WORK)
-        theta = theta * shrink.to(WORK) - divide(size * m, bottom, WORK)
-        put(row, 3, start, theta, alive, valid, KIND, TILE)
+        i, start, left = locate(table, params, tl.program_id(0), TILE)
+        alive = alive_of(table, params, i, mask, start, left, MASKED, TILE)
+        theta = at(table, params, i, 0, start, KIND)
+        grad = tl.load(grads + i) + start * (KIND.primitive_bitwidth // 8)
+        m, v = at(table, params, i, 1, start, KIND), at(table, params, i, 2, start, KIND)
+        largest = at(table, params, i, 3, start, KIND) if AMSGRAD else v
+        if is_whole(theta | grad | m | v | largest, left, TILE):
+            _update(theta, grad, m, v, largest, left, alive, constants + 2 * i, lr, beta1, beta2,
+                    weight_decay, eps, grad_scale, AMSGRAD, MAXIMIZE, SCALED, KIND, WORK, True,
+                    TILE)  # fmt: skip
+        else:
+            _update(theta, grad, m, v, largest, left, alive, constants + 2 * i, lr, beta1, beta2,
+                    weight_decay, eps, grad_scale, AMSGRAD, MAXIMIZE, SCALED, KIND, WORK, False,
+                    TILE)  # fmt: skip
 
 
 def masked_adamw(
@@ -141,19 +164,20 @@ def masked_adamw(
 ) -> None:
     """torch.optim.AdamW's update; where the mask is 0, weight and states become +0."""
     amsgrad = [max_exp_avg_sqs] if max_exp_avg_sqs else []
-    table, tiles = masked_step.tensors([params, grads, exp_avgs, exp_avg_sqs, *amsgrad], words)
     device, kind = params[0].device, params[0].dtype
-    constants = torch.empty((len(params), 2), dtype=torch.float64, device=device)
-    found = masked_step.optional(found_inf, table)
-    common = {"CHECKED": found_inf is not None, "enable_fp_fusion": False}
-    counts = tables.addresses(steps, device)
-    advance[(len(params),)](counts, constants, lr, beta1, beta2, found, **common)
-    if tiles:
-        step[(tiles,)](
-            table, len(params), constants, masked_step.optional(mask, table), lr, beta1, beta2,
-            weight_decay, eps, masked_step.optional(grad_scale, table), found,
-            MASKED=mask is not None, AMSGRAD=bool(amsgrad), MAXIMIZE=maximize,
-            SCALED=grad_scale is not None, KIND=FLOATS[kind],
-            WORK=tl.float64 if kind == torch.float64 else tl.float32,
-            TILE=masked_step.TILE, **common,
-        )  # fmt: skip
+    with tables.on(device):
+        table, tiles = masked_step.tensors(params, [exp_avgs, exp_avg_sqs, *amsgrad], words)
+        constants = torch.empty((len(params), 2), dtype=torch.float64, device=device)
+        found = masked_step.optional(found_inf, table)
+        common = {"CHECKED": found_inf is not None, "enable_fp_fusion": False}
+        counts = tables.addresses(steps, device)
+        advance[(len(params),)](counts, constants, lr, beta1, beta2, found, **common)
+        if tiles:
+            step[(tiles,)](
+                table, tables.addresses(grads, device), len(params), constants,
+                masked_step.optional(mask, table), lr, beta1, beta2, weight_decay, eps,
+                masked_step.optional(grad_scale, table), found, MASKED=mask is not None,
+                AMSGRAD=bool(amsgrad), MAXIMIZE=maximize, SCALED=grad_scale is not None,
+                KIND=FLOATS[kind], WORK=tl.float64 if kind == torch.float64 else tl.float32,
+                TILE=masked_step.TILE, **common,
+            )  # fmt: skip

@@ -1,7 +1,9 @@
-"""What the optimisers' steps share: a table of tensors, tiles of weights, and device scalars.
+"""What the optimisers' steps share: tables of tensors, tiles of weights, and device scalars.
 
 Arithmetic is csrc/cpu's: float32 for half types, float64 for float64, nothing fused, IEEE division
-and roots. Invariant: every program reads `found_inf` before it touches anything.
+and roots, subnormals kept. A list is read and written once, in packs of 16 bytes where all of a
+tile's lists allow it; packs that are dead as a whole are not read. Invariant: every program reads
+`found_inf` before it touches anything.
 """
 
 from __future__ import annotations
@@ -14,26 +16,24 @@ import triton
 import triton.language as tl
 
 from impcore.ops.triton import tables
-from impcore.ops.triton.words import unpack_rows
+from impcore.ops.triton.tiles import load_packs, load_words, store_packs
+from impcore.ops.triton.words import bits_of_packs, unpack_rows
 
 TILE = 2048
-COLUMNS = tl.constexpr(9)  # of the table: where its columns are is in `tensors`
 
 
-def tensors(lists: Sequence[Sequence[torch.Tensor]], words: list[int]) -> tuple[torch.Tensor, int]:
-    """The table int64 [params, 9], and how many tiles all params have.
+def tensors(
+    params: Sequence[torch.Tensor], states: Sequence[Sequence[torch.Tensor]], words: list[int]
+) -> tuple[torch.Tensor, int]:
+    """The table int64 [columns, params], and how many tiles all params have.
 
-    Columns: the end of the param's tiles, elements, first mask word, then the addresses of up to
-    six lists: params, gradients, states.
+    Columns: the end of the param's tiles, elements, first mask word, then the addresses of params
+    and states. Gradients move from step to step, and have a table of their own.
     """
-    params = lists[0]
-    ends = accumulate(triton.cdiv(p.numel(), TILE) for p in params)
-    rows: list[int] = []
-    tiles = 0
-    for i, tiles in enumerate(ends):
-        row = [tiles, params[i].numel(), words[i], *(each[i].data_ptr() for each in lists)]
-        rows += row + [0] * (9 - len(row))
-    return tables.table(rows, params[0].device), tiles
+    ends = list(accumulate(triton.cdiv(p.numel(), TILE) for p in params))
+    columns = [ends, [p.numel() for p in params], words]
+    columns += [[t.data_ptr() for t in each] for each in (params, *states)]
+    return tables.table([x for column in columns for x in column], params[0].device), ends[-1]
 
 
 def optional(scalar: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
@@ -51,50 +51,56 @@ def skipped(found_inf, HAS: tl.constexpr):
 
 
 @triton.jit
-def locate(table, params, tile):
-    """The row of the param that a tile belongs to, by bisection, and the tile's first element."""
+def locate(table, params, tile, TILE: tl.constexpr):
+    """The param that a tile belongs to, by bisection, its first element, and how many it has."""
     low = tile * 0
     high = low + params - 1
     while low < high:
         middle = (low + high) // 2
-        if tl.load(table + middle.to(tl.int64) * COLUMNS) <= tile:
+        if tl.load(table + middle) <= tile:
             low = middle + 1
         else:
             high = middle
-    row = table + low.to(tl.int64) * COLUMNS
-    numel = tl.load(row + 1)
-    tiles = (numel + 2047) // 2048
-    return low, row, (tile - (tl.load(row) - tiles)) * 2048
+    numel = tl.load(table + params + low)
+    tiles = (numel + TILE - 1) // TILE
+    start = (tile - (tl.load(table + low) - tiles)) * TILE
+    return low, start, tl.minimum(numel - start, TILE).to(tl.int32)
 
 
 @triton.jit
-def alive_of(mask, row, start, left, MASKED: tl.constexpr, TILE: tl.constexpr):
-    """Which weights of a tile are alive: bool [TILE]; all, if the param has no mask."""
-    word = tl.load(row + 2)
-    w = tl.arange(0, TILE // 32)
-    wanted = (w * 32 < left) & (word >= 0)
+def at(table, params, i, row: tl.constexpr, start, KIND: tl.constexpr):
+    """The address of a tile's first element; row 0: of the param, then of its states."""
+    first = tl.load(table + (3 + row) * params + i)
+    return first + start * (KIND.primitive_bitwidth // 8)
+
+
+@triton.jit
+def alive_of(table, params, i, mask, start, left, MASKED: tl.constexpr, TILE: tl.constexpr):
+    """The mask words of a tile; all bits set, if the param has no mask."""
+    every = tl.full([TILE // 32], -1, tl.int32)
     if MASKED:
-        words = tl.load(mask + tl.maximum(word, 0) + start // 32 + w, mask=wanted, other=-1)
-    else:
-        words = tl.full([TILE // 32], -1, tl.int32)
-    return tl.reshape(unpack_rows(words), [TILE])
+        word = tl.load(table + 2 * params + i)
+        if word >= 0:
+            every = load_words(mask, word + start // 32, left, TILE)
+    return every
 
 
 @triton.jit
-def read(row, column: tl.constexpr, start, valid, KIND: tl.constexpr, WORK: tl.constexpr,
+def read(address, left, alive, KIND: tl.constexpr, WORK: tl.constexpr, WHOLE: tl.constexpr,
          TILE: tl.constexpr):  # fmt: skip
-    """A tile of a list in the working precision."""
-    pointer = tl.load(row + column).to(tl.pointer_type(KIND)) + start
-    return tl.load(pointer + tl.arange(0, TILE), mask=valid, other=0.0).to(WORK)
+    """A tile of a list in the working precision; 0 where a whole pack is dead."""
+    wanted = bits_of_packs(alive, 128 // KIND.primitive_bitwidth) != 0
+    return load_packs(address, left, wanted, KIND, WHOLE, TILE).to(WORK)
 
 
 @triton.jit
-def put(row, column: tl.constexpr, start, values, alive, valid, KIND: tl.constexpr,
+def put(address, left, alive, values, KIND: tl.constexpr, WHOLE: tl.constexpr,
         TILE: tl.constexpr):  # fmt: skip
     """Stores a tile, all-zero bits where it is dead."""
-    pointer = tl.load(row + column).to(tl.pointer_type(KIND)) + start
-    rounded = tl.where(alive, values, 0.0).to(KIND)
-    tl.store(pointer + tl.arange(0, TILE), rounded, mask=valid)
+    LANES: tl.constexpr = 128 // KIND.primitive_bitwidth
+    rounded = tl.where(unpack_rows(alive, LANES), values, 0.0).to(KIND)
+    every = tl.full([TILE // 32, 32 // LANES, 1], 1, tl.int1)
+    store_packs(address, left, rounded, every, KIND, WHOLE, TILE)
 
 
 @triton.jit

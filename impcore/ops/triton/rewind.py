@@ -1,6 +1,9 @@
 """theta <- m ? source : +0 by a Triton kernel, by selection: what the dead hold never matters.
 
 A commit is the same sweep, which also swaps the mask in, and does nothing unless a status is 0.
+Packs of 16 bytes move: without a source those that are alive as a whole are not touched, and those
+dead as a whole not read (at most 8.25 bytes a float32 weight with the two masks of a commit); with
+one, the weights are only written.
 """
 
 from __future__ import annotations
@@ -10,7 +13,30 @@ import triton
 import triton.language as tl
 
 from impcore.ops.triton import tables
-from impcore.ops.triton.words import INTEGERS, TILE, at, parts, row_of, tile_offsets, unpack_rows
+from impcore.ops.triton.tiles import (
+    at,
+    is_whole,
+    load_packs,
+    load_words,
+    store_packs,
+    store_words,
+    tile_of,
+)
+from impcore.ops.triton.words import INTEGERS, TILE, bits_of_packs, parts, unpack_rows
+
+
+@triton.jit
+def _move(theta, source, left, alive, SOURCE: tl.constexpr, INTEGER: tl.constexpr,
+          WHOLE: tl.constexpr, TILE: tl.constexpr):  # fmt: skip
+    LANES: tl.constexpr = 128 // INTEGER.primitive_bitwidth
+    packs = bits_of_packs(alive, LANES)
+    touched = packs != (1 << LANES) - 1
+    if SOURCE:
+        touched = touched | (packs != 0)
+    wanted = touched & (packs != 0)
+    bits = load_packs(source, left, wanted, INTEGER, WHOLE, TILE)
+    bits = tl.where(unpack_rows(alive, LANES), bits, 0)
+    store_packs(theta, left, bits, touched, INTEGER, WHOLE, TILE)
 
 
 @triton.jit
@@ -27,29 +53,20 @@ def select_tiles(
     INTEGER: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """One tile; without a source only dead weights are written, and nothing is read but bits."""
-    program = tl.program_id(0)
-    tensor, offset, length, word, _ = row_of(chunks, program // PARTS)
-    start = (program % PARTS).to(tl.int64) * TILE
-    left = length - start
+    """One tile; without a source only dead weights change."""
+    tensor, offset, left, word = tile_of(chunks, tl.program_id(0), PARTS, TILE)
     if COMMIT:
         left = tl.where(tl.load(status) == 0, left, 0)
-    w = tl.arange(0, TILE // 32)
-    inside = w * 32 < left
-    words = word + start // 32 + w
-    alive = tl.load(new_mask + words, mask=inside, other=0)
-    if COMMIT:
-        tl.store(mask + words, alive, mask=inside)
-    flags = unpack_rows(alive)
-    place = tile_offsets(TILE // 32)
-    theta = at(pointers, tensor, offset + start, INTEGER)
-    zero = tl.zeros([TILE // 32, 32], INTEGER)
-    if SOURCE:
-        source = at(sources, tensor, offset + start, INTEGER)
-        bits = tl.load(source + place, mask=place < left, other=0)
-        tl.store(theta + place, tl.where(flags, bits, zero), mask=place < left)
-    else:
-        tl.store(theta + place, zero, mask=(place < left) & (flags == 0))
+    if left > 0:
+        alive = load_words(new_mask, word, left, TILE)
+        if COMMIT:
+            store_words(mask, word, left, alive, TILE)
+        theta = at(pointers, tensor, offset, INTEGER)
+        source = at(sources, tensor, offset, INTEGER) if SOURCE else theta
+        if is_whole(theta | source, left, TILE):
+            _move(theta, source, left, alive, SOURCE, INTEGER, True, TILE)
+        else:
+            _move(theta, source, left, alive, SOURCE, INTEGER, False, TILE)
 
 
 def launch(
@@ -64,20 +81,21 @@ def launch(
     pieces = parts(weights)
     if chunks.shape[0] == 0:
         return
-    pointers = tables.addresses(weights, mask.device)
-    select_tiles[(chunks.shape[0] * pieces,)](
-        chunks,
-        pointers,
-        tables.addresses(source, mask.device) if source else pointers,
-        mask,
-        new_mask,
-        mask if status is None else status,
-        PARTS=pieces,
-        SOURCE=bool(source),
-        COMMIT=status is not None,
-        INTEGER=INTEGERS[weights[0].dtype],
-        TILE=TILE,
-    )
+    with tables.on(mask.device):
+        pointers = tables.addresses(weights, mask.device)
+        select_tiles[(chunks.shape[0] * pieces,)](
+            chunks,
+            pointers,
+            tables.addresses(source, mask.device) if source else pointers,
+            mask,
+            new_mask,
+            mask if status is None else status,
+            PARTS=pieces,
+            SOURCE=bool(source),
+            COMMIT=status is not None,
+            INTEGER=INTEGERS[weights[0].dtype],
+            TILE=TILE,
+        )
 
 
 def rewind(

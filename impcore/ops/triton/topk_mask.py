@@ -1,14 +1,16 @@
 """Exact global magnitude selection by Triton kernels: sample, bracket, one full read, exact finish.
 
-The stages are those of csrc/README.md, with a fixed number of launches. Candidates lie in one pool,
-each tile's together and in order; where a tile's lie depends on scheduling, nothing else does.
-If the bracket missed or the pool was too small, the stages after the scan read the weights instead
-of the candidates. Half types use keys of 15 bits in a field of 16.
+The stages are those of csrc/README.md: one clear and twelve launches or fewer, by the plan and the
+dtype alone. Candidates lie in one pool, each tile's together and in order; where a tile's lie
+depends on scheduling, nothing else does. If the bracket missed or the pool was too small, the
+stages after the scan read the weights instead of the candidates. Half types use keys of 15 bits in
+a field of 16.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -16,7 +18,7 @@ import triton
 from impcore.ops.selection import empty
 from impcore.ops.triton import fold, tables, topk_finish, topk_sample, topk_scan
 from impcore.ops.triton.rewind import launch
-from impcore.ops.triton.topk_state import CONTROL
+from impcore.ops.triton.topk_state import CONTROL, HIGH, LOW
 from impcore.ops.triton.words import CHUNK, FLOATS, INTEGERS, TILE, parts
 
 SMALL = 131072  # weights that are not worth a sample: all of them are candidates
@@ -36,11 +38,8 @@ class Scratch:
 
     control: torch.Tensor  # int64 [CONTROL]
     first: torch.Tensor  # int64 [tiles]: where a tile's candidates begin in the pool
-    found: torch.Tensor  # int64 [tiles]: how many it has
-    before: torch.Tensor  # float64 [tiles]
-    after: torch.Tensor  # float64 [tiles]
-    alive: torch.Tensor  # int64 [tiles]
-    kept: torch.Tensor  # int64 [tiles]
+    count: torch.Tensor  # int64 [tiles]: alive, kept and candidates (fold.packed)
+    sums: torch.Tensor  # float64 [2, tiles]: before and after
     ties: torch.Tensor  # int64 [chunks]
     keys: torch.Tensor  # int32 [capacity]
     offsets: torch.Tensor  # int16 [capacity]: a candidate's place in its tile
@@ -53,9 +52,9 @@ class Scratch:
         capacity = capacity_of(total)
         return [
             (torch.int64, CONTROL),
-            *[(torch.int64, tiles)] * 2,
-            *[(torch.float64, tiles)] * 2,
-            *[(torch.int64, tiles)] * 2,
+            (torch.int64, tiles),
+            (torch.int64, tiles),
+            (torch.float64, 2 * tiles),
             (torch.int64, chunks),
             (torch.int32, capacity),
             (torch.int16, capacity),
@@ -107,84 +106,110 @@ def topk_mask(
     status, before, after = empty(mask_in, num_blocks)
     num_chunks, total = chunks.shape[0], sum(w.numel() for w in weights)
     scratch = Scratch.cut(workspace, num_chunks, total)
-    scratch.control.zero_()
-    if num_chunks == 0:
-        topk_finish.quota[(1,)](scratch.control, k, scratch.ties, 0, 0, status, 16, 2, BLOCK=1024)
-        for sums in (before, after):
-            sums.zero_()
-        return status, before, after
-
-    dtype = weights[0].dtype
-    key_bits, levels = (31, 4) if dtype == torch.float32 else (16, 2)
-    pointers = tables.addresses(weights, mask_in.device)
-    pieces = parts(weights)
-    tiles = num_chunks * pieces
-    capacity = scratch.keys.numel()
-    kinds = {"KEY_BITS": key_bits, "INTEGER": INTEGERS[dtype]}
-    tile = {"PARTS": pieces, "TILE": TILE}
-    _find_bracket(scratch, chunks, pointers, mask_in, k, total, bracket, kinds)
-    topk_scan.scan[(tiles,)](
-        chunks, pointers, mask_in, mask_out, scratch.control, scratch.first, scratch.found,
-        scratch.before, scratch.after, scratch.alive, scratch.kept, scratch.keys, scratch.offsets,
-        capacity, FLOAT=FLOATS[dtype], **kinds, **tile,
-    )  # fmt: skip
-    for level in range(levels):
-        topk_finish.narrow[(min(tiles, NARROWING),)](
-            chunks, pointers, mask_in, scratch.control, scratch.keys, k, tiles, capacity,
-            LEVEL=level, **kinds, **tile,
-        )  # fmt: skip
-    topk_finish.ties[(num_chunks,)](
-        chunks, pointers, mask_in, scratch.control, scratch.first, scratch.found, scratch.keys, k,
-        scratch.ties, capacity, LEVELS=levels, **kinds, **tile,
-    )  # fmt: skip
-    topk_finish.quota[(1,)](
-        scratch.control, k, scratch.ties, num_chunks, capacity, status, key_bits, levels, BLOCK=1024
-    )
-    topk_finish.fix[(num_chunks,)](
-        chunks, pointers, mask_in, mask_out, scratch.control, scratch.first, scratch.found,
-        scratch.after, scratch.kept, scratch.keys, scratch.offsets, k, status, capacity,
-        FLOAT=FLOATS[dtype], **kinds, **tile,
-    )  # fmt: skip
-    fold.launch(scratch.before, scratch.alive, chunks, tiles, pieces, status, before)
-    fold.launch(scratch.after, scratch.kept, chunks, tiles, pieces, status, after)
+    with tables.on(mask_in.device):
+        scratch.control.zero_()
+        pieces = parts(weights)
+        tiles = num_chunks * pieces
+        if num_chunks:
+            pointers = tables.addresses(weights, mask_in.device)
+            _find_bracket(scratch, chunks, pointers, weights, mask_in, k, bracket)
+            _scan(scratch, chunks, pointers, weights, mask_in, mask_out)
+        else:
+            pointers = scratch.ties
+        _finish(scratch, chunks, pointers, weights, mask_in, mask_out, k, status)
+        values = scratch.sums[: 2 * tiles].view(2, tiles)
+        fold.launch(values, scratch.count, chunks, pieces, status, [before, after])
     return status, before, after
+
+
+def _kinds(weights: list[torch.Tensor]) -> tuple[int, int, dict[str, Any]]:
+    """Bits of a key's field, digits of 8 bits in it, and what kernels over tiles are told."""
+    dtype = weights[0].dtype if weights else torch.float32
+    key_bits, levels = (31, 4) if dtype == torch.float32 else (16, 2)
+    return key_bits, levels, {"INTEGER": INTEGERS[dtype], "PARTS": parts(weights), "TILE": TILE}
 
 
 def _find_bracket(
     scratch: Scratch,
     chunks: torch.Tensor,
     pointers: torch.Tensor,
+    weights: list[torch.Tensor],
     mask_in: torch.Tensor,
     k: torch.Tensor,
-    total: int,
     forced: list[int],
-    kinds: dict[str, object],
 ) -> None:
-    """Leaves the bracket in the control numbers 1 and 2."""
-    key_bits = int(str(kinds["KEY_BITS"]))
-    top = (1 << key_bits) - 1
+    """Leaves the bracket in the control numbers LOW and HIGH."""
+    key_bits, _, _ = _kinds(weights)
+    total = sum(w.numel() for w in weights)
     if forced or total <= SMALL:
         low, high = forced or (0, 0x7FFFFFFF)
         if key_bits == 16:  # keys of 31 bits to keys of half types
             low, high = low >> 16, -(-high // 65536)
-        scratch.control[1:2].fill_(top - low)
-        scratch.control[2:3].fill_(high)
+        scratch.control[LOW.value : LOW.value + 1].fill_(low)
+        scratch.control[HIGH.value : HIGH.value + 1].fill_(high)
         return
     groups = topk_sample.groups_of(total)
     count = chunks.shape[0] * groups * topk_sample.GROUP
     rows = topk_sample.BLOCK // (groups * topk_sample.GROUP)
-    topk_sample.take[(triton.cdiv(chunks.shape[0], rows),)](
-        chunks, pointers, mask_in, scratch.control, scratch.samples, chunks.shape[0],
-        GROUPS=groups, ROWS=rows, **kinds,
-    )  # fmt: skip
-    grid = (triton.cdiv(count, topk_sample.BLOCK),)
     levels = 3 if key_bits == 31 else 2
-    for level in range(1, levels + 1):
-        kernel = topk_sample.refine if level < levels else topk_sample.bracket
-        kernel[grid](
-            scratch.control, scratch.samples, count, k, total,
-            LEVEL=level, KEY_BITS=key_bits, BLOCK=topk_sample.BLOCK,
+    kinds = {"LEVELS": levels, "KEY_BITS": key_bits, "num_warps": 8}
+    topk_sample.take[(triton.cdiv(chunks.shape[0], rows),)](
+        chunks, pointers, mask_in, scratch.control, scratch.samples, chunks.shape[0], k, total,
+        GROUPS=groups, ROWS=rows, INTEGER=INTEGERS[weights[0].dtype], **kinds,
+    )  # fmt: skip
+    for level in range(1, levels):
+        topk_sample.refine[(triton.cdiv(count, topk_sample.BLOCK),)](
+            scratch.control, scratch.samples, count, LEVEL=level, BLOCK=topk_sample.BLOCK, **kinds
+        )
+
+
+def _scan(
+    scratch: Scratch,
+    chunks: torch.Tensor,
+    pointers: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask_in: torch.Tensor,
+    mask_out: torch.Tensor,
+) -> None:
+    _, _, kinds = _kinds(weights)
+    topk_scan.scan[(chunks.shape[0] * parts(weights),)](
+        chunks, pointers, mask_in, mask_out, scratch.control, scratch.first, scratch.count,
+        scratch.sums, scratch.keys, scratch.offsets, scratch.keys.numel(),
+        FLOAT=FLOATS[weights[0].dtype], **kinds,
+    )  # fmt: skip
+
+
+def _finish(
+    scratch: Scratch,
+    chunks: torch.Tensor,
+    pointers: torch.Tensor,
+    weights: list[torch.Tensor],
+    mask_in: torch.Tensor,
+    mask_out: torch.Tensor,
+    k: torch.Tensor,
+    status: torch.Tensor,
+) -> None:
+    """The status, and unless it is dirty the exact mask, sums and counts."""
+    key_bits, levels, kinds = _kinds(weights)
+    num_chunks = chunks.shape[0]
+    tiles = num_chunks * parts(weights)
+    for level in range(levels):
+        topk_finish.narrow[(max(1, min(tiles, NARROWING)),)](
+            chunks, pointers, mask_in, scratch.control, scratch.keys, k, status, tiles,
+            scratch.keys.numel(), LEVEL=level, LEVELS=levels, KEY_BITS=key_bits, num_warps=8,
+            **kinds,
         )  # fmt: skip
+    if num_chunks == 0:
+        return
+    topk_finish.ties[(num_chunks,)](
+        chunks, pointers, mask_in, scratch.control, scratch.first, scratch.count, scratch.keys,
+        status, scratch.ties, BLOCK=1024, **kinds,
+    )  # fmt: skip
+    topk_finish.fix[(num_chunks,)](
+        chunks, pointers, mask_in, mask_out, scratch.control, scratch.first, scratch.count,
+        scratch.sums[tiles:], scratch.keys, scratch.offsets, status,
+        FLOAT=FLOATS[weights[0].dtype], **kinds,
+    )  # fmt: skip
 
 
 def commit(

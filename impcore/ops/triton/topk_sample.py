@@ -1,6 +1,7 @@
 """Stage 0 of a selection: a bracket that very probably holds the k-th smallest key, from a sample.
 
-Invariant: nothing depends on the bracket but speed; later stages check it.
+Invariant: nothing depends on the bracket but speed; later stages check it. It reads one sector (8
+weights, 32 bytes in float32) of 512 weights or more, and a mask word for it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import triton
 import triton.language as tl
 
 from impcore.ops.triton.topk_state import (
-    HIGH,
+    ENDS,
     LOW,
     SAMPLED,
     SAMPLES,
-    sample_bin,
+    add_bins,
+    find_bin,
+    is_last,
     sample_quantiles,
+    settled,
 )
 from impcore.ops.triton.words import keys_of
 
@@ -49,13 +53,15 @@ def take(
     control,
     samples,
     num_chunks,
+    k_scalar,
+    total,
     GROUPS: tl.constexpr,
     ROWS: tl.constexpr,
+    LEVELS: tl.constexpr,
     INTEGER: tl.constexpr,
     KEY_BITS: tl.constexpr,
 ):
     """Keys of ROWS chunks, 8 neighbours from each stride at a hashed place; -1: dead, or none."""
-    COLUMNS: tl.constexpr = GROUPS * 8
     stride: tl.constexpr = 65536 // GROUPS
     chunk = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     valid = chunk < num_chunks
@@ -65,28 +71,56 @@ def take(
     length = tl.load(row + 2, mask=valid, other=0).to(tl.int32)
     word = tl.load(row + 3, mask=valid, other=0)
     base = tl.load(pointers + tensor, mask=valid, other=0)
-    column = tl.arange(0, COLUMNS)
-    group = (column // 8)[None, :]
-    lane = (column % 8)[None, :]
+    group = tl.arange(0, GROUPS)[None, :]
     here = tl.minimum(tl.maximum(length[:, None] - group * stride, 0), stride)
     seed = (word[:, None].to(tl.int32) + group).to(tl.uint32)
-    room = tl.maximum(here - 7, 1).to(tl.uint32)
-    place = group * stride + (_hash(seed) % room).to(tl.int32) + lane
-    # A short tail gives as many samples as it has a share of the stride.
-    sampled = (lane * stride < here * 8) & (place < length[:, None])
-    alive = tl.load(mask + word[:, None] + place // 32, mask=sampled, other=0)
-    alive = ((alive >> (place % 32)) & 1 != 0) & sampled
-    theta = (base + offset * (INTEGER.primitive_bitwidth // 8))[:, None].to(
-        tl.pointer_type(INTEGER)
+    sectors = tl.maximum(here // 8, 1).to(tl.uint32)
+    sector = ((_hash(seed) >> 16) * sectors) >> 16
+    first = group * stride + sector.to(tl.int32) * 8
+    bits = tl.load(mask + word[:, None] + first // 32, mask=first < length[:, None], other=0) >> (
+        first % 32
     )
-    keys = keys_of(tl.load(theta + place, mask=alive, other=0))
+    lane = tl.arange(0, 8)[None, None, :]
+    place = first[:, :, None] + lane
+    # A short tail gives as many samples as it has a share of the stride.
+    sampled = (lane * stride < here[:, :, None] * 8) & (place < length[:, None, None])
+    alive = ((bits[:, :, None] >> lane) & 1 != 0) & sampled
+    theta = (base + offset * (INTEGER.primitive_bitwidth // 8)).to(tl.pointer_type(INTEGER))
+    keys = keys_of(tl.load(theta[:, None, None] + place, mask=alive, other=0))
     keys = tl.where(alive, keys, -1)
-    tl.store(samples + chunk[:, None] * COLUMNS + column[None, :], keys, mask=valid[:, None])
-    tl.atomic_add(control + SAMPLED, tl.sum(tl.sum(sampled.to(tl.int64), axis=1), axis=0))
-    flat = tl.reshape(keys, [ROWS * COLUMNS])
-    counted = tl.histogram(flat >> (KEY_BITS - 8) & 255, 256, mask=flat >= 0).to(tl.int64)
-    tl.atomic_add(control + SAMPLES + tl.arange(0, 256), counted)
-    tl.atomic_add(control + SAMPLES + 256 + tl.arange(0, 256), counted)
+    slot = chunk[:, None, None] * (GROUPS * 8) + group[:, :, None] * 8 + lane
+    tl.store(samples + slot, keys, mask=valid[:, None, None])
+    tl.atomic_add(control + SAMPLED, tl.sum(sampled.to(tl.int32)).to(tl.int64), sem="relaxed")
+    flat = tl.reshape(keys, [ROWS * GROUPS * 8])
+    add_bins(control + SAMPLES, flat, flat >= 0, KEY_BITS - 8)
+    if is_last(control, 0):
+        low, high = sample_quantiles(control, k_scalar, total)
+        counted = tl.sum(settled(control + SAMPLES + tl.arange(0, 256)), axis=0)
+        # Beyond the sample an end is that of all keys, and its rank 0.
+        low = tl.where(low < 1, 0, low)
+        high = tl.where(high > counted, 0, high)
+        _enter(control, 0, low, 0, 0, LEVELS, KEY_BITS)
+        _enter(control, 1, high, 0, 0, LEVELS, KEY_BITS)
+
+
+@triton.jit
+def _enter(control, end: tl.constexpr, rank, first, LEVEL: tl.constexpr, LEVELS: tl.constexpr,
+           KEY_BITS: tl.constexpr):  # fmt: skip
+    """Finds the bin of an end at a level: its first key and the rank there; after all, the end."""
+    top: tl.constexpr = (1 << KEY_BITS) - 1
+    after: tl.constexpr = KEY_BITS - 8 * (LEVEL + 1)
+    # Both ends begin with the same histogram.
+    bins = control + SAMPLES if LEVEL == 0 else control + SAMPLES + (2 * LEVEL + end) * 256
+    found, below, _here = find_bin(bins, rank)
+    first += tl.where(rank > 0, found << after, 0)
+    tl.store(control + ENDS + 4 * LEVEL + 2 * end, first.to(tl.int64))
+    tl.store(control + ENDS + 4 * LEVEL + 2 * end + 1, tl.where(rank > 0, rank - below, 0))
+    if LEVEL == LEVELS - 1:
+        # A bin of several keys is inside as a whole; one key alone is the end itself.
+        low = tl.maximum(first - 1, 0) if after > 0 else first
+        high = first + (1 << after) if after > 0 else first
+        bound = tl.where(rank > 0, low, 0) if end == 0 else tl.where(rank > 0, high, top)
+        tl.store(control + LOW + end, bound.to(tl.int64))
 
 
 @triton.jit
@@ -94,50 +128,22 @@ def refine(
     control,
     samples,
     count,
-    k_scalar,
-    total,
     LEVEL: tl.constexpr,
+    LEVELS: tl.constexpr,
     KEY_BITS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """The next 8 bits of both ends of the bracket."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     keys = tl.load(samples + place, mask=place < count, other=-1)
-    ranks = sample_quantiles(control, k_scalar, total)
     before: tl.constexpr = KEY_BITS - 8 * LEVEL
-    after: tl.constexpr = before - 8
-    for quantile in tl.static_range(2):
-        first, _ = sample_bin(control, quantile, ranks[quantile], LEVEL, KEY_BITS)
-        mine = (keys >= 0) & ((keys >> before) == (first >> before))
-        counted = tl.histogram(keys >> after & 255, 256, mask=mine).to(tl.int64)
-        bins = control + SAMPLES + (2 * LEVEL + quantile) * 256
-        tl.atomic_add(bins + tl.arange(0, 256), counted)
-
-
-@triton.jit
-def bracket(
-    control,
-    samples,
-    count,
-    k_scalar,
-    total,
-    LEVEL: tl.constexpr,
-    KEY_BITS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """The ends: the least sampled key of the lower bin, and the greatest of the upper one."""
-    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    keys = tl.load(samples + place, mask=place < count, other=-1)
-    ranks = sample_quantiles(control, k_scalar, total)
-    counted = tl.sum(tl.load(control + SAMPLES + tl.arange(0, 256)), axis=0)
-    top: tl.constexpr = (1 << KEY_BITS) - 1
-    shift: tl.constexpr = KEY_BITS - 8 * LEVEL
-    low, _ = sample_bin(control, 0, tl.maximum(ranks[0], 1), LEVEL, KEY_BITS)
-    high, _ = sample_bin(control, 1, tl.minimum(ranks[1], counted), LEVEL, KEY_BITS)
-    lower = (keys >= 0) & ((keys >> shift) == (low >> shift))
-    upper = (keys >= 0) & ((keys >> shift) == (high >> shift))
-    above_low = tl.max(tl.where(lower, top - keys, 0), axis=0).to(tl.int64)
-    up_to_high = tl.max(tl.where(upper, keys, 0), axis=0).to(tl.int64)
-    # Both maxima begin at 0. Beyond the sample an end is that of all keys.
-    tl.atomic_max(control + LOW, tl.where(ranks[0] < 1, top, above_low))
-    tl.atomic_max(control + HIGH, tl.where(ranks[1] > counted, top, up_to_high))
+    for end in tl.static_range(2):
+        at = control + ENDS + 4 * (LEVEL - 1) + 2 * end
+        mine = (keys >= 0) & ((keys >> before) == (tl.load(at) >> before).to(tl.int32))
+        mine = mine & (tl.load(at + 1) > 0)
+        if tl.max(mine.to(tl.int32), axis=0) > 0:
+            add_bins(control + SAMPLES + (2 * LEVEL + end) * 256, keys, mine, before - 8)
+    if is_last(control, LEVEL):
+        for end in tl.static_range(2):
+            at = control + ENDS + 4 * (LEVEL - 1) + 2 * end
+            _enter(control, end, tl.load(at + 1), tl.load(at).to(tl.int32), LEVEL, LEVELS, KEY_BITS)

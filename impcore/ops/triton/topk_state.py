@@ -1,6 +1,9 @@
 """What the stages of a selection tell each other through device memory.
 
-`control` is int64 [CONTROL], zeroed before a selection: numbers, then histograms of 256 bins.
+`control` is int64 [CONTROL], zeroed before a selection: numbers, then histograms of 256 bins. What
+one launch writes the next one reads; within a launch programs only add to it (relaxed: nothing
+else depends on the order), until the last one of them draws its conclusion.
+
 Invariant: every stage derives the same decision from it; nothing depends on the order of programs.
 """
 
@@ -9,28 +12,61 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# Where the single numbers are.
+# Where the single numbers are. INSIDE has a line of memory to itself: every tile waits for it.
 SAMPLED = tl.constexpr(0)  # places that the sample looked at
-LOW = tl.constexpr(1)  # the greatest key minus the bracket's lower end
-HIGH = tl.constexpr(2)  # the bracket's upper end
-UP_TO_LOW = tl.constexpr(3)  # alive keys at or under the lower end
-INSIDE = tl.constexpr(4)  # candidates: alive keys strictly inside
-ALIVE = tl.constexpr(5)
-NON_FINITE = tl.constexpr(6)
-THRESHOLD = tl.constexpr(7)
+LOW = tl.constexpr(1)  # the bracket's lower end
+HIGH = tl.constexpr(2)  # its upper end
+NON_FINITE = tl.constexpr(3)
+POOLED = tl.constexpr(4)  # whether the threshold is among the candidates
+THRESHOLD = tl.constexpr(5)
+QUOTA = tl.constexpr(6)  # how many of its ties are pruned
+TIES = tl.constexpr(7)  # how many there are
 LAST_CHUNK = tl.constexpr(8)  # ties of earlier chunks are pruned, of later ones kept
 LAST_QUOTA = tl.constexpr(9)  # how many of its own, in order
-SAMPLES = tl.constexpr(64)  # histograms of the sample: 3 levels for two quantiles
-RANGES = tl.constexpr(64 + 6 * 256)  # histograms that narrow to the threshold: 4 levels
-CONTROL = 64 + 10 * 256
+INSIDE = tl.constexpr(16)  # candidates: alive keys strictly inside the bracket
+TICKETS = tl.constexpr(32)  # one a launch: take, refine x 2, narrow x 4, ties
+ENDS = tl.constexpr(48)  # the first key of both quantiles' bins and the rank there, a level
+RANGES = tl.constexpr(64)  # first key, span, rank, ties so far, of the threshold's range, a level
+SPREAD = tl.constexpr(128)  # UP_TO_LOW and ALIVE of every 32nd tile, each pair in a line
+SPREADS = tl.constexpr(32)
+SAMPLES = tl.constexpr(128 + 32 * 16)  # histograms of the sample: 3 levels for two quantiles
+BINS = tl.constexpr(128 + 32 * 16 + 6 * 256)  # those that narrow to the threshold: 4 levels
+CONTROL = 128 + 32 * 16 + 10 * 256
+
+
+@triton.jit
+def is_last(control, launch):
+    """Whether all other programs of this launch have come here; then what they wrote is seen.
+
+    Every thread's writes come before the barrier, and the ticket's release after it. What they
+    wrote is then to be read by `settled`, past this multiprocessor's own cache.
+    """
+    tl.debug_barrier()
+    return tl.atomic_add(control + TICKETS + launch, 1, sem="acq_rel") == tl.num_programs(0) - 1
+
+
+@triton.jit
+def settled(pointers):
+    """What other programs of this launch have written, seen by the last one."""
+    return tl.load(pointers, cache_modifier=".cg")
+
+
+@triton.jit
+def add_bins(bins, keys, counted, shift):
+    """Adds a program's keys [n], shifted to 8 bits, to a histogram."""
+    found = tl.histogram((keys >> shift) & 255, 256, mask=counted)
+    tl.atomic_add(bins + tl.arange(0, 256), found.to(tl.int64), mask=found > 0, sem="relaxed")
 
 
 @triton.jit
 def find_bin(bins, rank):
-    """The bin that holds the rank-th smallest (1-based), and how many lie below it."""
-    count = tl.load(bins + tl.arange(0, 256))
-    before = tl.cumsum(count, axis=0) < rank
-    return tl.sum(before.to(tl.int32), axis=0), tl.sum(tl.where(before, count, 0), axis=0)
+    """The bin that holds the rank-th smallest (1-based), how many lie below it, and in it."""
+    count = settled(bins + tl.arange(0, 256))
+    up_to = tl.cumsum(count, axis=0)
+    before = up_to < rank
+    found = tl.sum(before.to(tl.int32), axis=0)
+    here = tl.sum(tl.where(tl.arange(0, 256) == found, count, 0), axis=0)
+    return found, tl.sum(tl.where(before, count, 0), axis=0), here
 
 
 @triton.jit
@@ -39,7 +75,7 @@ def sample_quantiles(control, k_scalar, total):
 
     Dead weights count as keys above all others, so the number of alive ones is not needed.
     """
-    samples = tl.load(control + SAMPLED).to(tl.float64)
+    samples = settled(control + SAMPLED).to(tl.float64)
     k = tl.minimum(tl.maximum(tl.load(k_scalar), 0), total)
     q = k.to(tl.float64) / tl.maximum(total, 1).to(tl.float64)
     margin = 8.5 * tl.sqrt(q * (1.0 - q) * samples) + 1.0
@@ -50,63 +86,36 @@ def sample_quantiles(control, k_scalar, total):
 
 
 @triton.jit
-def sample_bin(control, quantile, rank, LEVEL: tl.constexpr, KEY_BITS: tl.constexpr):
-    """The lowest key of the bin that holds a quantile after LEVEL levels, and its rank there."""
-    first = rank.to(tl.int32) * 0
-    for level in tl.static_range(LEVEL):
-        bins = control + SAMPLES + (2 * level + quantile) * 256
-        found, below = find_bin(bins, rank)
-        first += found << (KEY_BITS - 8 * (level + 1))
-        rank -= below
-    return first, rank
-
-
-@triton.jit
-def status_of(control, k_scalar):
-    """0: clean; > 0: non-finite alive weights; -1: k does not fit."""
-    k = tl.load(k_scalar)
-    wrong = (k < 0) | (k > tl.load(control + ALIVE))
-    return tl.where(wrong, -1, tl.load(control + NON_FINITE))
+def spread_sums(control):
+    """Alive keys at or under the bracket's lower end, and all alive ones."""
+    slot = control + SPREAD + tl.arange(0, SPREADS) * 16
+    return tl.sum(tl.load(slot), axis=0), tl.sum(tl.load(slot + 1), axis=0)
 
 
 @triton.jit
 def decide(control, k_scalar, capacity, KEY_BITS: tl.constexpr):
-    """Where the threshold is: pooled (among the candidates), its range of keys, its rank there.
+    """The status, and where the threshold is: pooled (among the candidates), keys, rank there.
 
-    If the bracket missed, or the candidates did not fit the pool, everything alive is looked at.
+    The status is > 0 if alive weights are not finite, -1 if k does not fit. If the bracket missed,
+    or the candidates did not fit the pool, everything alive is looked at.
     """
     k = tl.load(k_scalar)
-    up, inside = tl.load(control + UP_TO_LOW), tl.load(control + INSIDE)
+    up, alive = spread_sums(control)
+    inside = tl.load(control + INSIDE)
+    status = tl.where((k < 0) | (k > alive), -1, tl.load(control + NON_FINITE))
     top = (1 << KEY_BITS) - 1
-    low = (top - tl.load(control + LOW)).to(tl.int32)
-    high = tl.load(control + HIGH).to(tl.int32)
-    below = k <= up
+    low, high = tl.load(control + LOW).to(tl.int32), tl.load(control + HIGH).to(tl.int32)
+    below = k < up
     beyond = k > up + inside
     pooled = (below == 0) & (beyond == 0) & (inside <= capacity)
     first = tl.where(below, 0, tl.where(beyond, tl.maximum(high, low + 1), low + 1))
     last = tl.where(below, low, tl.where(beyond, top, high - 1))
     rank = tl.where(below, k, tl.where(beyond, k - up - inside, k - up))
-    return pooled, first, last, rank
+    return status, pooled, first, last - first, rank
 
 
 @triton.jit
-def shift_after(span, level: tl.constexpr):
-    """Bits of a key that `level` levels of 8 leave open in a range of span + 1 keys."""
+def shift_of(span):
+    """By how many bits a range of span + 1 keys is shifted to fall into 256 bins."""
     bits = tl.sum(((span >> tl.arange(0, 32)) != 0).to(tl.int32), axis=0)
-    return tl.maximum(bits - 8 * level, 0)
-
-
-@triton.jit
-def narrowed(control, first, last, rank, LEVEL: tl.constexpr):
-    """The range [first, first + span] and rank after LEVEL levels, and the next level's shift."""
-    span = last - first
-    whole = span
-    for level in tl.static_range(LEVEL):
-        shift = shift_after(whole, level + 1)
-        # A range of one key needs no more levels.
-        if span > 0:
-            found, below = find_bin(control + RANGES + level * 256, rank)
-            first += found << shift
-            rank -= below
-            span = (1 << shift) - 1
-    return first, span, rank, shift_after(whole, LEVEL + 1)
+    return tl.maximum(bits - 8, 0)

@@ -1,6 +1,8 @@
 """What kernels do with mask words and with weights as bits.
 
-A tile is [words, 32] weights: row w is the weights of mask word w.
+A tile is [words, packs, lanes] weights: a row is the 32 weights of a mask word, a pack 16 bytes of
+them, which one thread holds. So packs are loaded and stored as a whole, and a mask word is read
+once, not once a weight.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ def parts(weights: list[torch.Tensor]) -> int:
 
 @triton.jit
 def popcount(x):
-    """Bits set in each int32."""
+    """Bits set in each int32; by logical shifts, so that the compiler sees one instruction."""
+    x = x.to(tl.uint32, bitcast=True)
     x = x - ((x >> 1) & 0x55555555)
     x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
     x = (x + (x >> 4)) & 0x0F0F0F0F
@@ -45,41 +48,26 @@ def popcount(x):
 
 @triton.jit
 def pack_rows(flags):
-    """bool [words, 32] as int32 [words], least significant bit first."""
-    lane = tl.arange(0, 32)[None, :]
-    return tl.sum(flags.to(tl.int32) << lane, axis=1).to(tl.int32)
+    """bool [words, packs, lanes] as int32 [words], least significant bit first."""
+    lanes: tl.constexpr = flags.shape[2]
+    bit = (1 << tl.arange(0, lanes))[None, None, :]
+    packs = tl.sum(tl.where(flags, bit, 0), axis=2).to(tl.int32)
+    words = tl.sum(packs << (tl.arange(0, flags.shape[1]) * lanes)[None, :], axis=1).to(tl.int32)
+    # One word a thread from here on: every thread of a row would repeat what is done with words.
+    return tl.gather(words, tl.arange(0, flags.shape[0]), 0)
 
 
 @triton.jit
-def unpack_rows(words):
-    """int32 [words] as bool [words, 32]."""
-    lane = tl.arange(0, 32)[None, :]
-    return ((words[:, None] >> lane) & 1) != 0
+def bits_of_packs(words, LANES: tl.constexpr):
+    """int32 [words] as the bits of each pack, int32 [words, packs, 1]."""
+    shift = (tl.arange(0, 32 // LANES) * LANES)[None, :, None]
+    return (words[:, None, None] >> shift) & ((1 << LANES) - 1)
 
 
 @triton.jit
-def row_of(chunks, chunk):
-    """A chunk's tensor, offset, length, word and block."""
-    row = chunks + chunk.to(tl.int64) * 5
-    return (
-        tl.load(row),
-        tl.load(row + 1),
-        tl.load(row + 2),
-        tl.load(row + 3),
-        tl.load(row + 4),
-    )
-
-
-@triton.jit
-def at(pointers, tensor, offset, kind: tl.constexpr):
-    """A tensor's address from an address table, moved by `offset` elements of the kind."""
-    return tl.load(pointers + tensor).to(tl.pointer_type(kind)) + offset
-
-
-@triton.jit
-def tile_offsets(words: tl.constexpr):
-    """The place in its tile of each weight: int32 [words, 32]."""
-    return tl.arange(0, words)[:, None] * 32 + tl.arange(0, 32)[None, :]
+def unpack_rows(words, LANES: tl.constexpr):
+    """int32 [words] as bool [words, packs, lanes]."""
+    return (bits_of_packs(words, LANES) & (1 << tl.arange(0, LANES))[None, None, :]) != 0
 
 
 @triton.jit
