@@ -40,26 +40,26 @@ def found_in(counts):
 
 
 @triton.jit
-def fold(values, counts, order, starts, items, parts, num_blocks, status, before, after,
-         CHECKED: tl.constexpr, ITEMS: tl.constexpr):  # fmt: skip
+def fold(values, counts, order, starts, items, num_blocks, status, before, after,
+         CHECKED: tl.constexpr, PARTS: tl.constexpr, ITEMS: tl.constexpr):  # fmt: skip
     """Sums [2, num_blocks] <- values [rows, items] (float64) and counts of each block's items.
 
     Row 0 gives the sums before (alive weights), row 1 those after (kept ones). Block b has the
-    chunks order[starts[b]:starts[b + 1]], a chunk `parts` items. Zeros unless the status is 0.
+    chunks order[starts[b]:starts[b + 1]], a chunk PARTS items. Zeros unless the status is 0.
     """
     block = tl.program_id(0)
     row = tl.program_id(1)
     lane = tl.arange(0, ITEMS)
     value = tl.zeros([ITEMS], tl.float64)
     count = tl.zeros([ITEMS], tl.int64)
-    start = tl.load(starts + block) * parts
-    end = tl.load(starts + block + 1) * parts
+    start = tl.load(starts + block) * PARTS
+    end = tl.load(starts + block + 1) * PARTS
     if CHECKED:
         end = tl.where(tl.load(status) == 0, end, start)
     while start < end:
         i = start + lane
         mine = i < end
-        item = tl.load(order + i // parts, mask=mine, other=0) * parts + i % parts
+        item = tl.load(order + i // PARTS, mask=mine, other=0) * PARTS + i % PARTS
         value += tl.load(values + row.to(tl.int64) * items + item, mask=mine, other=0.0)
         found = tl.load(counts + item, mask=mine, other=0)
         count += tl.where(row == 0, alive_in(found), kept_in(found))
@@ -90,7 +90,6 @@ def launch(
     if blocks:
         order, first = placed.by_block(chunks, blocks)
         fold[(blocks, rows)](
-            values, counts, order, first, items, parts, blocks,
-            counts if status is None else status, sums[0], sums[-1], CHECKED=status is not None,
-            ITEMS=ITEMS,
+            values, counts, order, first, items, blocks, counts if status is None else status,
+            sums[0], sums[-1], CHECKED=status is not None, PARTS=parts, ITEMS=ITEMS,
         )  # fmt: skip

@@ -81,20 +81,23 @@ def narrow(chunks, pointers, mask_in, control, pool_keys, k_scalar, status, tile
         bins = control + BINS + LEVEL * 256
         if pooled:
             inside = tl.load(control + INSIDE).to(tl.int32)
-            for start in range(program * TILE, inside, tl.num_programs(0) * TILE):
+            start = program * TILE
+            while start < inside:
                 slot = start + tl.arange(0, TILE)
                 keys = tl.load(pool_keys + slot, mask=slot < inside, other=-1)
                 above, mine = _in_range(keys, slot < inside, first, span)
                 add_bins(bins, above, mine, shift)
+                start += tl.num_programs(0) * TILE
         else:
-            for turn in range(0, tl.cdiv(tiles - program, tl.num_programs(0))):
-                item = program + turn * tl.num_programs(0)
+            item = program
+            while item < tiles:
                 bits, alive, _word, _left = _tile(
                     chunks, pointers, mask_in, item, PARTS, INTEGER, TILE
                 )
                 flags = tl.reshape(unpack_rows(alive, 128 // INTEGER.primitive_bitwidth), [TILE])
                 above, mine = _in_range(tl.reshape(keys_of(bits), [TILE]), flags, first, span)
                 add_bins(bins, above, mine, shift)
+                item += tl.num_programs(0)
         if is_last(control, 3 + LEVEL):
             digit, below, here = find_bin(bins, rank)
             first += digit << shift
@@ -131,10 +134,13 @@ def _count_ties(pool_keys, first, found, key, PARTS: tl.constexpr):
     """Candidates of each tile with this key."""
     column = tl.arange(0, COLUMNS)[None, :]
     ties = tl.zeros([PARTS], tl.int32)
-    for start in range(0, tl.max(found, axis=0), COLUMNS):
+    start = 0
+    most = tl.max(found, axis=0)
+    while start < most:
         inside = start + column < found[:, None]
         keys = tl.load(pool_keys + first[:, None] + start + column, mask=inside, other=-1)
         ties += tl.sum(((keys == key) & inside).to(tl.int32), axis=1)
+        start += COLUMNS
     return ties
 
 
@@ -230,7 +236,9 @@ def _fix_candidates(chunks, mask_out, firsts, counts, afters, pool_keys, pool_of
     column = tl.arange(0, COLUMNS)[None, :]
     total = tl.zeros([PARTS], tl.float64)
     count = tl.zeros([PARTS], tl.int32)
-    for start in range(0, tl.max(found, axis=0), COLUMNS):
+    start = 0
+    most = tl.max(found, axis=0)
+    while start < most:
         inside = start + column < found[:, None]
         slot = first[:, None] + start + column
         keys = tl.load(pool_keys + slot, mask=inside, other=-1)
@@ -245,6 +253,7 @@ def _fix_candidates(chunks, mask_out, firsts, counts, afters, pool_keys, pool_of
         magnitude = magnitudes(keys.to(INTEGER), FLOAT)
         total += tl.sum(tl.where(kept, magnitude, 0.0), axis=1)
         count += tl.sum(kept.to(tl.int32), axis=1)
+        start += COLUMNS
     tl.store(afters + item, tl.load(afters + item) + total)
     tl.store(counts + item, tl.load(counts + item) + (count.to(tl.int64) << 16))
 
@@ -261,8 +270,10 @@ def _fix_tile(chunks, pointers, mask_in, mask_out, counts, afters, item, key, qu
     here = popcount(tied)
     passed = tl.cumsum(here, axis=0) - here
     pruned = tl.minimum(tl.maximum(quota - passed, 0), here)
-    for _round in range(0, tl.max(pruned, axis=0)):
+    rounds = tl.max(pruned, axis=0)
+    while rounds > 0:
         tied = tl.where(pruned > 0, tied & (tied - 1), tied)
+        rounds -= 1
         pruned -= 1
     kept = kept | tied
     store_words(mask_out, word, left, kept, TILE)

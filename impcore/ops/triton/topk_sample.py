@@ -137,12 +137,12 @@ def refine(
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     keys = tl.load(samples + place, mask=place < count, other=-1)
     before: tl.constexpr = KEY_BITS - 8 * LEVEL
-    for end in tl.static_range(2):
-        at = control + ENDS + 4 * (LEVEL - 1) + 2 * end
+    for e in range(2):
+        at = control + ENDS + 4 * (LEVEL - 1) + 2 * e
         mine = (keys >= 0) & ((keys >> before) == (tl.load(at) >> before).to(tl.int32))
         mine = mine & (tl.load(at + 1) > 0)
         if tl.max(mine.to(tl.int32), axis=0) > 0:
-            add_bins(control + SAMPLES + (2 * LEVEL + end) * 256, keys, mine, before - 8)
+            add_bins(control + SAMPLES + (2 * LEVEL + e) * 256, keys, mine, before - 8)
     if is_last(control, LEVEL):
         for end in tl.static_range(2):
             at = control + ENDS + 4 * (LEVEL - 1) + 2 * end

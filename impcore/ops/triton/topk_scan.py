@@ -104,7 +104,8 @@ def _collect(address, candidates, here, keys, offsets, INTEGER: tl.constexpr):
     """
     w = tl.arange(0, candidates.shape[0])
     slot = tl.cumsum(here, axis=0) - here
-    for _round in range(0, tl.max(here, axis=0)):
+    rounds = tl.max(here, axis=0)
+    while rounds > 0:
         some = candidates != 0
         place = w * 32 + popcount((candidates & -candidates) - 1)
         theta = address.to(tl.pointer_type(INTEGER)) + place
@@ -112,3 +113,4 @@ def _collect(address, candidates, here, keys, offsets, INTEGER: tl.constexpr):
         tl.store(offsets + slot, place.to(tl.int16), mask=some)
         slot += 1
         candidates = candidates & (candidates - 1)
+        rounds -= 1

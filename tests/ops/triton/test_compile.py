@@ -97,9 +97,9 @@ def argument(kernel, name):
     return NUMBERS.get(name, "i32")
 
 
-def source(kernel, dtype):
+def source(kernel, dtype, **others):
     function = KERNELS[kernel]
-    values = {**CONSTANTS, **DTYPES[dtype]}
+    values = {**CONSTANTS, **DTYPES[dtype], **others}
     if kernel in STEPS:
         values["TILE"] = 2048
     values["BLOCK"] = 1024 if kernel == "topk_finish.ties" else 4096
@@ -135,7 +135,8 @@ def cases():
         for dtype in dtypes:
             for target in TARGETS:
                 # On the other targets the dtypes differ in nothing that fp32 does not show.
-                marks = () if dtype == "fp32" or target == "sm_90" else pytest.mark.soak
+                first = target != "sm_100" if dtype == "fp32" else target == "sm_90"
+                marks = () if first else pytest.mark.soak
                 name = f"{kernel}-{dtype}-{target}"
                 yield pytest.param(kernel, dtype, target, id=name, marks=marks)
 

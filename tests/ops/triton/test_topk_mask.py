@@ -12,6 +12,8 @@ pytest.importorskip("triton")
 if not os.environ.get("TRITON_INTERPRET"):
     pytest.skip("run by test_interpreted.py in a process of its own", allow_module_level=True)
 
+from triton.runtime import interpreter
+
 from impcore.ops.reference import topk_mask as reference
 from impcore.ops.triton import topk_mask as kernels
 
@@ -90,3 +92,26 @@ def test_triton_a_bracket_that_misses_falls_back():
     _, weights, masks, alive = case(7, torch.float32, "normal", [4_200, 100])
     for bracket in ((0, 5), (2**31 - 9, 2**31 - 1)):
         check(weights, masks, alive // 3, bracket)
+
+
+def test_triton_launches_are_fixed_by_the_plan(monkeypatch):
+    """Whatever k and the weights are: a miss, ties, non-finite weights, a k that does not fit."""
+    monkeypatch.setattr(kernels, "SMALL", 0)
+    launches = []
+    run = interpreter.GridExecutor.__call__
+    monkeypatch.setattr(
+        interpreter.GridExecutor,
+        "__call__",
+        lambda self, *a, **k: (launches.append(self.fn.__name__), run(self, *a, **k)),
+    )
+    seen = []
+    _, weights, masks, alive = case(8, torch.float32, "normal", [700, 33])
+    for values, k in [(0, alive // 3), (1, alive // 3), (2, 5), (0, -1), (0, 0), (0, alive)]:
+        weights[1].fill_([0.5, -0.5, float("nan")][values])
+        if values == 1:
+            weights[0].fill_(0.5)
+        launches.clear()
+        check(weights, masks, k)
+        seen.append(list(launches))
+    assert all(s == seen[0] for s in seen)
+    assert seen[0] == ["take", *["refine"] * 2, "scan", *["narrow"] * 4, "ties", "fix", "fold"]
