@@ -24,9 +24,15 @@ IMPCORE_HD uint32_t narrow_to(Float32, float value) { return bits_of_float(value
 
 // A NaN stays a (quiet) NaN.
 IMPCORE_HD uint16_t narrow_to(BFloat16, float value) {
+#if defined(__CUDA_ARCH__)
+  uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+#else
   const uint32_t bits = bits_of_float(value);
   if (value != value) return uint16_t(bits >> 16 | 0x40u);
   return uint16_t((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+#endif
 }
 
 IMPCORE_HD uint16_t narrow_to(Float16, float value) {
