@@ -182,8 +182,8 @@ def _decode(shards: list[tuple[Wanted, Path, Sequence[str]]], check: Callable[[]
     images = sum(len(names) for _, _, names in shards)
     workers = min(_processes(), len(shards))
     _log.warning(
-        "decoding %s images into %s, once, in %d processes",
-        *(f"{images:,}", shards[0][0].folder.parent, workers),
+        "decoding %s images into %s, once, in %d process%s",
+        *(f"{images:,}", shards[0][0].folder.parent, workers, "es" * (workers != 1)),
     )
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     pool = ProcessPoolExecutor(workers, context, start_worker, (os.getpid(),))

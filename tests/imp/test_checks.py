@@ -216,6 +216,7 @@ def test_it_looks_at_one_process(make_config: MakeConfig, monkeypatch: pytest.Mo
     ("seconds", "text"),
     [
         (0.2, "0 seconds"),
+        (1.2, "1 second"),
         (119, "119 seconds"),
         (120, "2.0 minutes"),
         (7200, "2.0 hours"),
