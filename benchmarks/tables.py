@@ -26,6 +26,7 @@ TITLES = {
     "optim": "Masked optimisers",
     "block_l1": "Block sums",
     "round": "A whole round",
+    "run": "A run's own share",
     "round_bert_base": "A step and a prune of BERT-base",
 }
 """Section of each benchmark, in their order."""
