@@ -197,6 +197,8 @@ CONTENDERS = {
 TARGETS = [
     Rule("training, *", "the usual way to ours", ("usual way",), ("impcore",), at_least=1.3,
          above=0),
+    Rule("training, *", "the usual way to ours in bf16", ("usual way",), ("impcore, bf16",),
+         at_least=1.3, above=0),
 ]  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def measure(arguments: tuple[str, ...], place: Path) -> Report:
     whole = sum(seconds.values())
     own = sum(taken for part, taken in seconds.items() if part not in ARITHMETIC)
     report = seconds.get(REPORT, 0.0)
-    name = " ".join(("impcore-run", *arguments))
+    name = f"impcore-run {arguments[0]}"
     ms = {WHOLE: whole * 1e3} | {part: taken * 1e3 for part, taken in seconds.items()}
     n = int(found["weights"])
     return Report(
