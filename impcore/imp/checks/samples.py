@@ -48,7 +48,8 @@ def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
             return _of_folders(config, prefix, findings)
         dataset = materials.kind_of(config).dataset(config, None)
     except (ConfigError, DataError, MissingExtraError) as error:
-        findings.fault(f"{prefix}data", str(error))
+        what = "weights" if str(error).startswith("model.path") else "data"
+        findings.fault(f"{prefix}{what}", str(error))
         return _noise(config, prefix, findings)
     findings.note(f"{prefix}data", _counts(config, len(dataset.train), len(dataset.test)))
     return dataset
