@@ -106,6 +106,8 @@ def _resume(
     rounds.load_state(saved)
     progress = rounds.progress
     if done:
+        if changes:
+            view.warn(f"finished under something else, and left as it is (saved -> now):{changes}")
         return
     if changes:
         view.warn(f'resumed by force, the run is marked "not bit-exact" (saved -> now):{changes}')

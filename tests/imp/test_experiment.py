@@ -75,11 +75,17 @@ def test_a_finished_run_says_so_and_only_its_report_is_written(
 
 
 def test_a_finished_run_of_another_config_is_not_reported_as_this_one(
-    finished: Finished, make_config: MakeConfig
+    finished: Finished, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = copied(finished, make_config, prune__rate=0.2)
     with pytest.raises(CheckpointError, match=r"prune\.rate: 0\.3 -> 0\.2"):
         run(config)
+    before = result(Path(config.run.out))
+    assert run(config, force_resume=True) == 0
+    said = capsys.readouterr().err
+    assert "finished under something else, and left as it is" in said
+    assert "prune.rate: 0.3 -> 0.2" in said
+    assert result(Path(config.run.out)) == before
 
 
 def test_a_changed_config_is_refused_with_a_diff_and_nothing_changes(
