@@ -23,19 +23,28 @@ FILES = [
     "test_masked_sgd.py",
     "test_masked_step.py",
     "test_rewind.py",
+    "test_topk_mask_contract.py",
     "triton/test_sweep.py",
     "triton/test_topk_mask.py",
 ]
+# Of the selection's contract; they take most of its time.
+LONG = [
+    "masks_are_nested",
+    "layouts_select",
+    "non_finite_alive_weights_change",
+    "what_a_dead_weight_holds_becomes",
+    "k_as_a_tensor",
+]
 
 
-def run(options):
+def run(wanted, options=(), files=FILES):
     """What the child printed: a line a test."""
     root = Path(impcore.__file__).parent.parent
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-rA", "-q", "--no-header", "-p", "no:cacheprovider"),
-            *("-k", "triton", "--deselect", __file__, *options),
-            *(str(OPS / name) for name in FILES),
+            *("-k", f"triton and {wanted}", "--deselect", __file__, *options),
+            *(str(OPS / name) for name in files),
         ],
         cwd=OPS.parent.parent,
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)},
@@ -47,7 +56,7 @@ def run(options):
 
 @pytest.fixture(scope="session")
 def report():
-    return run(())
+    return run(f"not ({' or '.join(LONG)})")
 
 
 @pytest.mark.timeout(900)
@@ -59,7 +68,9 @@ def test_interpreted(name, report):
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_interpreted_long():
-    check("triton/test_sweep.py", run(("-m", "soak")))
+    check("triton/test_sweep.py", run("triton", ("-m", "soak")))
+    contract = "test_topk_mask_contract.py"
+    check(contract, run(f"({' or '.join(LONG)})", files=[contract]))
 
 
 def check(name, report):

@@ -22,7 +22,7 @@ def by_triton(monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_triton_on_small_cases(dtype):
-    batch = cases.Batch(0, dtype, 12)
+    batch = cases.Batch(0, dtype, 6)
     sweep.verify_masks_and_sums(batch, play(batch, "cpu"))
 
 
