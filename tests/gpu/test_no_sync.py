@@ -1,14 +1,21 @@
 """Pruning, measuring and stepping on a GPU wait for nothing and copy nothing to the host."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile, record_function
 
 import impcore
 
 pytestmark = pytest.mark.gpu
-WAITS = ("Memcpy DtoH", "cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+# Calls of the host, and what the device does for one.
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+COPY = "Memcpy DtoH"
 
 
 def build():
@@ -19,20 +26,31 @@ def build():
     return model, masks
 
 
-def waits(function):
-    """The events of a run that wait for the device or copy from it; run once before."""
+def waits(function: Callable[[], object], mode: str = "error") -> list[str]:
+    """The events of a run that wait for the device or copy from it; run twice before."""
     function()
+    profiled(function, "default")  # the profiler's own start takes part in this one
+    events = profiled(function, mode)
+    on_device = [e.name for e in events if e.device_type == DeviceType.CUDA and e.name != "here"]
+    assert any("Mem" not in name for name in on_device), "the profiler saw no kernel"
+    # The profiler itself waits, before and after.
+    (span,) = (e.time_range for e in events if e.name == "here" and e.device_type == DeviceType.CPU)
+    inside = [e.name for e in events if span.start <= e.time_range.start <= span.end]
+    found = [name for name in inside if name.startswith(WAITS)]
+    return found + [e.name for e in events if e.name.startswith(COPY)]
+
+
+def profiled(function, mode):
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-            function()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    names = [event.name for event in seen.events()]
-    assert any("impcore" in name or "kernel" in name.lower() for name in names)
-    # The profiler itself waits once at its end.
-    return [name for name in names if any(wait in name for wait in WAITS[:2])]
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            with record_function("here"):
+                function()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.synchronize()
+    return seen.events()
 
 
 def test_prune_global_without_sync(gpu_backend):
@@ -65,7 +83,22 @@ def test_the_hook_after_another_optimizer(gpu_backend):
     )
 
 
-def test_a_wait_is_seen():
+def test_control_pytorch_refuses_a_wait():
     value = torch.ones(1, device="cuda")
     with pytest.raises(RuntimeError, match="synchronizing"):
-        waits(value.item)
+        waits(lambda: (value + 1).item())
+
+
+@pytest.mark.parametrize(
+    ("wait", "event"),
+    [
+        (lambda value: value.cpu(), COPY),
+        (lambda value: value.item(), "cudaStreamSynchronize"),
+        (lambda value: torch.cuda.synchronize(), "cudaDeviceSynchronize"),
+    ],
+    ids=["copy", "read", "device"],
+)
+def test_control_the_profiler_sees_a_wait(wait, event):
+    value = torch.ones(1, device="cuda")
+    found = waits(lambda: wait(value.add_(1)), mode="default")
+    assert any(name.startswith(event) for name in found), found

@@ -14,7 +14,7 @@ import torch
 from imp_harness import Crash, crash_at, finish, interrupted, micro, signal_when, start
 
 from impcore import atomic
-from impcore.config import Config
+from impcore.config import Config, load
 from impcore.errors import RunDirectoryError
 from impcore.imp import run
 
@@ -97,6 +97,32 @@ def test_a_run_on_a_gpu_resumes_exactly(
     config = make_config(**overrides)
     interrupted(config, monkeypatch)
     assert finish(config) == finish(micro(tmp_path / "other", **overrides))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_shipped_digits_resume_exactly_on_a_gpu(tmp_path: Path) -> None:
+    digits_resume(tmp_path, "cuda")
+
+
+@pytest.mark.soak
+def test_the_shipped_digits_resume_exactly(tmp_path: Path) -> None:
+    digits_resume(tmp_path, "cpu")
+
+
+def digits_resume(folder: Path, device: str) -> None:
+    """The recipe that ships, killed in a process of its own, ends as one that never stopped."""
+    stopped, straight = (
+        load(
+            "digits", {"run": {"out": str(folder / name), "device": device}, "prune": {"rounds": 3}}
+        )
+        for name in ("stopped", "straight")
+    )
+    with start(stopped) as process:
+        appearing = Path(stopped.run.out) / "tickets" / "round_01.safetensors"
+        signal_when(process, appearing, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert finish(stopped) == finish(straight)
 
 
 @pytest.mark.soak
