@@ -21,7 +21,7 @@ GPU_PYTHON_VERSION ?= 3.12
 GPU_WHEELS := 'pydantic>=2.7' 'tyro>=0.9' 'tomli-w>=1.0' 'pytest-xdist>=3.5' 'nvidia-cuda-cccl>=13.2'
 OUT ?= gpu-results
 NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.cu' -o -name '*.cuh')
-CXXCODE := $(NATIVE) $(shell find tests/csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+CXXCODE := $(NATIVE) $(shell find tests benchmarks -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 .PHONY: demo test lint suite soak bench gpu test-gpu bench-gpu gpu-wheels install dev clean
 

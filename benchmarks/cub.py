@@ -2,7 +2,7 @@
 
 Built with nvcc when a benchmark starts (benchmarks/cub.cu). It needs the headers of CCCL 3.2 or
 newer: CUDA 13.0 and older ship older ones, the package nvidia-cuda-cccl on PyPI has them
-(`make gpu-wheels`). Import this module only where a GPU is measured.
+(`make gpu-wheels`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import torch
 SOURCE = Path(__file__).with_name("cub.cu")
 HEADER = "cub/device/device_topk.cuh"
 PACKAGE = "nvidia-cuda-cccl"
-_Failed = subprocess.CalledProcessError
 
 
 def available() -> str | None:
@@ -42,8 +41,7 @@ def nvcc() -> str | None:
 
 def headers() -> Path | None:
     """The folder that holds `cub/`: the toolkit's own, or that of the package."""
-    compiler = nvcc()
-    places = [Path(compiler).resolve().parents[1] / "include/cccl"] if compiler else []
+    places = [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "include" / "cccl"]
     try:
         found = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:

@@ -11,8 +11,8 @@ _ENDINGS = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
 # "tests/a.py::test_b PASSED [ 5%]", or with pytest-xdist "[gw1] [ 5%] PASSED tests/a.py::test_b".
 _ALONE = re.compile(rf"^(\S+\.py::.+?) ({_ENDINGS})\b")
 _SPREAD = re.compile(rf"^\[gw\d+\] \[ *\d+%\] ({_ENDINGS}) (\S+\.py::.+?)\s*$")
-_ITEMS = re.compile(r"^(?:collected|\d+ workers?) .*?(\d+) (?:items?|selected)\b|\[(\d+) items?\]")
-_SELECTED = re.compile(r"^collected .*/ (\d+) selected")
+# "collected 9 items", "collected 9 items / 5 deselected / 4 selected", "6 workers [4 items]".
+_ITEMS = re.compile(r"\bcollected .*?(\d+) (?:selected|items?)$|^\d+ workers? \[(\d+) items?\]")
 _REASON = re.compile(r"^SKIPPED \[(\d+)\] \S+: (.*)")
 _BROKEN = re.compile(r"^ERROR (\S+)")
 
@@ -52,7 +52,7 @@ def read(lines: Iterable[str]) -> Outcomes:
             found.reasons[match[2]] += int(match[1])
         elif match := _BROKEN.match(line):
             broken.append(match[1])
-        elif match := _SELECTED.match(line) or _ITEMS.search(line):
+        elif match := _ITEMS.search(line):
             found.items = int(next(filter(None, match.groups())))
     found.counts.update(ending.lower() for ending in ended.values())
     found.failed = [name for name, ending in ended.items() if ending in ("FAILED", "ERROR")]
