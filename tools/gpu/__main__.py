@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from time import monotonic, time
 
-import machine
+import inventory
 import outcomes
 import runner
 import summary
@@ -84,10 +84,10 @@ class Session:
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         if SITE.is_dir():
             sys.path.append(str(SITE))  # where stages.py looks for pytest-xdist
-        architecture = machine.architecture()
+        architecture = inventory.architecture()
         if architecture and "IMPCORE_CUDA_ARCHS" not in os.environ:
             environment["IMPCORE_CUDA_ARCHS"] = architecture
-        self._say(machine.describe({**os.environ, **environment}))
+        self._say(inventory.describe({**os.environ, **environment}))
         self._say(f"from .wheels: {', '.join(brought) or 'nothing'}")
         self._say(f"environment: {environment}")
         return environment
