@@ -37,7 +37,7 @@ from impcore.imp.lab import Lab
 from impcore.imp.pace import Pace
 from impcore.imp.progress import Progress, ticket
 from impcore.imp.run_directory import RunDirectory
-from impcore.imp.scoring import scores
+from impcore.imp.scoring import Scores, scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
 
@@ -170,7 +170,7 @@ class Rounds:
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
         lab, progress = self._lab, self.progress
-        found = scores(lab, self.learner, self._stop)
+        found = self._scores()
         if lab.steps.eval_every:
             self._journal.evaluation(found)
         trained = self._journal.row(found)
@@ -228,10 +228,7 @@ class Rounds:
             lab.flow.record()
 
     def _evaluate_if_due(self) -> None:
-        """Evaluate within a round where `train.eval_every` says so; `_finish` does at its end.
-
-        Raises Stopped, after saving, if a stop is requested meanwhile.
-        """
+        """Evaluate within a round where `train.eval_every` says so; `_finish` does at its end."""
         lab, progress = self._lab, self.progress
         start, end = lab.span(progress.round)
         every, here = lab.steps.eval_every, {"round": progress.round, "step": progress.step}
@@ -239,12 +236,18 @@ class Rounds:
             return
         if progress.evaluations and here.items() <= progress.evaluations[-1].items():
             return
+        self._view.evaluation(self._journal.evaluation(self._scores()))
+
+    def _scores(self) -> Scores:
+        """Score the state that has been reached.
+
+        Raises Stopped, after saving, if a stop is requested meanwhile.
+        """
         try:
-            found = scores(lab, self.learner, self._stop)
+            return scores(self._lab, self.learner, self._stop)
         except Stopped:
             self._save()
             raise
-        self._view.evaluation(self._journal.evaluation(found))
 
     def state(self) -> dict[str, Any]:
         """All that the run goes on from, as a tree of tensors and JSON values."""

@@ -205,6 +205,30 @@ def test_a_signal_in_any_phase_stops_and_changes_nothing(
     assert finish(config) == finished[1]
 
 
+def test_a_signal_in_the_last_evaluation_of_a_training_loses_no_step(
+    finished: Finished,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from impcore.imp import scoring
+    from impcore.imp.pace import Pace
+
+    real = scoring.evaluate
+
+    def interrupting(*arguments: Any, **keywords: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(Pace, "due", lambda _: False)
+    monkeypatch.setattr(scoring, "evaluate", interrupting)
+    config = make_config(train__checkpoint_every=None)
+    assert run(config) == 143
+    monkeypatch.undo()
+    assert finish(config) == finished[1]
+    assert "resuming in round 0 at step 6" in capsys.readouterr().out
+
+
 def test_a_full_disk_stops_loudly_and_the_run_goes_on_later(
     finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
