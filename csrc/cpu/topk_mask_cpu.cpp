@@ -2,6 +2,7 @@
 //
 // Every stage runs over the plan's chunks in parallel and writes to its chunk's own record, so the
 // mask and the sums depend on nothing but the weights. csrc/README.md explains the stages.
+#include <algorithm>
 #include <cstring>
 
 #include "ops.h"
@@ -29,10 +30,9 @@ class Selection {
         kernels_(chunk_kernels(T::kDType)) {}
 
   int64_t run(const Bracket* forced) {
-    Sampler<T> sampler(weights_, mask_in_, work_, threads_);
-    const int64_t alive = sampler.sample();
-    if (k_ < 0 || k_ > alive) return -1;
-    scan(forced ? *forced : sampler.bracket(k_, alive));
+    if (k_ < 0) return -1;
+    scan(forced ? *forced : Sampler<T>(weights_, mask_in_, work_, threads_).bracket(k_));
+    if (k_ > alive_) return -1;
     if (non_finite_ > 0) return non_finite_;
     if (!finish()) {
       const uint32_t key = exact_threshold();
@@ -50,16 +50,18 @@ class Selection {
     parallel_for(num_chunks_, threads_, [&](int64_t c) { body(c, chunks_[c]); });
   }
 
-  // Stage 1: the full read.
+  // Stage 1: the full read. Leaves the candidates' first digits in work_.bins.
   void scan(Bracket bracket) {
     bracket_ = bracket;
     *work_.pages_used = 0;
-    for_chunks([&](int64_t c, const Chunk& chunk) {
+    histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+      const Chunk& chunk = chunks_[c];
       kernels_.scan(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word, chunk.length,
-                    bracket, &work_.pool, &work_.scans[c]);
+                    bracket, &work_.pool, bins, &work_.scans[c]);
     });
-    up_to_lo_ = inside_ = non_finite_ = 0;
+    alive_ = up_to_lo_ = inside_ = non_finite_ = 0;
     for (int64_t c = 0; c < num_chunks_; ++c) {
+      alive_ += work_.scans[c].alive;
       up_to_lo_ += work_.scans[c].up_to_lo;
       inside_ += work_.scans[c].inside;
       non_finite_ += work_.scans[c].non_finite;
@@ -93,14 +95,15 @@ class Selection {
     return false;
   }
 
+  // body(offsets, keys, count) for each page of a chunk's candidates, in order.
   template <class Body>
-  void for_each_candidate(int64_t c, const Body& body) const {
+  void for_pages(int64_t c, const Body& body) const {
     int64_t left = work_.scans[c].inside;
     for (int32_t page = work_.scans[c].first_page; left > 0; page = work_.pool.next[page]) {
       const int64_t base = int64_t(page) * CandidatePool::kPage;
-      const int64_t here = std::min<int64_t>(left, CandidatePool::kPage);
-      for (int64_t i = base; i < base + here; ++i) body(work_.pool.offsets[i], work_.pool.keys[i]);
-      left -= here;
+      body(work_.pool.offsets + base, work_.pool.keys + base,
+           std::min<int64_t>(left, CandidatePool::kPage));
+      left -= CandidatePool::kPage;
     }
   }
 
@@ -109,11 +112,15 @@ class Selection {
     Bracket range = bracket_;
     int64_t ties = 0;
     if (rank == 0) range.hi = range.lo;
-    while (range.lo < range.hi) {
+    for (bool counted = true; range.lo < range.hi; counted = false) {
       const int shift = bin_shift(range, kBinBits);
-      histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-        for_each_candidate(c, [&](int64_t, uint32_t key) { count_key(key, range, shift, bins); });
-      });
+      if (!counted) {
+        histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+          for_pages(c, [&](const uint16_t*, const uint32_t* keys, int64_t count) {
+            kernels_.count_keys(keys, count, range, shift, bins);
+          });
+        });
+      }
       const uint32_t from = range.lo;
       narrow(work_.bins, shift, &range, &rank);
       ties = work_.bins[(range.lo - from) >> shift];
@@ -127,7 +134,9 @@ class Selection {
     if (shared) {
       for_chunks([&](int64_t c, const Chunk&) {
         int64_t here = 0;
-        for_each_candidate(c, [&](int64_t, uint32_t key) { here += key == threshold; });
+        for_pages(c, [&](const uint16_t*, const uint32_t* keys, int64_t count) {
+          here += std::count(keys, keys + count, threshold);
+        });
         work_.ties[c] = here;
       });
       spread_quota(quota, work_.ties, work_.pruned_ties, num_chunks_);
@@ -137,21 +146,21 @@ class Selection {
       int64_t pruned_ties = shared ? work_.pruned_ties[c] : quota;
       int64_t kept = 0;
       double sum = 0;
-      for_each_candidate(c, [&](int64_t i, uint32_t key) {
-        if (key < threshold || (key == threshold && pruned_ties-- > 0)) return;
-        mask[i / kWordBits] |= 1u << (i % kWordBits);
-        sum += double(T::magnitude(key));
-        ++kept;
+      for_pages(c, [&](const uint16_t* offsets, const uint32_t* keys, int64_t count) {
+        kept += kernels_.keep(keys, offsets, count, threshold, &pruned_ties, mask, &sum);
       });
       work_.scans[c].sum_after += sum;
-      work_.kept[c] = work_.alive[c] - work_.scans[c].up_to_lo - work_.scans[c].inside + kept;
+      work_.kept[c] = above(c) + kept;
     });
   }
 
+  // How many of a chunk the scan has kept.
+  int64_t above(int64_t c) const {
+    return work_.scans[c].alive - work_.scans[c].up_to_lo - work_.scans[c].inside;
+  }
+
   void keep_none() {
-    for (int64_t c = 0; c < num_chunks_; ++c) {
-      work_.kept[c] = work_.alive[c] - work_.scans[c].up_to_lo - work_.scans[c].inside;
-    }
+    for (int64_t c = 0; c < num_chunks_; ++c) work_.kept[c] = above(c);
   }
 
   int64_t count_ties(uint32_t key) {
@@ -206,7 +215,7 @@ class Selection {
   Workspace work_;
   const ChunkKernels& kernels_;
   Bracket bracket_{0, 0};
-  int64_t up_to_lo_ = 0, inside_ = 0, non_finite_ = 0;
+  int64_t alive_ = 0, up_to_lo_ = 0, inside_ = 0, non_finite_ = 0;
 };
 
 template <class T>
@@ -223,7 +232,7 @@ int64_t select_as(const Weights& weights, int64_t num_blocks, const uint32_t* ma
   for (int64_t c = 0; c < weights.num_chunks; ++c) {
     const int64_t block = weights.chunks[c].block;
     sums_before[block] += work.scans[c].sum_before;
-    sums_before[num_blocks + block] += double(work.alive[c]);
+    sums_before[num_blocks + block] += double(work.scans[c].alive);
     sums_after[block] += work.scans[c].sum_after;
     sums_after[num_blocks + block] += double(work.kept[c]);
   }

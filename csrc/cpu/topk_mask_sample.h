@@ -21,38 +21,24 @@ class Sampler {
         kernels_(chunk_kernels(T::kDType)),
         grid_(total_length(weights.chunks, weights.num_chunks)) {}
 
-  // Takes the sample, and counts the alive weights of every chunk; returns their number.
-  int64_t sample() {
-    work_.first_sample[0] = 0;
-    for (int64_t c = 0; c < weights_.num_chunks; ++c) {
-      work_.first_sample[c + 1] = work_.first_sample[c] + grid_.words(weights_.chunks[c]);
-    }
-    histogram(weights_.num_chunks, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-      const Chunk& chunk = weights_.chunks[c];
-      work_.alive[c] = kernels_.count(mask_ + chunk.word, words_of(chunk.length));
-      sample_chunk(c);
-      count(c, kAll, kFirstShift, bins);
-    });
-    return std::accumulate(work_.alive, work_.alive + weights_.num_chunks, int64_t(0));
-  }
-
-  // Where the k-th smallest of the alive keys very probably lies.
-  Bracket bracket(int64_t k, int64_t alive) {
-    const int64_t sampled = std::accumulate(work_.bins, work_.bins + kBins, int64_t(0));
+  // Where the k-th smallest of the alive keys very probably lies. Dead weights count as being above
+  // all others, so that nobody need know yet how many there are.
+  Bracket bracket(int64_t k) {
+    take();
+    const int64_t sampled = sum(work_.sampled);
     if (sampled == 0) return kAll;
 
-    const Ranks ranks = sample_ranks(k, alive, sampled);
+    const int64_t total = total_length(weights_.chunks, weights_.num_chunks);
+    const Ranks ranks = sample_ranks(k, total, sum(work_.places));
     Quantile lo{kAll, ranks.lo + 1, ranks.lo < 0 ? 0 : sampled};
     Quantile hi{kAll, ranks.hi + 1, ranks.hi >= sampled ? 0 : sampled};
     for (Quantile* end : {&lo, &hi}) {
       if (end->samples > 0) take_bin(kFirstShift, end);
     }
-    narrow_further(&lo);
-    narrow_further(&hi);
+    narrow_further(&lo, &hi);
     // Two digits of three do unless many weights share them (few distinct values, a narrow range).
     if (lo.samples + hi.samples > sampled / 512) {
-      narrow_further(&lo);
-      narrow_further(&hi);
+      narrow_further(&lo, &hi);
     }
     return Bracket{lo.range.lo, hi.range.hi};
   }
@@ -69,28 +55,51 @@ class Sampler {
     int64_t samples;  // in the range
   };
 
+  int64_t sum(const int64_t* of_chunks) const {
+    return std::accumulate(of_chunks, of_chunks + weights_.num_chunks, int64_t(0));
+  }
+
+  // Takes the sample, and leaves its first digits in work_.bins.
+  void take() {
+    work_.first_sample[0] = 0;
+    for (int64_t c = 0; c < weights_.num_chunks; ++c) {
+      work_.first_sample[c + 1] = work_.first_sample[c] + grid_.words(weights_.chunks[c]);
+    }
+    histogram(weights_.num_chunks, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+      sample_chunk(c);
+      count(c, kAll, kFirstShift, bins);
+    });
+  }
+
   void take_bin(int shift, Quantile* quantile) const {
     const uint32_t from = quantile->range.lo;
     narrow(work_.bins, shift, &quantile->range, &quantile->rank);
     quantile->samples = work_.bins[(quantile->range.lo - from) >> shift];
   }
 
-  void narrow_further(Quantile* quantile) {
-    if (quantile->samples == 0 || quantile->range.lo == quantile->range.hi) return;
-    const int shift = bin_shift(quantile->range, kBinBits);
-    histogram(weights_.num_chunks, threads_, work_.bins,
-              [&](int64_t c, int64_t* bins) { count(c, quantile->range, shift, bins); });
-    take_bin(shift, quantile);
+  // By one more digit. Most often both ends lie in the same range, which is counted once.
+  void narrow_further(Quantile* lo, Quantile* hi) {
+    Bracket counted{1, 0};
+    for (Quantile* end : {lo, hi}) {
+      const Bracket range = end->range;
+      if (end->samples == 0 || range.lo == range.hi) continue;
+      const int shift = bin_shift(range, kBinBits);
+      if (range.lo != counted.lo || range.hi != counted.hi) {
+        histogram(weights_.num_chunks, threads_, work_.bins,
+                  [&](int64_t c, int64_t* bins) { count(c, range, shift, bins); });
+        counted = range;
+      }
+      take_bin(shift, end);
+    }
   }
 
   uint32_t* samples(int64_t c) { return work_.samples + work_.first_sample[c] * kWordBits; }
 
   void count(int64_t c, Bracket range, int shift, int64_t* bins) {
-    const uint32_t* end = samples(c + 1);
-    for (const uint32_t* key = samples(c); key < end; ++key) count_key(*key, range, shift, bins);
+    kernels_.count_keys(samples(c), work_.sampled[c], range, shift, bins);
   }
 
-  // The keys of one whole mask word of weights per stride, at a place chosen by a hash of its
+  // The alive keys of one whole mask word of weights per stride, at a place chosen by a hash of its
   // position. The lines are fetched first and read after: one by one, each would wait for memory.
   void sample_chunk(int64_t c) {
     using Bits = typename T::Bits;
@@ -103,18 +112,21 @@ class Sampler {
       __builtin_prefetch(place + kWordBits - 1);
     }
     uint32_t* out = samples(c);
-    for (int64_t w = 0; w < words; ++w, out += kWordBits) {
+    work_.places[c] = 0;
+    for (int64_t w = 0; w < words; ++w) {
       const int64_t place = grid_.place(chunk, w);
       const uint32_t alive = mask_[chunk.word + place / kWordBits];
+      work_.places[c] += std::min(chunk.length - place, kWordBits);
       if (place + kWordBits <= chunk.length) {
-        kernels_.word_keys(from + place, alive, out);
+        out += kernels_.word_keys(from + place, alive, out);
         continue;
       }
-      for (int64_t i = 0; i < kWordBits; ++i) {
-        const bool sampled = place + i < chunk.length && (alive >> i & 1);
-        out[i] = sampled ? T::key(from[place + i]) : kDeadKey;
+      for (int64_t i = 0; place + i < chunk.length; ++i) {
+        *out = T::key(from[place + i]);
+        out += alive >> i & 1;
       }
     }
+    work_.sampled[c] = out - samples(c);
   }
 
   const Weights& weights_;

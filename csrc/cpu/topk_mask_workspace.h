@@ -7,9 +7,6 @@
 
 namespace impcore::cpu {
 
-constexpr int kBinBits = 11;
-constexpr int kBins = 1 << kBinBits;
-
 inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
   int64_t total = 0;
   for (int64_t c = 0; c < num_chunks; ++c) total += chunks[c].length;
@@ -19,11 +16,12 @@ inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
 // Sampled keys and candidates share their bytes: the first are done with before the second appear.
 struct Workspace {
   ChunkScan* scans;       // [chunks]
-  int64_t* alive;         // [chunks] before
   int64_t* kept;          // [chunks] after
   int64_t* ties;          // [chunks] at the threshold
   int64_t* pruned_ties;   // [chunks]
-  int64_t* first_sample;  // [chunks + 1]
+  int64_t* first_sample;  // [chunks + 1] in words
+  int64_t* places;        // [chunks] weights that were looked at
+  int64_t* sampled;       // [chunks] keys of those alive
   int64_t* bins;          // [kBins]
   int32_t* pages_used;    // [1]
   uint32_t* samples;      // [sampled words * kWordBits]
@@ -33,23 +31,24 @@ struct Workspace {
   Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
     const int64_t total = total_length(chunks, num_chunks);
     const SampleGrid grid(total);
-    int64_t sampled = 0;
-    for (int64_t c = 0; c < num_chunks; ++c) sampled += grid.words(chunks[c]);
+    int64_t sampled_words = 0;
+    for (int64_t c = 0; c < num_chunks; ++c) sampled_words += grid.words(chunks[c]);
     // Room for 1.2 % of the weights, for all of them in a small model, and for one page a chunk
     // that stays half empty.
     const int64_t pages = 320 + total / 1000000 * 48 + num_chunks;
 
     at_ = static_cast<char*>(base);
     take(&scans, num_chunks);
-    take(&alive, num_chunks);
+    take(&places, num_chunks);
     take(&kept, num_chunks);
     take(&ties, num_chunks);
     take(&pruned_ties, num_chunks);
     take(&first_sample, num_chunks + 1);
+    take(&sampled, num_chunks);
     take(&bins, kBins);
     take(&pages_used, 1);
     char* shared = at_;
-    take(&samples, sampled * kWordBits);
+    take(&samples, sampled_words * kWordBits);
     char* samples_end = at_;
     at_ = shared;
     take(&pool.keys, pages * CandidatePool::kPage);
@@ -76,12 +75,13 @@ inline void count_key(uint32_t key, Bracket range, int shift, int64_t* bins) {
   if (above_lo <= range.hi - range.lo) ++bins[above_lo >> shift];
 }
 
-// Sum over the chunks of what count(chunk, bins) counts, on all threads.
+// Sum over the chunks of what count(chunk, bins) counts (and does besides), on all threads.
 template <class Count>
 void histogram(int64_t num_chunks, int threads, int64_t* bins, const Count& count) {
   std::fill(bins, bins + kBins, 0);
 #pragma omp parallel num_threads(threads) if (threads > 1 && num_chunks > 1)
   {
+    const KeepSubnormals guard;
     int64_t mine[kBins] = {};
 #pragma omp for schedule(dynamic, 1)
     for (int64_t c = 0; c < num_chunks; ++c) count(c, mine);

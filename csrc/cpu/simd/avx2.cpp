@@ -28,6 +28,14 @@ inline __m256 lane_mask(uint32_t mask) {
   return _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bit));
 }
 
+// A bit a weight of one word.
+struct Mask {
+  uint32_t bits;
+
+  static Mask load(const uint32_t* word) { return Mask{*word}; }
+  void store(uint32_t* word) const { *word = bits; }
+};
+
 struct Keys {
   __m256i lane[4];
 
@@ -35,32 +43,27 @@ struct Keys {
   static Keys load(const typename T::Bits* data) {
     return Keys{{load_keys(data), load_keys(data + 8), load_keys(data + 16), load_keys(data + 24)}};
   }
-  void store(uint32_t* out, uint32_t mask) const {
-    for (int i = 0; i < 4; ++i) {
-      const __m256i alive = _mm256_castps_si256(lane_mask(mask >> (8 * i)));
-      const __m256i dead = _mm256_andnot_si256(alive, _mm256_set1_epi32(int(kDeadKey)));
-      const __m256i keys = _mm256_or_si256(_mm256_and_si256(lane[i], alive), dead);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8 * i), keys);
+  // Those whose bit is set, together; what follows them up to 32 is overwritten.
+  void store(uint32_t* out, Mask mask) const {
+    alignas(32) uint32_t keys[32];
+    for (int i = 0; i < 4; ++i) _mm256_store_si256(reinterpret_cast<__m256i*>(keys) + i, lane[i]);
+    for (int i = 0; i < 32; ++i) {
+      *out = keys[i];
+      out += mask.bits >> i & 1;
     }
   }
   // Keys have 31 bits, so a signed comparison does.
-  uint32_t below(uint32_t bound) const {
-    const __m256i b = _mm256_set1_epi32(int(bound));
-    uint32_t bits = 0;
-    for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpgt_epi32(b, lane[i])) << (8 * i);
-    return bits;
-  }
-  uint32_t equal(uint32_t key) const {
-    const __m256i k = _mm256_set1_epi32(int(key));
-    uint32_t bits = 0;
-    for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpeq_epi32(lane[i], k)) << (8 * i);
-    return bits;
-  }
-  uint32_t below_or_equal(uint32_t bound) const {
+  Mask above(uint32_t bound, Mask among) const {
     const __m256i b = _mm256_set1_epi32(int(bound));
     uint32_t bits = 0;
     for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpgt_epi32(lane[i], b)) << (8 * i);
-    return ~bits;
+    return Mask{bits & among.bits};
+  }
+  Mask equal(uint32_t key, Mask among) const {
+    const __m256i k = _mm256_set1_epi32(int(key));
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpeq_epi32(lane[i], k)) << (8 * i);
+    return Mask{bits & among.bits};
   }
   static uint32_t sign_bits(__m256i lanes) {
     return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(lanes)));
@@ -84,10 +87,10 @@ struct Sums {
   Sums() { lane[0] = lane[1] = lane[2] = lane[3] = _mm256_setzero_pd(); }
 
   template <class T>
-  void add(const Keys& keys, uint32_t mask) {
+  void add(const Keys& keys, Mask mask) {
     for (int i = 0; i < 4; ++i) {
       // A dead lane adds +0, which leaves the sum as it is.
-      const __m256 values = _mm256_and_ps(magnitude(T{}, keys.lane[i]), lane_mask(mask >> (8 * i)));
+      const __m256 values = _mm256_and_ps(magnitude(T{}, keys.lane[i]), lane_mask(mask.bits >> (8 * i)));
       const int at = (i % 2) * 2;
       lane[at] = _mm256_add_pd(lane[at], _mm256_cvtps_pd(_mm256_castps256_ps128(values)));
       lane[at + 1] = _mm256_add_pd(lane[at + 1], _mm256_cvtps_pd(_mm256_extractf128_ps(values, 1)));

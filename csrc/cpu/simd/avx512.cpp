@@ -20,6 +20,22 @@ inline __m512i load_keys(const uint16_t* data) {
                           _mm512_set1_epi32(int(kMaxKey)));
 }
 
+// A bit a weight of one word, in mask registers: general ones would cost a move each way.
+struct Mask {
+  __mmask16 lo, hi;
+
+  static Mask load(const uint32_t* word) {
+    const auto* halves = reinterpret_cast<const __mmask16*>(word);
+    return Mask{_load_mask16(const_cast<__mmask16*>(halves)),
+                _load_mask16(const_cast<__mmask16*>(halves + 1))};
+  }
+  void store(uint32_t* word) const {
+    auto* halves = reinterpret_cast<__mmask16*>(word);
+    _store_mask16(halves, lo);
+    _store_mask16(halves + 1, hi);
+  }
+};
+
 struct Keys {
   __m512i lo, hi;
 
@@ -27,25 +43,20 @@ struct Keys {
   static Keys load(const typename T::Bits* data) {
     return Keys{load_keys(data), load_keys(data + 16)};
   }
-  void store(uint32_t* out, uint32_t mask) const {
-    const __m512i dead = _mm512_set1_epi32(int(kDeadKey));
-    _mm512_storeu_si512(out, _mm512_mask_mov_epi32(dead, __mmask16(mask), lo));
-    _mm512_storeu_si512(out + 16, _mm512_mask_mov_epi32(dead, __mmask16(mask >> 16), hi));
+  // Those whose bit is set, together; what follows them up to 32 is overwritten.
+  void store(uint32_t* out, Mask mask) const {
+    _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(mask.lo, lo));
+    _mm512_storeu_si512(out + __builtin_popcount(mask.lo), _mm512_maskz_compress_epi32(mask.hi, hi));
   }
-  uint32_t below(uint32_t bound) const {
+  Mask above(uint32_t bound, Mask among) const {
     const __m512i b = _mm512_set1_epi32(int(bound));
-    return uint32_t(_mm512_cmplt_epu32_mask(lo, b)) | uint32_t(_mm512_cmplt_epu32_mask(hi, b))
-                                                          << 16;
+    return Mask{_mm512_mask_cmpgt_epu32_mask(among.lo, lo, b),
+                _mm512_mask_cmpgt_epu32_mask(among.hi, hi, b)};
   }
-  uint32_t equal(uint32_t key) const {
+  Mask equal(uint32_t key, Mask among) const {
     const __m512i k = _mm512_set1_epi32(int(key));
-    return uint32_t(_mm512_cmpeq_epi32_mask(lo, k)) | uint32_t(_mm512_cmpeq_epi32_mask(hi, k))
-                                                          << 16;
-  }
-  uint32_t below_or_equal(uint32_t bound) const {
-    const __m512i b = _mm512_set1_epi32(int(bound));
-    return uint32_t(_mm512_cmple_epu32_mask(lo, b)) | uint32_t(_mm512_cmple_epu32_mask(hi, b))
-                                                          << 16;
+    return Mask{_mm512_mask_cmpeq_epi32_mask(among.lo, lo, k),
+                _mm512_mask_cmpeq_epi32_mask(among.hi, hi, k)};
   }
 };
 
@@ -62,15 +73,15 @@ struct Sums {
   Sums() { lane[0] = lane[1] = _mm512_setzero_pd(); }
 
   template <class T>
-  void add(const Keys& keys, uint32_t mask) {
-    add16(magnitude(T{}, keys.lo), mask & 0xffffu);
-    add16(magnitude(T{}, keys.hi), mask >> 16);
+  void add(const Keys& keys, Mask mask) {
+    add16(magnitude(T{}, keys.lo), mask.lo);
+    add16(magnitude(T{}, keys.hi), mask.hi);
   }
-  void add16(__m512 values, uint32_t mask) {
+  void add16(__m512 values, __mmask16 mask) {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(values));
     const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(values, 1));
     lane[0] = _mm512_mask_add_pd(lane[0], __mmask8(mask), lane[0], low);
-    lane[1] = _mm512_mask_add_pd(lane[1], __mmask8(mask >> 8), lane[1], high);
+    lane[1] = _mm512_mask_add_pd(lane[1], __mmask8(_kshiftri_mask16(mask, 8)), lane[1], high);
   }
   void store(double* out) const {
     _mm512_storeu_pd(out, lane[0]);

@@ -30,10 +30,13 @@ struct CandidatePool {
   int32_t* used;  // pages handed out; may pass `pages`, which is the overflow flag
 };
 
-constexpr uint32_t kDeadKey = 0xffffffffu;  // above every order key
+// A histogram's digit.
+constexpr int kBinBits = 11;
+constexpr int kBins = 1 << kBinBits;
 
 // What one scan of a chunk found.
 struct ChunkScan {
+  int64_t alive;
   int64_t up_to_lo;  // alive keys at or under the bracket's lower end
   int64_t inside;    // alive keys strictly inside it: the candidates
   int64_t non_finite;
@@ -54,12 +57,21 @@ struct StepRows {
 struct ChunkKernels {
   // How many bits are set in some words.
   int64_t (*count)(const uint32_t* words, int64_t num_words);
-  // The order keys of the 32 weights of a whole word; kDeadKey where the mask is 0.
-  void (*word_keys)(const void* weights, uint32_t mask, uint32_t* keys);
+  // Writes the order keys of a whole word's alive weights, and anything up to 32; returns how many
+  // are alive.
+  int64_t (*word_keys)(const void* weights, uint32_t mask, uint32_t* keys);
+  // Adds those of `count` keys that lie in a range to bins, 2^shift keys each.
+  void (*count_keys)(const uint32_t* keys, int64_t count, Bracket range, int shift, int64_t* bins);
   // Reads a chunk once. mask_out gets the keys at or above the bracket's upper end (but above its
-  // lower one), the pool those strictly inside.
+  // lower one), the pool those strictly inside; `bins` counts these by the first kBinBits of their
+  // distance to the lower end.
   void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,
-               Bracket bracket, CandidatePool* pool, ChunkScan* result);
+               Bracket bracket, CandidatePool* pool, int64_t* bins, ChunkScan* result);
+  // Of a chunk's candidates, at most a page of them, sets the bits of those above the threshold, and
+  // of those at it but for the first *pruned_ties, which is counted down. Adds their magnitudes to
+  // *sum and returns their number.
+  int64_t (*keep)(const uint32_t* keys, const uint16_t* offsets, int64_t count, uint32_t threshold,
+                  int64_t* pruned_ties, uint32_t* mask, double* sum);
   // How many alive keys equal `key`.
   int64_t (*ties)(const void* weights, const uint32_t* mask, int64_t length, uint32_t key);
   // Of the alive keys that equal `key`, clears the first `pruned` bits in mask_out, sets the

@@ -6,6 +6,15 @@
 
 namespace impcore::cpu::portable {
 
+// A bit a weight of one word.
+struct Mask {
+  uint32_t bits;
+
+  static Mask load(const uint32_t* word) { return Mask{*word}; }
+  void store(uint32_t* word) const { *word = bits; }
+  bool has(int i) const { return bits >> i & 1; }
+};
+
 struct Keys {
   uint32_t lane[32];
 
@@ -15,23 +24,22 @@ struct Keys {
     for (int i = 0; i < 32; ++i) keys.lane[i] = T::key(data[i]);
     return keys;
   }
-  void store(uint32_t* out, uint32_t mask) const {
-    for (int i = 0; i < 32; ++i) out[i] = (mask & (1u << i)) ? lane[i] : kDeadKey;
+  // Those whose bit is set, together; what follows them up to 32 is overwritten.
+  void store(uint32_t* out, Mask mask) const {
+    for (int i = 0; i < 32; ++i) {
+      *out = lane[i];
+      out += mask.has(i);
+    }
   }
-  uint32_t below(uint32_t bound) const {
+  Mask above(uint32_t bound, Mask among) const {
     uint32_t bits = 0;
-    for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] < bound) << i;
-    return bits;
+    for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] > bound) << i;
+    return Mask{bits & among.bits};
   }
-  uint32_t equal(uint32_t key) const {
+  Mask equal(uint32_t key, Mask among) const {
     uint32_t bits = 0;
     for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] == key) << i;
-    return bits;
-  }
-  uint32_t below_or_equal(uint32_t bound) const {
-    uint32_t bits = 0;
-    for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] <= bound) << i;
-    return bits;
+    return Mask{bits & among.bits};
   }
 };
 
@@ -39,9 +47,9 @@ struct Sums {
   double lane[16] = {};
 
   template <class T>
-  void add(const Keys& keys, uint32_t mask) {
+  void add(const Keys& keys, Mask mask) {
     for (int i = 0; i < 32; ++i) {
-      lane[i % 16] += (mask & (1u << i)) ? double(T::magnitude(keys.lane[i])) : 0.0;
+      lane[i % 16] += mask.has(i) ? double(T::magnitude(keys.lane[i])) : 0.0;
     }
   }
   void store(double* out) const {
