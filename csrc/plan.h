@@ -85,16 +85,16 @@ struct Bracket {
   uint32_t hi;
 };
 
-// The ranks in a sample of `samples` alive keys between which the k-th smallest of `alive` lies
-// with near certainty: the target quantile -+ 8.5 standard errors (weights that come in layers
+// The ranks in a sample of `samples` keys of `population` between which the k-th smallest lies with
+// near certainty: the target quantile -+ 8.5 standard errors (weights that come in layers
 // spread more than independent draws, for which 6 would do), and one for the rounding.
 struct Ranks {
   int64_t lo;  // the bracket starts at this sample (0-based); negative: at the smallest key
   int64_t hi;  // and ends at this one; >= samples: at the largest key
 };
 
-IMPCORE_HD Ranks sample_ranks(int64_t k, int64_t alive, int64_t samples) {
-  const double q = double(k) / double(alive);
+IMPCORE_HD Ranks sample_ranks(int64_t k, int64_t population, int64_t samples) {
+  const double q = double(k) / double(population);
   const double margin = 8.5 * std::sqrt(q * (1 - q) * double(samples)) + 1;
   const double target = q * double(samples);
   return Ranks{int64_t(std::floor(target - margin)), int64_t(std::ceil(target + margin))};

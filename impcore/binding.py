@@ -34,11 +34,18 @@ class Binding:
         self.frozen = scope.frozen
         self._paths = [name.split(".") for name in (*self.names, *self.aliases)]
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
+        self._checked: object = None
         self._bind(self._walk(model))
 
     # A copied or unpickled model takes its masks along: both find the same copies in one memo.
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": self.model, "_index": None, "_pairs": None}
+        return {
+            **self.__dict__,
+            "_model": self.model,
+            "_index": None,
+            "_pairs": None,
+            "_checked": None,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -89,12 +96,19 @@ class Binding:
             TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
         """
         model = self.model
-        if model is not None:
-            known = {*self.names, *self.aliases, *self.frozen}
-            include = scopes.included(model, include)
-            in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
-            self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
+        if model is None:
+            self.check_maskable()
+            return
+        include = scopes.included(model, include)
+        # Most often nothing has changed since the last check, and seeing that is far cheaper.
+        state = _state(model)
+        if state is not None and self._checked == (state, include, exclude):
+            return
+        known = {*self.names, *self.aliases, *self.frozen}
+        in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
+        self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
         self.check_maskable()
+        self._checked = (state, include, exclude)
 
     def check_maskable(self) -> None:
         """Raises unless the parameters can be masked as they are now; messages give names."""
@@ -163,3 +177,25 @@ class Binding:
                 f"the model is not the one its masks were made for: {'; '.join(changes)}. Make new "
                 "masks with impcore.Masks(model)"
             )
+
+
+def _state(model: nn.Module) -> list[object] | None:
+    """All that `Binding.check_model` looks at: equal lists, the same outcome.
+
+    None where a parameter has no memory of its own to be known by.
+    """
+    modules, state = [model], []
+    for module in modules:  # which grows
+        children = {name: child for name, child in module._modules.items() if child is not None}
+        parameters = {name: p for name, p in module._parameters.items() if p is not None}
+        modules.extend(children.values())
+        state.append((type(module), *children, *parameters))
+        try:
+            state.extend(map(_description, parameters.values()))
+        except (RuntimeError, ValueError, NotImplementedError):  # sparse, lazy
+            return None
+    return state
+
+
+def _description(p: nn.Parameter) -> tuple[object, ...]:
+    return id(p), p.data_ptr(), p.shape, p.stride(), p.dtype, p.device, type(p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from library_cases import PRUNABLE, net
 from torch import nn
 
 from impcore.binding import Binding
-from impcore.errors import ModelChangedError
+from impcore.errors import LayoutError, ModelChangedError
 from impcore.scope import find_scope
 
 
@@ -48,6 +49,7 @@ def test_parameters_follow_every_replacement() -> None:
 def test_what_is_lost_is_listed_at_each_use(change: object, phrases: list[str]) -> None:
     model = net()
     binding = bound(model)
+    binding.check_model(None, None)
     change(model)
     for use in (lambda: binding.parameters, binding.index, lambda: binding.check_model(None, None)):
         with pytest.raises(ModelChangedError) as error:
@@ -59,11 +61,41 @@ def test_what_is_lost_is_listed_at_each_use(change: object, phrases: list[str]) 
 def test_only_a_prune_cares_about_new_layers() -> None:
     model = net()
     binding = bound(model)
+    binding.check_model(None, None)
     model.extra = nn.Linear(2, 2)
     assert len(binding.parameters) == 3
     with pytest.raises(ModelChangedError, match=r"extra\.weight is new"):
         binding.check_model(None, None)
     binding.check_model(None, ("extra.*",))
+
+
+def _tie_by_data(model: nn.Module) -> None:
+    model.conv2.weight.data = model.conv1.weight.data.view(-1)[: model.conv2.weight.numel()].view(
+        model.conv2.weight.shape
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda m: m.double(), TypeError),
+        (lambda m: m.fc.to("meta"), (NotImplementedError, ModelChangedError)),
+        (lambda m: setattr(m.fc.weight, "data", m.fc.weight.data[:, :1].expand(7, 5)), LayoutError),
+        (_tie_by_data, LayoutError),
+        (lambda m: setattr(m, "again", m.fc), ModelChangedError),
+    ],
+)
+def test_a_second_check_sees_what_has_changed_since_the_first(
+    change: Callable[[nn.Module], object], error: type[Exception]
+) -> None:
+    model = net()
+    binding = bound(model)
+    for _ in range(2):
+        binding.check_model(None, None)
+    change(model)
+    for _ in range(2):
+        with pytest.raises(error):
+            binding.check_model(None, None)
 
 
 def test_freezing_or_thawing_does_not_change_what_is_masked() -> None:

@@ -90,7 +90,8 @@ struct Sums {
   void add(const Keys& keys, Mask mask) {
     for (int i = 0; i < 4; ++i) {
       // A dead lane adds +0, which leaves the sum as it is.
-      const __m256 values = _mm256_and_ps(magnitude(T{}, keys.lane[i]), lane_mask(mask.bits >> (8 * i)));
+      const __m256 values =
+          _mm256_and_ps(magnitude(T{}, keys.lane[i]), lane_mask(mask.bits >> (8 * i)));
       const int at = (i % 2) * 2;
       lane[at] = _mm256_add_pd(lane[at], _mm256_cvtps_pd(_mm256_castps256_ps128(values)));
       lane[at + 1] = _mm256_add_pd(lane[at + 1], _mm256_cvtps_pd(_mm256_extractf128_ps(values, 1)));

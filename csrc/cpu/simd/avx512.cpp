@@ -46,7 +46,8 @@ struct Keys {
   // Those whose bit is set, together; what follows them up to 32 is overwritten.
   void store(uint32_t* out, Mask mask) const {
     _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(mask.lo, lo));
-    _mm512_storeu_si512(out + __builtin_popcount(mask.lo), _mm512_maskz_compress_epi32(mask.hi, hi));
+    _mm512_storeu_si512(out + __builtin_popcount(mask.lo),
+                        _mm512_maskz_compress_epi32(mask.hi, hi));
   }
   Mask above(uint32_t bound, Mask among) const {
     const __m512i b = _mm512_set1_epi32(int(bound));

@@ -67,9 +67,9 @@ struct ChunkKernels {
   // distance to the lower end.
   void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,
                Bracket bracket, CandidatePool* pool, int64_t* bins, ChunkScan* result);
-  // Of a chunk's candidates, at most a page of them, sets the bits of those above the threshold, and
-  // of those at it but for the first *pruned_ties, which is counted down. Adds their magnitudes to
-  // *sum and returns their number.
+  // Of a chunk's candidates, at most a page of them, sets the bits of those above the threshold,
+  // and of those at it but for the first *pruned_ties, which is counted down. Adds their magnitudes
+  // to *sum and returns their number.
   int64_t (*keep)(const uint32_t* keys, const uint16_t* offsets, int64_t count, uint32_t threshold,
                   int64_t* pruned_ties, uint32_t* mask, double* sum);
   // How many alive keys equal `key`.
