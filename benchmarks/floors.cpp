@@ -38,19 +38,23 @@ uint32_t read_words(const uint32_t* const* data, const int64_t* sizes, int64_t t
   return total;
 }
 
-// Reads every word and writes one bit a word, packed: a mask and nothing else.
+// Reads every word and writes one bit a word: as much as a mask, and no more arithmetic than a bare
+// read has.
 void read_words_write_bits(const uint32_t* const* data, const int64_t* sizes, int64_t tensors,
                            uint8_t* const* bits, int threads) {
   for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
     const uint32_t* in = data[t];
     uint8_t* out = bits[t];
+    constexpr int64_t kLanes = 16, kBlock = 32 * kLanes;
     int64_t i = from;
-    for (; i + 8 <= to; i += 8) {
-      uint32_t any = 0;
-      for (int64_t j = 0; j < 8; ++j) any |= in[i + j];
-      out[i / 8] = uint8_t(any);
+    for (; i + kBlock <= to; i += kBlock) {
+      uint32_t any[kLanes] = {};
+      for (int64_t j = 0; j < kBlock; j += kLanes) {
+        for (int64_t l = 0; l < kLanes; ++l) any[l] |= in[i + j + l];
+      }
+      std::memcpy(out + i / 8, any, sizeof any);
     }
-    for (; i < to; ++i) out[i / 8] = uint8_t(in[i]);
+    for (; i < to; ++i) out[i / 8] |= uint8_t(in[i]);
   });
 }
 

@@ -184,7 +184,7 @@ def _state(model: nn.Module) -> list[object] | None:
 
     None where a parameter has no memory of its own to be known by.
     """
-    modules, state = [model], []
+    modules, state = [model], list[object]()
     for module in modules:  # which grows
         children = {name: child for name, child in module._modules.items() if child is not None}
         parameters = {name: p for name, p in module._parameters.items() if p is not None}
