@@ -43,6 +43,15 @@ struct Keys {
   static Keys load(const typename T::Bits* data) {
     return Keys{{load_keys(data), load_keys(data + 8), load_keys(data + 16), load_keys(data + 24)}};
   }
+  template <class T>
+  static Keys load(const typename T::Bits* data, Mask alive) {
+    Keys keys = load<T>(data);
+    for (int i = 0; i < 4; ++i) {
+      const __m256i lanes = _mm256_castps_si256(lane_mask(alive.bits >> (8 * i)));
+      keys.lane[i] = _mm256_and_si256(keys.lane[i], lanes);
+    }
+    return keys;
+  }
   // Those whose bit is set, together; what follows them up to 32 is overwritten.
   void store(uint32_t* out, Mask mask) const {
     alignas(32) uint32_t keys[32];
@@ -53,11 +62,11 @@ struct Keys {
     }
   }
   // Keys have 31 bits, so a signed comparison does.
-  Mask above(uint32_t bound, Mask among) const {
+  Mask above(uint32_t bound) const {
     const __m256i b = _mm256_set1_epi32(int(bound));
     uint32_t bits = 0;
     for (int i = 0; i < 4; ++i) bits |= sign_bits(_mm256_cmpgt_epi32(lane[i], b)) << (8 * i);
-    return Mask{bits & among.bits};
+    return Mask{bits};
   }
   Mask equal(uint32_t key, Mask among) const {
     const __m256i k = _mm256_set1_epi32(int(key));
@@ -87,15 +96,21 @@ struct Sums {
   Sums() { lane[0] = lane[1] = lane[2] = lane[3] = _mm256_setzero_pd(); }
 
   template <class T>
+  void add(const Keys& keys) {
+    for (int i = 0; i < 4; ++i) add8(i, magnitude(T{}, keys.lane[i]));
+  }
+  // A lane that is left out adds +0, which leaves the sum as it is.
+  template <class T>
   void add(const Keys& keys, Mask mask) {
     for (int i = 0; i < 4; ++i) {
-      // A dead lane adds +0, which leaves the sum as it is.
-      const __m256 values =
-          _mm256_and_ps(magnitude(T{}, keys.lane[i]), lane_mask(mask.bits >> (8 * i)));
-      const int at = (i % 2) * 2;
-      lane[at] = _mm256_add_pd(lane[at], _mm256_cvtps_pd(_mm256_castps256_ps128(values)));
-      lane[at + 1] = _mm256_add_pd(lane[at + 1], _mm256_cvtps_pd(_mm256_extractf128_ps(values, 1)));
+      const __m256 values = magnitude(T{}, keys.lane[i]);
+      add8(i, _mm256_and_ps(values, lane_mask(mask.bits >> (8 * i))));
     }
+  }
+  void add8(int i, __m256 values) {
+    const int at = (i % 2) * 2;
+    lane[at] = _mm256_add_pd(lane[at], _mm256_cvtps_pd(_mm256_castps256_ps128(values)));
+    lane[at + 1] = _mm256_add_pd(lane[at + 1], _mm256_cvtps_pd(_mm256_extractf128_ps(values, 1)));
   }
   void store(double* out) const {
     for (int i = 0; i < 4; ++i) _mm256_storeu_pd(out + 4 * i, lane[i]);

@@ -11,13 +11,10 @@
 
 namespace impcore::cpu::avx512 {
 
-inline __m512i load_keys(const uint32_t* data) {
-  return _mm512_and_si512(_mm512_loadu_si512(data), _mm512_set1_epi32(int(kMaxKey)));
-}
-inline __m512i load_keys(const uint16_t* data) {
+inline __m512i load_bits(const uint32_t* data) { return _mm512_loadu_si512(data); }
+inline __m512i load_bits(const uint16_t* data) {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
-  return _mm512_and_si512(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16),
-                          _mm512_set1_epi32(int(kMaxKey)));
+  return _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
 }
 
 // A bit a weight of one word, in mask registers: general ones would cost a move each way.
@@ -41,7 +38,13 @@ struct Keys {
 
   template <class T>
   static Keys load(const typename T::Bits* data) {
-    return Keys{load_keys(data), load_keys(data + 16)};
+    return load<T>(data, Mask{0xffff, 0xffff});
+  }
+  template <class T>
+  static Keys load(const typename T::Bits* data, Mask alive) {
+    const __m512i all = _mm512_set1_epi32(int(kMaxKey));
+    return Keys{_mm512_maskz_and_epi32(alive.lo, load_bits(data), all),
+                _mm512_maskz_and_epi32(alive.hi, load_bits(data + 16), all)};
   }
   // Those whose bit is set, together; what follows them up to 32 is overwritten.
   void store(uint32_t* out, Mask mask) const {
@@ -49,10 +52,9 @@ struct Keys {
     _mm512_storeu_si512(out + __builtin_popcount(mask.lo),
                         _mm512_maskz_compress_epi32(mask.hi, hi));
   }
-  Mask above(uint32_t bound, Mask among) const {
+  Mask above(uint32_t bound) const {
     const __m512i b = _mm512_set1_epi32(int(bound));
-    return Mask{_mm512_mask_cmpgt_epu32_mask(among.lo, lo, b),
-                _mm512_mask_cmpgt_epu32_mask(among.hi, hi, b)};
+    return Mask{_mm512_cmpgt_epu32_mask(lo, b), _mm512_cmpgt_epu32_mask(hi, b)};
   }
   Mask equal(uint32_t key, Mask among) const {
     const __m512i k = _mm512_set1_epi32(int(key));
@@ -74,9 +76,18 @@ struct Sums {
   Sums() { lane[0] = lane[1] = _mm512_setzero_pd(); }
 
   template <class T>
+  void add(const Keys& keys) {
+    add16(magnitude(T{}, keys.lo));
+    add16(magnitude(T{}, keys.hi));
+  }
+  template <class T>
   void add(const Keys& keys, Mask mask) {
     add16(magnitude(T{}, keys.lo), mask.lo);
     add16(magnitude(T{}, keys.hi), mask.hi);
+  }
+  void add16(__m512 values) {
+    lane[0] = _mm512_add_pd(lane[0], _mm512_cvtps_pd(_mm512_castps512_ps256(values)));
+    lane[1] = _mm512_add_pd(lane[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(values, 1)));
   }
   void add16(__m512 values, __mmask16 mask) {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(values));

@@ -24,6 +24,12 @@ struct Keys {
     for (int i = 0; i < 32; ++i) keys.lane[i] = T::key(data[i]);
     return keys;
   }
+  template <class T>
+  static Keys load(const typename T::Bits* data, Mask alive) {
+    Keys keys;
+    for (int i = 0; i < 32; ++i) keys.lane[i] = alive.has(i) ? T::key(data[i]) : 0;
+    return keys;
+  }
   // Those whose bit is set, together; what follows them up to 32 is overwritten.
   void store(uint32_t* out, Mask mask) const {
     for (int i = 0; i < 32; ++i) {
@@ -31,10 +37,10 @@ struct Keys {
       out += mask.has(i);
     }
   }
-  Mask above(uint32_t bound, Mask among) const {
+  Mask above(uint32_t bound) const {
     uint32_t bits = 0;
     for (int i = 0; i < 32; ++i) bits |= uint32_t(lane[i] > bound) << i;
-    return Mask{bits & among.bits};
+    return Mask{bits};
   }
   Mask equal(uint32_t key, Mask among) const {
     uint32_t bits = 0;
@@ -46,6 +52,10 @@ struct Keys {
 struct Sums {
   double lane[16] = {};
 
+  template <class T>
+  void add(const Keys& keys) {
+    for (int i = 0; i < 32; ++i) lane[i % 16] += double(T::magnitude(keys.lane[i]));
+  }
   template <class T>
   void add(const Keys& keys, Mask mask) {
     for (int i = 0; i < 32; ++i) {
