@@ -177,11 +177,8 @@ class Selection {
     for_chunks([&](int64_t c, const Chunk& chunk) {
       const int64_t pruned = work_.pruned_ties[c];
       if (pruned == (were_kept ? 0 : work_.ties[c])) return;
-      uint32_t* mask = mask_out_ + chunk.word;
-      kernels_.split_ties(weights_.at(chunk), mask_in_ + chunk.word, mask, chunk.length, key,
-                          pruned);
-      kernels_.block_l1(weights_.at(chunk), mask, chunk.length, &work_.scans[c].sum_after,
-                        &work_.kept[c]);
+      kernels_.split_ties(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word,
+                          chunk.length, key, pruned, &work_.scans[c].sum_after, &work_.kept[c]);
     });
   }
 

@@ -75,9 +75,9 @@ struct ChunkKernels {
   // How many alive keys equal `key`.
   int64_t (*ties)(const void* weights, const uint32_t* mask, int64_t length, uint32_t key);
   // Of the alive keys that equal `key`, clears the first `pruned` bits in mask_out, sets the
-  // others.
+  // others; then as block_l1 under mask_out, in the same read.
   void (*split_ties)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out,
-                     int64_t length, uint32_t key, int64_t pruned);
+                     int64_t length, uint32_t key, int64_t pruned, double* sum, int64_t* count);
   // Sum of |theta| and count over the alive.
   void (*block_l1)(const void* weights, const uint32_t* mask, int64_t length, double* sum,
                    int64_t* count);
