@@ -103,13 +103,17 @@ def split(topics: Mapping[str, str]) -> Prose:
 def _disjoint(made: Prose) -> Prose:
     """Without paragraphs and sentences of training that are held out too, or come twice."""
     held = {_letters(sentence.text) for sentence in made.sentences[1]}
-    train = [
-        paragraph
-        for paragraph in made.paragraphs[0]
-        if not any(_letters(text) in held for text in _sentences(paragraph))
-    ]
+    # A sentence may also be a part of a longer one, or of what is no sentence. Most are in none.
+    letters = [_letters(paragraph) for paragraph in made.paragraphs[0]]
+    whole = "\n".join(letters)
+    again = [sentence for sentence in held if sentence in whole]
+
+    def fresh(text: str) -> bool:
+        return not any(sentence in text for sentence in again)
+
+    train = [p for p, text in zip(made.paragraphs[0], letters, strict=True) if fresh(text)]
     seen = set(held)
-    first = [s for s in made.sentences[0] if _new(s.text, seen)]
+    first = [s for s in made.sentences[0] if fresh(_letters(s.text)) and _new(s.text, seen)]
     seen.clear()
     second = [s for s in made.sentences[1] if _new(s.text, seen)]
     return Prose((train, made.paragraphs[1]), (first, second))

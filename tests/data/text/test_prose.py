@@ -51,6 +51,16 @@ def test_what_comes_again_is_left_out() -> None:
     assert once.paragraphs[0][0] == "Title"
 
 
+def test_training_has_no_paragraph_or_sentence_with_a_held_out_sentence_in_it() -> None:
+    held = prose.split(TOPICS).sentences[1][0].text
+    longer = held.replace("The", "Then the", 1)
+    examples = "\n\n".join(f">>> say {n} {held}\n\nNumber {n} is here: {longer}" for n in range(40))
+    found = prose.split({**TOPICS, "zz": examples})
+    assert letters(held) in {letters(s.text) for s in found.sentences[1]}
+    train = [*found.paragraphs[0], *(s.text for s in found.sentences[0])]
+    assert not [text for text in train if letters(held) in letters(text)]
+
+
 @given(st.integers(0, 10**6))
 def test_order_pairs_each_sentence_with_its_words_shuffled(seed: int) -> None:
     train, _ = prose.split(TOPICS).sentences
