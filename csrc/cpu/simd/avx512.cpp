@@ -17,19 +17,22 @@ inline __m512i load_bits(const uint16_t* data) {
   return _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
 }
 
+// Half a word's mask, read and written where 32-bit words are: the compiler must know that the two
+// are the same memory, which it need not assume of what _load_mask16 and _store_mask16 take.
+typedef __mmask16 __attribute__((may_alias)) HalfWord;
+
 // A bit a weight of one word, in mask registers: general ones would cost a move each way.
 struct Mask {
   __mmask16 lo, hi;
 
   static Mask load(const uint32_t* word) {
-    const auto* halves = reinterpret_cast<const __mmask16*>(word);
-    return Mask{_load_mask16(const_cast<__mmask16*>(halves)),
-                _load_mask16(const_cast<__mmask16*>(halves + 1))};
+    const auto* halves = reinterpret_cast<const HalfWord*>(word);
+    return Mask{_cvtu32_mask16(halves[0]), _cvtu32_mask16(halves[1])};
   }
   void store(uint32_t* word) const {
-    auto* halves = reinterpret_cast<__mmask16*>(word);
-    _store_mask16(halves, lo);
-    _store_mask16(halves + 1, hi);
+    auto* halves = reinterpret_cast<HalfWord*>(word);
+    halves[0] = __mmask16(_cvtmask16_u32(lo));
+    halves[1] = __mmask16(_cvtmask16_u32(hi));
   }
 };
 
