@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import bert_round
 import harness
 import numpy as np
+import opponents
 import torch
 from apart import Apart
 from comparison import Report
@@ -127,12 +128,7 @@ class Usual:
 
     def prune(self) -> None:
         """Measures M, prunes 20 %, rewinds."""
-        sums = [(layer.weight_mask * layer.weight_orig).abs().sum() for layer, _ in self.layers]
-        (torch.stack(sums) / sum(sums)).tolist()
-        prune.global_unstructured(self.layers, prune.L1Unstructured, amount=RATE)
-        with torch.no_grad():
-            for (layer, _), start in zip(self.layers, self.start, strict=True):
-                layer.weight_orig.copy_(start)
+        opponents.round_of_torch_prune(self.layers, self.start, RATE)
 
 
 class OpenLth:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import islice
 
 import bert_text
+import opponents
 import torch
 from comparison import Comparison, Report
 from targets import Rule, Target, judge
@@ -73,12 +74,7 @@ class Usual:
 
     def prune(self) -> None:
         """Measures M, prunes, rewinds."""
-        sums = [(layer.weight_mask * layer.weight_orig).abs().sum() for layer, _ in self.layers]
-        (torch.stack(sums) / sum(sums)).tolist()
-        prune.global_unstructured(self.layers, prune.L1Unstructured, amount=RATE)
-        with torch.no_grad():
-            for (layer, _), start in zip(self.layers, self.start, strict=True):
-                layer.weight_orig.copy_(start)
+        opponents.round_of_torch_prune(self.layers, self.start, RATE)
         wait()
 
 

@@ -75,6 +75,19 @@ def torch_prune(model: nn.Module, count: int) -> None:
     prune.global_unstructured(layers, pruning_method=prune.L1Unstructured, amount=count)
 
 
+Layers = Sequence[tuple[nn.Module, str]]
+
+
+def round_of_torch_prune(layers: Layers, start: Sequence[torch.Tensor], rate: float) -> None:
+    """Measures M, prunes and rewinds layers that torch.nn.utils.prune masks, as its users do."""
+    sums = [(layer.weight_mask * layer.weight_orig).abs().sum() for layer, _ in layers]
+    (torch.stack(sums) / sum(sums)).tolist()
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=rate)
+    with torch.no_grad():
+        for (layer, _), weight in zip(layers, start, strict=True):
+            layer.weight_orig.copy_(weight)
+
+
 def cases(
     functions: Mapping[str, Function], subject: Subject, count: int, *, on_gpu: bool
 ) -> list[Case]:
