@@ -14,12 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
+from impcore.imp.eta import Eta
+
 _LIVE_SECONDS = 0.5
 _PLAIN_SECONDS = 30.0
 
 
-def duration(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
+def duration(seconds: float | None) -> str:
+    """Seconds as 1:02:03 or 2:03; "-:--" if they are not known."""
+    if seconds is None:
+        return "-:--"
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -56,8 +60,9 @@ class View:
         self._every = _LIVE_SECONDS if self._live else _PLAIN_SECONDS
         self._quiet = quiet
         self._progress: Progress | None = None
-        self._started = self._drawn = time.monotonic()
-        self._left = self._done = 0
+        self._drawn = time.monotonic()
+        self._eta = Eta()
+        self._left = 0
         self._steps_per_epoch = 1
         self._where = self._density = self._last = self._part = ""
         self._after = 0
@@ -82,10 +87,10 @@ class View:
         Runs of which `part` told share one clock: it shows when the last of them will be done.
         """
         self._steps_per_epoch = steps_per_epoch
-        if not (self._part and self._done):
-            self._started, self._done = time.monotonic(), 0
+        if not self._part:
+            self._eta = Eta()
         self._drawn = time.monotonic()
-        self._left = self._done + steps_left + self._after
+        self._left = self._eta.done + steps_left + self._after
         if self._live and not self._quiet:
             columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
             self._progress = Progress(*columns, console=self._console, transient=True)
@@ -99,26 +104,23 @@ class View:
 
     def step(self, step: int, loss: Tensor) -> None:
         """Count a training step; redraw if it is time, and only then read `loss`."""
-        self._done += 1
         now = time.monotonic()
-        if self._quiet or (now - self._drawn < self._every and self._done > 1):
+        self._eta.step(now)
+        done = self._eta.done
+        if self._quiet or (now - self._drawn < self._every and done > 1):
             return
         self._drawn = now
-        done = step - self._start
-        epochs = f"{done / self._steps_per_epoch:.1f}"
+        epochs = f"{(step - self._start) / self._steps_per_epoch:.1f}"
         whole = f"{(self._end - self._start) / self._steps_per_epoch:.1f}"
         # The most wanted first: a narrow terminal cuts the end off.
-        text = f"{self._part}{self._where}  epoch {epochs}/{whole}  ETA {duration(self.eta(now))}  "
+        eta = duration(self._eta.seconds(now, self._left - done))
+        text = f"{self._part}{self._where}  epoch {epochs}/{whole}  ETA {eta}  "
         text += f"{self._density}{self._last}  loss {loss.item():.4f}"
         if self._progress is None:
             self.note(text)
         else:
             task = self._progress.task_ids[0]
-            self._progress.update(task, completed=self._done, description=text)
-
-    def eta(self, now: float) -> float:
-        """Seconds to the end, from the mean pace so far (evaluation and saving included)."""
-        return (now - self._started) / max(1, self._done) * (self._left - self._done)
+            self._progress.update(task, completed=done, description=text)
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Print an evaluation within a round."""
