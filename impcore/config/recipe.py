@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,14 @@ from pydantic import ValidationError, model_validator
 from impcore.config.faults import ABSENT, MAX_FAULTS, Fault, faults_of, unknown_key
 from impcore.config.rules import broken_rules
 from impcore.config.schedule import Schedule, schedule
-from impcore.config.sub_runs import FOLDER, PRETRAIN, WEIGHTS, broken_tasks, documents
+from impcore.config.sub_runs import (
+    FOLDER,
+    PRETRAIN,
+    WEIGHTS,
+    broken_tasks,
+    documents,
+    needs_folder,
+)
 from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Tasks, Train
 from impcore.errors import ConfigError
 
@@ -31,6 +40,9 @@ _NO_RESULT_DEPENDS_ON = {
     "train.checkpoint_every",
     "prune.min_keep",
 }
+_PLACES = ("model.path", "data.tokenizer")
+"""Keys that name a folder or file, or a model on the hub."""
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 TABLES: dict[str, type[Table]] = {
     "run": Run,
     "model": Model,
@@ -114,14 +126,25 @@ class Config(Table):
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     def portable(self) -> str:
-        """`to_toml` without what only one machine knows: names, places, checkpoints."""
+        """`to_toml` without what only one machine knows: names, places, checkpoints.
+
+        Of a file or folder its last part is kept; the name of a model on the hub is kept whole.
+        """
         document = self.model_dump(exclude_none=True)
         for key in _NO_RESULT_DEPENDS_ON:
             table, _, name = key.partition(".")
             document[table].pop(name, None)
-        if self.model.path is not None:
-            document["model"]["path"] = Path(self.model.path).name
+        for key in _PLACES:
+            table, _, name = key.partition(".")
+            place = document[table].get(name)
+            if place is not None and not self._on_the_hub(key, place):
+                document[table][name] = _last_part(place)
         return tomli_w.dumps(document)
+
+    def _on_the_hub(self, key: str, place: str) -> bool:
+        """Whether `place` names a model there, as transformers reads it: not if it is a folder."""
+        may_be = key != "model.path" or needs_folder(self.model.model_dump())
+        return may_be and bool(_HUB_NAME.fullmatch(place)) and not Path(place).is_dir()
 
     def flat(self) -> dict[str, Any]:
         """Dotted key to value, in the order of the tables; None where a key has no value."""
@@ -139,6 +162,8 @@ class Config(Table):
         values = self.flat()
         if values["model.path"] is not None:
             values["model.path"] = "given"  # a place; what lies there is compared by its content
+        if values["data.tokenizer"] is not None:
+            values["data.tokenizer"] = _last_part(values["data.tokenizer"])
         return {
             key: json.dumps(value)
             for key, value in values.items()
@@ -155,6 +180,11 @@ class Config(Table):
         keys = dict.fromkeys((*mine, *theirs))
         pairs = ((key, mine.get(key), theirs.get(key)) for key in keys)
         return [f"{key}: {here} -> {there}" for key, here, there in pairs if here != there]
+
+
+def _last_part(place: str) -> str:
+    """The name of a file or folder, of "." too."""
+    return os.path.basename(os.path.abspath(place)) or place
 
 
 def _faults(tables: Mapping[str, Table], complete: bool = True) -> list[Fault]:

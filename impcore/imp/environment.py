@@ -25,7 +25,7 @@ from impcore.imp.distributed import ALONE, World
 
 _PACKAGE = Path(impcore.__file__).parent
 _CODE = (".py", ".so", ".pyd", ".dylib")
-_NO_RESULT_DEPENDS_ON = ("rg/", "cli.py", "imp/board.py", "imp/view.py")
+_NO_RESULT_DEPENDS_ON = ("rg/", "cli.py", "imp/board.py", "imp/eta.py", "imp/view.py")
 
 
 @cache

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pydantic
 import pytest
@@ -94,6 +95,64 @@ def test_the_run_directory_follows_the_name_unless_given(recipe: Recipe) -> None
     assert Config.from_dict(recipe(run={"name": "a", "out": "/b"})).run.out == "/b"
     home = os.path.expanduser("~")
     assert Config.from_dict(recipe(run={"out": "~/b"})).run.out == f"{home}/b"
+
+
+HUB = "google/bert_uncased_L-2_H-128_A-2"
+
+
+def text_recipe(path: str, tokenizer: str | None = None, **model: object) -> Config:
+    data = {"name": "mnli"} | ({} if tokenizer is None else {"tokenizer": tokenizer})
+    return Config.from_dict(
+        {
+            "run": {"name": "x"},
+            "model": {"arch": "bert", "path": path, **model},
+            "data": data,
+            "train": {"length": "2it", "batch_size": 4, "optimizer": "adamw"},
+            "prune": {"rounds": 1},
+        }
+    )
+
+
+def portable(config: Config) -> Config:
+    made = Config.from_dict(tomllib.loads(config.portable()))
+    assert made.fingerprint() == config.fingerprint()
+    return made
+
+
+def test_a_name_on_the_hub_is_portable_and_a_place_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cases = {
+        HUB: HUB,
+        "bert-base-uncased": "bert-base-uncased",
+        "./bert/base": "base",
+        "~/bert": "bert",
+        "/models/google/bert": "bert",
+        "models/google/bert": "bert",
+        "../bert": "bert",
+        ".": tmp_path.name,
+    }
+    for place, kept in cases.items():
+        made = portable(text_recipe(place, tokenizer=place))
+        assert (made.model.path, made.data.tokenizer) == (kept, kept), place
+    (tmp_path / HUB).mkdir(parents=True)
+    here = portable(text_recipe(HUB, tokenizer=HUB))
+    assert here.model.path == here.data.tokenizer == HUB.partition("/")[2]
+
+
+def test_another_tokenizer_is_another_run_and_another_place_of_it_is_not() -> None:
+    first = text_recipe(HUB, tokenizer="./here/cased")
+    assert first.diff(text_recipe(HUB, tokenizer="/there/cased")) == []
+    assert first.diff(text_recipe(HUB, tokenizer="./here/uncased")) == [
+        'data.tokenizer: "cased" -> "uncased"'
+    ]
+
+
+def test_weights_of_given_sizes_are_a_file_and_never_on_the_hub() -> None:
+    sizes = {"hidden_size": 8, "layers": 1, "heads": 2, "intermediate_size": 8}
+    made = portable(text_recipe("runs/pretrained.safetensors", tokenizer=HUB, **sizes))
+    assert (made.model.path, made.data.tokenizer) == ("pretrained.safetensors", HUB)
 
 
 def test_frozen(recipe: Recipe) -> None:
