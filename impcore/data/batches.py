@@ -34,8 +34,8 @@ class Batches(Protocol):
         """The number of training batches in an epoch."""
         ...
 
-    def weight(self, steps: range) -> float:
-        """What the mean loss of batches of an epoch is to be multiplied by; see `order.Share`."""
+    def weight(self, epoch: int, steps: range) -> float:
+        """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
         ...
 
     def epoch(

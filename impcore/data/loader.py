@@ -129,8 +129,8 @@ class DeviceBatches:
         """How the images are held: "normalised", "raw", or "stored" on disk."""
         return self._images.held
 
-    def weight(self, steps: range) -> float:
-        """What the mean loss of batches of an epoch is to be multiplied by; see `order.Share`."""
+    def weight(self, epoch: int, steps: range) -> float:
+        """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
         return self._share.weight(self._starts, steps)
 
     def epoch(

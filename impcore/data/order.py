@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,13 +39,17 @@ class Share(NamedTuple):
         """The shares of the batches `steps`, which begin and end at `starts`."""
         return [self._part(starts[step], starts[step + 1]) for step in steps]
 
-    def weight(self, starts: Sequence[int], steps: range) -> float:
+    def weight(
+        self, starts: Sequence[int], steps: range, targets: np.ndarray | None = None
+    ) -> float:
         """What a mean over this share of the batches `steps` is to be multiplied by.
 
         The mean over the ranks of the products is the mean over the batches; 1 for equal shares.
+        `targets` says how many terms of the mean each example has, in the order: one unless given.
         """
-        taken = sum(part.stop - part.start for part in self.parts(starts, steps))
-        return float(taken * self.ranks / (starts[steps.stop] - starts[steps.start]))
+        parts, whole = self.parts(starts, steps), slice(starts[steps.start], starts[steps.stop])
+        taken = sum(_count(part, targets) for part in parts)
+        return taken * self.ranks / _count(whole, targets)
 
     def turns(self, count: int, size: int) -> range:
         """Where those batches of `size` of `count` examples begin that are dealt to this rank."""
@@ -54,6 +59,10 @@ class Share(NamedTuple):
         count = stop - start
         first = count * self.rank // self.ranks
         return slice(start + first, start + count * (self.rank + 1) // self.ranks)
+
+
+def _count(part: slice, targets: np.ndarray | None) -> int:
+    return part.stop - part.start if targets is None else int(targets[part].sum())
 
 
 WHOLE = Share()

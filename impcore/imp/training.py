@@ -44,7 +44,7 @@ def steps(
         first = offset * accumulate
         rest = batches.epoch(epoch, first)
         while step < end and (group := list(islice(rest, accumulate))):
-            weight = batches.weight(range(first, first + len(group)))
+            weight = batches.weight(epoch, range(first, first + len(group)))
             loss = learner.step(group, rate(step), weight)
             first += len(group)
             step += 1

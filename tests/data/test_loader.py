@@ -254,7 +254,7 @@ def test_shares_together_are_the_batch(augment):
     together = [tuple(map(torch.cat, zip(*part, strict=True))) for part in parts]
     assert equal(together, whole)
     assert equal(list(shared[1].epoch(1, whole=True)), whole)
-    assert all(made.weight(range(0, 4)) == 1 for made in shared)
+    assert all(made.weight(1, range(0, 4)) == 1 for made in shared)
     dealt = [batch for made in shared for batch in made.eval_batches(5)]
     assert len(torch.cat([labels for _, labels in dealt]).unique()) == 24
 

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import torch
 from imp_harness import PYTHONPATH, micro, result
-from torch import nn
+from torch import Tensor, nn
 from world_harness import Ended, Processes, command
 
 import impcore
 from impcore import Masks, data
 from impcore.config import Config
 from impcore.data.order import Share
+from impcore.data.text.batches import TextBatches
+from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.errors import CheckpointError, ConfigError, InvariantError
 from impcore.imp import environment, run, torchrun, training
 from impcore.imp.distributed import ALONE, AgreedStop, World
@@ -152,16 +154,43 @@ def digits(world: World) -> data.DeviceBatches:
     return data.DeviceBatches(few, loaded, batch_size=12, seed=2, share=share)
 
 
-def trained(world: World, accumulate: int) -> tuple[nn.Module, float]:
+class Guesser(nn.Module):
+    """Logits of the masked places, from their neighbours' mean and their own tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.head = nn.Embedding(40, 6), nn.Linear(12, 40)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, positions: Tensor
+    ) -> Tensor:
+        hidden = self.tokens(input_ids) * attention_mask[..., None]
+        mean = hidden.sum(1, keepdim=True) / attention_mask.sum(1)[:, None, None]
+        both = torch.cat((hidden, mean.expand_as(hidden)), dim=2)
+        return self.head(both.flatten(0, 1)[positions])
+
+
+def sentences(world: World) -> TextBatches:
+    """Rows of 3 to 90 tokens, of which 1 to 13 are masked: their shares are never equal."""
+    starts = torch.tensor([0, *(3 + (n * n * 7) % 88 for n in range(53))]).cumsum(0)
+    tokens = torch.arange(int(starts[-1]), dtype=torch.int32) % 36 + 4
+    second = starts.diff().int()
+    rows = TextSplit(tokens, starts, second, torch.zeros(53, dtype=torch.int64))
+    dataset = TextDataset("t", "mlm", 1, 40, 0, 3, (0, 1, 2, 3), rows, rows, "")
+    share = Share(world.rank, world.size)
+    return TextBatches(rows, dataset, batch_size=12, seed=2, share=share)
+
+
+def trained(world: World, accumulate: int, masked: bool = False) -> tuple[nn.Module, float]:
     """A model after some two epochs, and the sum of its losses."""
-    model = linear()
+    model, task = (Guesser(), TASKS["mlm"]) if masked else (linear(), TASK)
+    batches = sentences(world) if masked else digits(world)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    learner = Learner(model, Masks(model), optimizer, TASK, TASK.loss, torch.device("cpu"))
+    learner = Learner(model, Masks(model), optimizer, task, task.loss, torch.device("cpu"))
     parallel = world.parallel(model)
     learner = replace(learner, called=parallel, parallel=parallel)
-    steps = training.steps(
-        learner, digits(world), lambda _: 0.1, start=0, end=9, accumulate=accumulate
-    )
+    steps = training.steps(learner, batches, lambda _: 0.1, start=0, end=9, accumulate=accumulate)
     losses = world.gather([loss.item() for _, loss in steps])
     return model, sum(map(sum, losses)) / world.size
 
@@ -169,9 +198,9 @@ def trained(world: World, accumulate: int) -> tuple[nn.Module, float]:
 def _train_and_score() -> int:
     torch.set_num_threads(1)
     with joined("cpu") as world:
-        for accumulate in (1, 2):
-            alone, loss = trained(ALONE, accumulate)
-            model, shared = trained(world, accumulate)
+        for accumulate, masked in ((1, True), (2, True), (1, False), (2, False)):
+            alone, loss = trained(ALONE, accumulate, masked)
+            model, shared = trained(world, accumulate, masked)
             assert shared == pytest.approx(loss, rel=1e-5)
             for mine, theirs in zip(model.parameters(), alone.parameters(), strict=True):
                 torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)

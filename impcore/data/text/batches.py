@@ -81,6 +81,7 @@ class TextBatches:
         self._second = split.second.to(self.device, torch.int64)
         self._targets = split.targets.to(self.device)
         self._masker = Masker(dataset, split) if dataset.task == "mlm" else None
+        self._latest: tuple[int, Tensor, np.ndarray | None] | None = None
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -90,9 +91,10 @@ class TextBatches:
         """The number of training batches in an epoch."""
         return len(self._batch_starts) - 1
 
-    def weight(self, steps: range) -> float:
-        """What the mean loss of batches of an epoch is to be multiplied by; see `order.Share`."""
-        return self._share.weight(self._batch_starts, steps)
+    def weight(self, epoch: int, steps: range) -> float:
+        """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
+        _, targets = self._in_epoch(epoch)
+        return self._share.weight(self._batch_starts, steps, targets)
 
     def epoch(
         self, epoch: int, start_step: int = 0, *, whole: bool = False
@@ -118,19 +120,38 @@ class TextBatches:
         return self._in_order(size)
 
     def _train(self, epoch: int, start_step: int, share: Share) -> Iterator[tuple[Inputs, Tensor]]:
-        order = torch.randperm(len(self), generator=epoch_generator(self.seed, epoch))
+        order, _ = self._in_epoch(epoch)
         steps = range(start_step, self.steps_per_epoch)
         parts = share.parts(self._batch_starts, steps)
-        rank = f" {share.rank}" if share.rank else ""
-        for step, part in zip(steps, parts, strict=True):
-            key = f"impcore masks {self.seed} {epoch} {step}{rank}"
-            yield self._batch(order[part], keyed_generator(key))
+        wholes = WHOLE.parts(self._batch_starts, steps)
+        for step, part, whole in zip(steps, parts, wholes, strict=True):
+            draw = None
+            if self._masker is not None:
+                mine = slice(part.start - whole.start, part.stop - whole.start)
+                draw = self._draw(epoch, step, order[whole])[:, mine]
+            yield self._batch(order[part], draw)
+
+    def _draw(self, epoch: int, step: int, rows: Tensor) -> Tensor:
+        """The random numbers that mask a whole batch, float32 [3, B, L]; shares take theirs."""
+        generator = keyed_generator(f"impcore masks {self.seed} {epoch} {step}")
+        return torch.rand((3, len(rows), self._length(rows.numpy())), generator=generator)
+
+    def _in_epoch(self, epoch: int) -> tuple[Tensor, np.ndarray | None]:
+        """The order of the rows, and how many targets each has in it; None means one.
+
+        Those of the latest epoch are kept, for every step asks for its weight.
+        """
+        if self._latest is None or self._latest[0] != epoch:
+            order = torch.randperm(len(self), generator=epoch_generator(self.seed, epoch))
+            targets = None if self._masker is None else self._masker.wanted[order.numpy()]
+            self._latest = epoch, order, targets
+        return self._latest[1:]
 
     def _in_order(self, size: int) -> Iterator[tuple[Inputs, Tensor]]:
         for start in self._share.turns(len(self), size):
             yield self._batch(torch.arange(start, min(start + size, len(self))), None)
 
-    def _batch(self, rows: Tensor, generator: torch.Generator | None) -> tuple[Inputs, Tensor]:
+    def _batch(self, rows: Tensor, draw: Tensor | None) -> tuple[Inputs, Tensor]:
         length = self._length(rows.numpy())
         at = to_device(rows, self.device)
         begin, end = self._starts[at, None], self._ends[at, None]
@@ -144,7 +165,7 @@ class TextBatches:
         }
         if self._masker is None:
             return inputs, self._targets[at]
-        return self._masker.mask(inputs, rows, length, generator)
+        return self._masker.mask(inputs, rows, draw)
 
     def _length(self, rows: np.ndarray) -> int:
         longest = int(self._lengths[rows].max())

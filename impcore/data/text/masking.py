@@ -26,22 +26,21 @@ class Masker:
     def __init__(self, dataset: TextDataset, split: TextSplit) -> None:
         self._mask, self._vocab_size = dataset.mask, dataset.vocab_size
         self._starts = split.starts.numpy()
-        special = np.isin(split.tokens.numpy(), dataset.special)
-        self._maskable = ~special
+        self._maskable = ~np.isin(split.tokens.numpy(), dataset.special)
+        free = np.add.reduceat(self._maskable, self._starts[:-1], dtype=np.int64)
+        most = np.maximum(1, np.round(free * RATE)).astype(np.int64)
+        self.wanted: np.ndarray = np.minimum(most, free)
+        """int64 [rows], how many tokens of each are predicted, whatever is drawn."""
 
     def mask(
-        self,
-        inputs: dict[str, Tensor],
-        rows: Tensor,
-        length: int,
-        generator: torch.Generator | None,
+        self, inputs: dict[str, Tensor], rows: Tensor, draw: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Hide tokens of a batch of `rows`, padded to `length`; the targets are what was there."""
-        draw = (
-            self._of_rows(rows, length)
-            if generator is None
-            else torch.rand((3, len(rows), length), generator=generator)
-        )
+        """Hide tokens of a batch of `rows`, padded to L; the targets are what was there.
+
+        `draw` holds numbers of U(0, 1), float32 [3, B, at least L] on the CPU; None: of evaluation.
+        """
+        length = inputs["input_ids"].shape[1]
+        draw = self._of_rows(rows, length) if draw is None else draw[..., :length]
         places = self._choose(rows.numpy(), draw[0].numpy())
         chosen = torch.from_numpy(places)
         how, which = draw[1].flatten()[chosen], draw[2].flatten()[chosen]
@@ -64,9 +63,7 @@ class Masker:
             real = self._maskable[self._starts[row] : self._starts[row + 1]]
             allowed[i, : len(real)] = real
         rank = np.where(allowed, draw, 2.0).argsort(axis=1, kind="stable").argsort(axis=1)
-        free = allowed.sum(axis=1)
-        wanted = np.minimum(np.maximum(1, np.round(free * RATE)), free)
-        return np.flatnonzero((rank < wanted[:, None]) & allowed)
+        return np.flatnonzero((rank < self.wanted[rows, None]) & allowed)
 
     def _of_rows(self, rows: Tensor, length: int) -> Tensor:
         """Draws of each row alone, as many as it has tokens; what pads them is never chosen."""

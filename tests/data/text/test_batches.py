@@ -173,8 +173,21 @@ def test_shares_together_are_the_batch() -> None:
     assert found == list(range(23))
 
 
-def test_masks_of_shares_are_drawn_apart() -> None:
-    rows = split([30] * 8)
-    first, second = (batches(rows, "mlm", batch_size=8, share=Share(r, 2)) for r in range(2))
-    places = [[x["positions"].tolist() for x, _ in made.epoch(0)] for made in (first, second)]
-    assert places[0] != places[1]
+@given(st.lists(st.integers(3, 60), min_size=6, max_size=40), st.integers(1, 3))
+def test_shares_are_masked_as_the_batch_is(lengths: list[int], ranks: int) -> None:
+    rows, size = split(lengths), 2 * ranks
+    alone = batches(rows, "mlm", batch_size=size, share=Share(0, ranks))
+    shared = [batches(rows, "mlm", batch_size=size, share=Share(r, ranks)) for r in range(ranks)]
+    parts = zip(*(made.epoch(1) for made in shared), strict=True)
+    for step, (whole, part) in enumerate(zip(alone.epoch(1, whole=True), parts, strict=True)):
+        assert torch.cat([targets for _, targets in part]).tolist() == whole[1].tolist()
+        ids = [row[row != PAD].tolist() for inputs, _ in part for row in inputs["input_ids"]]
+        assert ids == [row[row != PAD].tolist() for row in whole[0]["input_ids"]]
+        for made, (_, targets) in zip(shared, part, strict=True):
+            wanted = len(targets) * ranks / len(whole[1])
+            assert made.weight(1, range(step, step + 1)) == pytest.approx(wanted)
+
+
+def test_the_weight_of_rows_without_masks_is_their_number() -> None:
+    made = [batches(split([5, 50, 9, 7, 30]), batch_size=5, share=Share(r, 2)) for r in range(2)]
+    assert [share.weight(0, range(1)) for share in made] == [0.8, 1.2]
