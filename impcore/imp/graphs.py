@@ -104,8 +104,13 @@ def _recorded(
     stream: torch.cuda.Stream | None, function: Callable[[], Tensor]
 ) -> Callable[[], Tensor]:
     graph = torch.cuda.CUDAGraph()
-    # Other threads may go on pinning memory for the batches to come.
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    # The outer context makes the stream before current again where a capture fails to begin or to
+    # end: the inner one then leaves its own. Other threads may go on pinning memory for the batches
+    # to come.
+    with (
+        torch.cuda.stream(stream),
+        torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+    ):
         loss = function()
 
     def replay() -> Tensor:

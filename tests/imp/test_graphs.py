@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 import impcore
 from impcore.config import Length, Train
 from impcore.errors import ConfigError
-from impcore.imp import lab, optimizers
+from impcore.imp import graphs, lab, optimizers
 from impcore.imp.average import Average
 from impcore.imp.graphs import WARMUP, Batch, StepGraph
 from impcore.imp.learner import Learner, gradient_scaler
@@ -141,6 +143,65 @@ def test_what_cannot_be_recorded_is_stepped_as_usual_with_a_warning() -> None:
 def test_what_must_be_recorded_and_cannot_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r'train\.cuda_graph = "on": .* not permitted .*"off"'):
         trained(made(StepGraph(CPU, required=True, record=refuse)))
+
+
+class FakeGraph:
+    """Captures that fail where they are told to."""
+
+    fails = ""
+
+    def capture_begin(self, *pool: object, **options: object) -> None:
+        if self.fails == "begin":
+            raise RuntimeError("no capture")
+
+    def capture_end(self) -> None:
+        if self.fails == "end":
+            raise RuntimeError("capture was invalidated")
+
+
+class FakeStream:
+    device = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The current stream, last: PyTorch's own contexts with neither driver nor device below."""
+    current: list[object] = [FakeStream()]
+    fakes = {
+        "CUDAGraph": FakeGraph,
+        "current_stream": lambda device=None: current[-1],
+        "set_stream": current.append,
+        "synchronize": lambda device=None: None,
+        "empty_cache": lambda: None,
+        "_get_device_index": lambda *arguments, **options: 0,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+    return current
+
+
+def fail() -> Tensor:
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("fails", ["", "begin", "body", "end"])
+def test_the_stream_before_is_current_again_however_a_capture_ends(
+    streams: list[object], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    monkeypatch.setattr(FakeGraph, "fails", fails)
+    before, stream = streams[-1], FakeStream()
+    seen: list[object] = []
+
+    def function() -> Tensor:
+        seen.append(streams[-1])
+        return fail() if fails == "body" else torch.zeros(())
+
+    record = partial(graphs._recorded, stream)
+    with pytest.raises(RuntimeError) if fails else nullcontext():
+        record(function)
+    assert seen == ([] if fails == "begin" else [stream])
+    assert streams[-1] is before
 
 
 def of_tensors(result: dict[str, Any]) -> dict[str, Any]:
