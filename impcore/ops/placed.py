@@ -1,5 +1,8 @@
 """A plan's chunk table on the device of the weights, and its chunks by block: made once, and kept
 with the plan.
+
+Invariant: what a CUDA graph reads of them is never freed, whatever becomes of the plan; nobody says
+when a graph is gone, and a table takes 40 bytes per 65,536 weights.
 """
 
 from __future__ import annotations
@@ -12,21 +15,28 @@ from torch.utils.weak import WeakTensorKeyDictionary
 # torch does not annotate its dictionary.
 _copies: Any = WeakTensorKeyDictionary()
 _orders: Any = WeakTensorKeyDictionary()
+_captured: dict[int, torch.Tensor] = {}
+"""Tables that graphs read; their orders live as long."""
 
 
 def on(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
     """The table int64 [chunks, 5] on `device`.
 
-    A copy lives as long as the table, so that a captured CUDA graph may read it; the first call for
-    a device must come before the capture.
+    A copy lives as long as the table, or for good once a CUDA graph is captured that reads it; the
+    first call for a device must come before the capture.
     """
-    if chunks.device == device:
-        return chunks
+    table = chunks if chunks.device == device else _copy(device, chunks)
+    if _capturing(device):
+        _captured[id(table)] = table
+    return table
+
+
+def _copy(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
     copies = _copies.setdefault(chunks, {})
     if device not in copies:
         copies[device] = chunks.to(device)
-    table: torch.Tensor = copies[device]
-    return table
+    copy: torch.Tensor = copies[device]
+    return copy
 
 
 def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,10 +51,14 @@ def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch
     wanted = torch.arange(num_blocks + 1, device=chunks.device)
     found = order, torch.searchsorted(blocks.contiguous(), wanted)
     # What a graph computes is there only after a replay, and belongs to it.
-    if chunks.device.type != "cuda" or not torch.cuda.is_current_stream_capturing():
+    if not _capturing(chunks.device):
         _finish(chunks.device)
         _orders[chunks] = found
     return found
+
+
+def _capturing(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _finish(device: torch.device) -> None:

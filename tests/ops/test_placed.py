@@ -1,6 +1,7 @@
 """A chunk table is copied to a device once, and goes with its plan; so does its order by block."""
 
 import gc
+import weakref
 
 import torch
 
@@ -23,6 +24,25 @@ def test_a_copy_is_made_once_and_does_not_outlive_its_plan():
     del plan
     gc.collect()
     assert len(placed._copies) == before
+
+
+def test_what_a_graph_reads_outlives_the_plan_and_is_kept_once(monkeypatch):
+    monkeypatch.setattr(placed, "_captured", {})
+    plan = ops.Plan.make([100, 0, 7])
+    meta = torch.device("meta")
+    table = weakref.ref(placed.on(meta, plan.chunks))
+    placed._orders[table()] = order = (torch.arange(2), torch.arange(4))
+    monkeypatch.setattr(placed, "_capturing", lambda device: device.type == "meta")
+    for _ in range(3):
+        placed.on(meta, plan.chunks)
+        placed.on(torch.device("cpu"), plan.chunks)
+    del plan
+    gc.collect()
+    assert [id(table()), *placed._captured] == [id(table())] * 2
+    assert placed.by_block(table(), 3) is order
+    placed._captured.clear()
+    gc.collect()
+    assert table() is None
 
 
 def test_chunks_by_block_keep_their_order_and_are_sorted_once():

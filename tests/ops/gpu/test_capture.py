@@ -1,5 +1,7 @@
 """Ops in a CUDA graph: what may change between replays changes through device memory."""
 
+import gc
+
 import pytest
 import torch
 
@@ -91,6 +93,22 @@ def test_a_replay_meets_nan_and_does_nothing(gpu_backend):
     assert int(status) == int(alive.sum())
     assert torch.equal(arena, before)
     assert ours[0].isnan().all()
+
+
+def test_a_replay_outlives_the_plan(gpu_backend):
+    *plans, weights = tensors.model()
+    ours, arena = [w.cuda() for w in weights], tensors.ones(plans[0]).cuda()
+    expected = ops.block_l1(plans[0], ours, arena)
+    found = torch.empty_like(expected)
+    graph = capture(lambda: found.copy_(ops.block_l1(plans[0], ours, arena)))
+    plans.clear()
+    gc.collect()
+    torch.cuda.empty_cache()
+    taken = [torch.full((n,), -1, dtype=torch.int64, device="cuda") for n in range(1, 2000)]
+    found.zero_()
+    graph.replay()
+    assert torch.equal(found, expected)
+    assert len(taken) == 1999
 
 
 @every_op
