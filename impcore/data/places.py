@@ -17,8 +17,8 @@ def find(name: str, root: Path | str | None, folder: str, files: Sequence[str], 
 
     Args:
         name: of the data set, for messages.
-        root: as in `impcore.data.load`.
-        folder: below the root.
+        root: as in `impcore.data.load` and `load_text`.
+        folder: below the root; "" is the root itself.
         files: names that must exist in the folder, files or folders.
         how: how to get them.
 
@@ -28,9 +28,10 @@ def find(name: str, root: Path | str | None, folder: str, files: Sequence[str], 
     if root is None:
         root = os.environ.get("IMPCORE_DATA") or None
     if root is None:
+        what = f"{folder} ({', '.join(files)})" if folder else ", ".join(files)
         raise DataError(
-            f"{name}: no folder given for {folder} ({', '.join(files)}): set `root` in the "
-            f"recipe's [data] table, or $IMPCORE_DATA; {how}"
+            f"{name}: no folder given for {what}: set `root` in the recipe's [data] table, or "
+            f"$IMPCORE_DATA; {how}"
         )
     place = Path(root).expanduser() / folder
     missing = [file for file in files if not (place / file).exists()]

@@ -23,3 +23,11 @@ def test_what_is_missing_is_named_with_where_and_how(tmp_path, monkeypatch):
     monkeypatch.delenv("IMPCORE_DATA", raising=False)
     with pytest.raises(DataError, match=r"x: no folder given for set \(a\): .*\[data\].*; ask"):
         places.find("x", None, "set", ("a",), "ask")
+
+
+def test_files_right_under_the_root(tmp_path, monkeypatch):
+    (tmp_path / "a").touch()
+    assert places.find("x", tmp_path, "", ("a",), "ask") == tmp_path
+    monkeypatch.delenv("IMPCORE_DATA", raising=False)
+    with pytest.raises(DataError, match=r"x: no folder given for a, b: set `root`"):
+        places.find("x", None, "", ("a", "b"), "ask")

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from impcore.data import places
 from impcore.data.text.examples import Examples
-from impcore.data.text.lines import folder, read_table
+from impcore.data.text.lines import read_table
 from impcore.errors import DataError
 
 _HOW = (
@@ -97,7 +98,7 @@ def read(task: Glue, root: str | Path | None) -> tuple[Examples, dict[str, Examp
     """
     name = next(name for name, known in TASKS.items() if known is task)
     files = ["train.tsv", *(f"{stem}.tsv" for _, stem in task.dev)]
-    path = folder(root, name, task.folder, files, _HOW)
+    path = places.find(name, root, task.folder, files, _HOW)
     dev = {suffix: _examples(task, path / f"{stem}.tsv") for suffix, stem in task.dev}
     return _examples(task, path / "train.tsv"), dev
 

@@ -6,7 +6,6 @@ since GLUE's files quote nothing; LF and CRLF both end a line, and nothing else 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -74,22 +73,3 @@ def read_table(
                 f"{line[:80]!r}"
             )
         yield number, tuple(cells[place] for place in places)
-
-
-def folder(root: str | Path | None, name: str, inside: str, files: Sequence[str], how: str) -> Path:
-    """root / `inside`, which holds `files`; a root of None means the folder of $IMPCORE_DATA.
-
-    Raises:
-        DataError: no root, or files of the data set `name` are missing; `how` says how to get them.
-    """
-    root = root if root is not None else os.environ.get("IMPCORE_DATA") or None
-    if root is None:
-        raise DataError(
-            f"{name}: no folder given for {', '.join(files)}: set `root` in the recipe's [data] "
-            f"table, or $IMPCORE_DATA; {how}"
-        )
-    path = Path(root).expanduser() / inside
-    missing = [file for file in files if not (path / file).is_file()]
-    if missing:
-        raise DataError(f"{name}: {', '.join(missing)} missing from {path.absolute()}; {how}")
-    return path

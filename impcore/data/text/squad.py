@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from impcore.data import places
 from impcore.data.text.examples import Passage
-from impcore.data.text.lines import folder
 from impcore.errors import DataError
 
 TRAIN, DEV = "train-v1.1.json", "dev-v1.1.json"
@@ -30,7 +30,7 @@ def read(root: str | Path | None) -> tuple[list[Passage], list[Passage]]:
     Raises:
         DataError: a file is missing or malformed.
     """
-    path = folder(root, "squad", "", (TRAIN, DEV), _HOW)
+    path = places.find("squad", root, "", (TRAIN, DEV), _HOW)
     return with_answers(_questions(path / TRAIN), TRAIN), _questions(path / DEV)
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from impcore.data.text.lines import folder, read_lines
+from impcore.data import places
+from impcore.data.text.lines import read_lines
 
 TRAIN, DEV = "wiki.train.raw", "wiki.valid.raw"
 _HOW = (
@@ -18,5 +19,5 @@ _HOW = (
 
 def read(root: str | Path | None) -> tuple[list[str], list[str]]:
     """The lines for training and validation. Raises DataError."""
-    path = folder(root, "wikitext", "", (TRAIN, DEV), _HOW)
+    path = places.find("wikitext", root, "", (TRAIN, DEV), _HOW)
     return read_lines(path / TRAIN), read_lines(path / DEV)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from impcore.data.text.lines import folder, read_lines, read_table
+from impcore.data.text.lines import read_lines, read_table
 from impcore.errors import DataError
 
 
@@ -48,16 +48,6 @@ def test_rows_that_are_cut_are_left_out_as_many_as_are_known(tmp_path: Path) -> 
         list(read_table(path, ["b"], may_be_cut=1))
 
 
-def test_a_missing_file_and_a_missing_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.tsv: No such file"):
         read_lines(tmp_path / "none.tsv")
-    wanted = ("qnli", "QNLI", ["train.tsv", "dev.tsv"], "get them there")
-    with pytest.raises(DataError, match=r"qnli: no folder given for train\.tsv, dev\.tsv.*there"):
-        folder(None, *wanted)
-    (tmp_path / "QNLI").mkdir()
-    (tmp_path / "QNLI" / "train.tsv").write_text("x")
-    with pytest.raises(DataError, match=r"qnli: dev\.tsv missing from .*QNLI; get them there"):
-        folder(tmp_path, *wanted)
-    (tmp_path / "QNLI" / "dev.tsv").write_text("x")
-    monkeypatch.setenv("IMPCORE_DATA", str(tmp_path))
-    assert folder(None, *wanted) == tmp_path / "QNLI"
