@@ -103,7 +103,7 @@ def _resume(
             "change it back, choose another --run.out, or resume with --force_resume, which marks "
             'the run "not bit-exact"'
         )
-    rounds.load_state(saved)
+    rounds.state.load(saved)
     progress = rounds.progress
     if done:
         if changes:

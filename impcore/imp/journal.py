@@ -10,15 +10,14 @@ import math
 from time import monotonic
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from impcore.errors import NonFiniteError
 from impcore.imp import records
 from impcore.imp.board import Board
-from impcore.imp.lab import Lab
 from impcore.imp.progress import Progress, evaluation, row, too_far_below
 from impcore.imp.run_directory import RunDirectory
+from impcore.imp.run_state import RunState
 from impcore.imp.scoring import Scores
 from impcore.imp.view import View
 
@@ -26,18 +25,19 @@ from impcore.imp.view import View
 class Journal:
     """The records of one run in its directory, its lines on the screen, and its curves.
 
-    Every process of the run has one, and the writer's writes.
-
-    Attributes:
-        progress: where the run is.
-        loss: the sum of the losses of this epoch's steps, float64 on the device.
+    Every process of the run has one, and the writer's writes. It keeps the progress and the loss of
+    `state`.
     """
 
-    def __init__(self, lab: Lab, directory: RunDirectory, view: View) -> None:
-        self._lab, self._directory, self._view = lab, directory, view
+    def __init__(self, state: RunState, directory: RunDirectory, view: View) -> None:
+        self._state, self._lab = state, state.lab
+        self._directory, self._view = directory, view
         self._board, self._since = Board(), monotonic()
-        self.progress = Progress()
-        self.loss = torch.zeros((), dtype=torch.float64, device=lab.device)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run is."""
+        return self._state.progress
 
     def open(self) -> Board:
         """Show how much is left, and start the clock; returns what to close at the end."""
@@ -52,7 +52,7 @@ class Journal:
         start, _ = self._lab.span(round_number)
         self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
         self._since = monotonic()
-        self.loss.zero_()
+        self._state.loss.zero_()
 
     def step(self, step: int, loss: Tensor) -> None:
         """Count a step and its loss; at the end of an epoch, stop a training that has diverged."""
@@ -60,8 +60,8 @@ class Journal:
         self.progress.step = step
         self._view.step(step, loss)
         if (step - 1) % per_epoch == 0:
-            self.loss.zero_()
-        self.loss += loss
+            self._state.loss.zero_()
+        self._state.loss += loss
         _, end = lab.span(self.progress.round)
         if step % per_epoch != 0 and step != end:
             return
@@ -132,7 +132,7 @@ class Journal:
         lab, step = self._lab, self.progress.step
         start, _ = lab.span(self.progress.round)
         counted = min((step - 1) % lab.steps.steps_per_epoch + 1, step - start)
-        losses = [float(loss) for loss in lab.world.gather(self.loss)]
+        losses = [float(loss) for loss in lab.world.gather(self._state.loss)]
         return sum(losses) / len(losses) / counted
 
     def _steps_done(self) -> int:

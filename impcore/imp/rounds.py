@@ -1,7 +1,7 @@
 """Iterative magnitude pruning: train, measure, prune, rewind; R prunes, R + 1 trained states.
 
-Invariant: the run is a function of its saved state: saved at a step boundary and taken up again, it
-goes through the same bits as if it had never stopped. What is between the end of one
+Invariant: the run is a function of its state (`run_state`): saved at a step boundary and taken up
+again, it goes through the same bits as if it had never stopped. What is between the end of one
 training and the start of the next (score, ticket, prune, rewind, records) is done again from the
 checkpoint at its beginning if it is cut short, and writes the same bytes.
 
@@ -16,12 +16,8 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
-import torch
-
-from impcore.errors import CheckpointError, ConfigError
 from impcore.imp import (
     determinism,
     environment,
@@ -31,12 +27,13 @@ from impcore.imp import (
     training,
     tree,
 )
-from impcore.imp.checkpoint import Checkpoints, State
+from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
 from impcore.imp.pace import Pace
 from impcore.imp.progress import Progress, ticket
 from impcore.imp.run_directory import RunDirectory
+from impcore.imp.run_state import RunState
 from impcore.imp.scoring import Scores, scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
@@ -50,6 +47,9 @@ class Rounds:
     """One run of the experiment `imp`, from its newest checkpoint to its end.
 
     Every process of the run has one; the one with `checkpoints` writes.
+
+    Attributes:
+        state: all that it goes on from; the beginning of the run, unless a checkpoint is loaded.
     """
 
     def __init__(
@@ -62,57 +62,21 @@ class Rounds:
     ) -> None:
         self._lab, self._directory, self._checkpoints = lab, directory, checkpoints
         self._stop, self._view = stop, view
-        self._journal = Journal(lab, directory, view)
+        self.state = RunState(lab)
+        self._journal = Journal(self.state, directory, view)
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
-        self._point: rewinding.Point = {}
-        self.learner = lab.learner()
-        self._fresh = True
         self._pace = Pace(SAVING)
 
     @property
     def progress(self) -> Progress:
         """Where the run is."""
-        return self._journal.progress
-
-    def load_state(self, saved: State) -> None:
-        """Take up a saved state. Raises CheckpointError if it does not fit the model."""
-        lab = self._lab
-        state = tree.join(saved.content["state"], saved.tensors)
-        try:
-            lab.masks.load_state_dict(state["masks"])
-            rewinding.restore(lab.model, state["model"])
-            lab.flow.load_state_dict(state["flow"])
-            self.learner.load_state_dict(state["learner"])
-            lab.pruner.load_state_dict(state["pruner"])
-            self._point = {
-                name: torch.empty_like(tensor).copy_(state["point"][name])
-                for name, tensor in lab.model.state_dict().items()
-                if state["point"]
-            }
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"the checkpoint does not fit this model: {error}") from error
-        mine = min(lab.world.rank, len(state["own"]) - 1)
-        self._journal.loss.copy_(state["own"][mine]["loss"])
-        determinism.restore(state["own"][mine]["random"], lab.device)
-        self._fresh = False
-        self._journal.progress = Progress(**state["progress"])
-        self._check_schedule()
-
-    def _check_schedule(self) -> None:
-        """The schedule must lead on from where the run is; only a forced resume can break that."""
-        done, alive = self.progress.round, self._lab.masks.remaining
-        ahead = self._lab.counts[done : done + 2]
-        if not ahead or (len(ahead) == 2 and ahead[1] >= alive):
-            raise ConfigError(
-                f"prune: the run is in round {done} with {alive} weights alive; the schedule "
-                f"{self._lab.counts} does not lead on from there"
-            )
+        return self.state.progress
 
     def run(self) -> None:
         """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
         with self._journal.open():
-            if self._fresh:
+            if not self.state.loaded:
                 self._begin(0)
             while not self.progress.done:
                 self._train()
@@ -141,7 +105,7 @@ class Rounds:
         )
         self._evaluate_if_due()  # a stopped run may have left it to this one
         for step, loss in training.steps(
-            self.learner,
+            self.state.learner,
             lab.train,
             lab.rate_at,
             start=progress.step,
@@ -191,10 +155,10 @@ class Rounds:
     def _keep(self, trained: dict[str, Any]) -> None:
         """Write what later rounds do not: the round's ticket, and its average."""
         number = self.progress.round
-        ticket(self._lab, trained, self._point).save(self._directory.ticket(number))
-        if self.learner.average is not None:
+        ticket(self._lab, trained, self.state.point).save(self._directory.ticket(number))
+        if self.state.learner.average is not None:
             path = self._directory.average(number)
-            records.write_tensors(path, self.learner.average.state)
+            records.write_tensors(path, self.state.learner.average.state)
 
     def _prune(self) -> None:
         """Prune to the next count, rewind, and check both."""
@@ -202,17 +166,17 @@ class Rounds:
         target = lab.counts[self.progress.round + 1]
         before = lab.masks.state_dict()
         if not self._weights:
-            self._point = rewinding.capture(lab.model)
+            self.state.point = rewinding.capture(lab.model)
         elif lab.config.rewind.head == "keep":
-            self._point = rewinding.with_head_of(lab.model, self._point)
-        lab.pruner(self.progress.round, self._point, lab.flow if self._trained else None)
+            self.state.point = rewinding.with_head_of(lab.model, self.state.point)
+        lab.pruner(self.progress.round, self.state.point, lab.flow if self._trained else None)
         if self._weights:
-            rewinding.rewind_model(lab.model, lab.masks, self._point)
-        self.learner = lab.learner()
+            rewinding.rewind_model(lab.model, lab.masks, self.state.point)
+        self.state.learner = lab.learner()
         invariants.check_prune(
-            lab.model, lab.masks, before=before, remaining=target, point=self._point
+            lab.model, lab.masks, before=before, remaining=target, point=self.state.point
         )
-        invariants.check_fresh(self.learner.optimizer, lab.model)
+        invariants.check_fresh(self.state.learner.optimizer, lab.model)
         lab.world.all_agree("masks", lambda: lab.masks.hash)
         if not self._trained:
             lab.flow.record()
@@ -221,9 +185,9 @@ class Rounds:
         """Take the first rewind point when its step has been reached."""
         lab, progress = self._lab, self.progress
         wanted = rewinding.capture_step(lab.config.rewind, lab.steps)
-        if self._point or progress.round > 0 or progress.step != wanted:
+        if self.state.point or progress.round > 0 or progress.step != wanted:
             return
-        self._point = rewinding.capture(lab.model)
+        self.state.point = rewinding.capture(lab.model)
         if not self._trained:
             lab.flow.record()
 
@@ -244,30 +208,15 @@ class Rounds:
         Raises Stopped, after saving, if a stop is requested meanwhile.
         """
         try:
-            return scores(self._lab, self.learner, self._stop)
+            return scores(self._lab, self.state.learner, self._stop)
         except Stopped:
             self._save()
             raise
 
-    def state(self) -> dict[str, Any]:
-        """All that the run goes on from, as a tree of tensors and JSON values."""
-        lab = self._lab
-        own = {"loss": self._journal.loss, "random": determinism.capture(lab.device)}
-        return {
-            "progress": asdict(self.progress),
-            "model": lab.model.state_dict(),
-            "masks": lab.masks.state_dict(),
-            "flow": lab.flow.state_dict(),
-            "point": self._point,
-            "learner": self.learner.state_dict(),
-            "pruner": lab.pruner.state_dict(),
-            "own": lab.world.gather(own),
-        }
-
     def _save(self) -> None:
         self._journal.count_seconds()
         with self._pace.taking():
-            state = self.state()
+            state = self.state.as_tree()
             if self._checkpoints is not None:
                 content, tensors = tree.split(state, "state")
                 self._checkpoints.save({"identity": self._lab.identity, "state": content}, tensors)

@@ -6,8 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from impcore.errors import ConfigError
 from impcore.imp import checks, lab, run
 from impcore.imp.checks import estimate, resources, samples
 from impcore.imp.checks.findings import Findings
-from impcore.imp.rounds import Rounds
 
 MakeConfig = Callable[..., Config]
 
@@ -75,7 +73,7 @@ def test_the_first_step_which_allocates_and_compiles_is_not_timed(
 
     monkeypatch.setattr(estimate.training, "steps", steps)
     monkeypatch.setattr(estimate.time, "monotonic", lambda: now)
-    found, timed = estimate._steps(made, cast(Rounds, SimpleNamespace(learner=None)))
+    found, timed = estimate._steps(made, made.learner())
     assert found == pytest.approx(seconds)
     assert timed == (1 if seconds > 1 else 2)
 

@@ -11,14 +11,15 @@ from impcore.errors import NonFiniteError
 from impcore.imp import lab
 from impcore.imp.journal import Journal
 from impcore.imp.run_directory import RunDirectory
+from impcore.imp.run_state import RunState
 from impcore.imp.view import View
 
 MakeConfig = Callable[..., Config]
 
 
 def journal(config: Config) -> Journal:
-    made = lab.build(config)
-    return Journal(made, RunDirectory(Path(config.run.out), "imp"), View(quiet=True))
+    state = RunState(lab.build(config))
+    return Journal(state, RunDirectory(Path(config.run.out), "imp"), View(quiet=True))
 
 
 def losses(found: Journal, first: int, values: list[float]) -> float:

@@ -10,18 +10,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 
 from impcore.data import Batches
 from impcore.imp import rewinding, sealed, training, tree
 from impcore.imp.lab import Lab
-from impcore.imp.learner import autocast
-from impcore.imp.rounds import SAVING, Rounds
-from impcore.imp.run_directory import RunDirectory
-from impcore.imp.signals import Stop
-from impcore.imp.view import View
+from impcore.imp.learner import Learner, autocast
+from impcore.imp.rounds import SAVING
+from impcore.imp.run_state import RunState
 
 _WARM = 5  # steps: they fill caches, and on CUDA record the step
 _SECONDS = 2.0
@@ -77,10 +74,10 @@ class Estimate:
 
 def measure(lab: Lab) -> Estimate:
     """Train, evaluate and prune `lab`'s model a little; it is of no use afterwards."""
-    rounds = Rounds(lab, RunDirectory(Path(lab.config.run.out), claim=False), None, Stop(), View())
-    step, timed = _steps(lab, rounds)
+    fresh = RunState(lab)
+    step, timed = _steps(lab, fresh.learner)
     splits = [lab.test] if lab.validation is None else [lab.test, lab.validation]
-    weights = 1 if rounds.learner.average is None else 2
+    weights = 1 if fresh.learner.average is None else 2
     evaluation = weights * sum(_evaluation(lab, split) for split in splits)
     spans = [lab.span(number) for number in range(len(lab.counts))]
     every = lab.steps.eval_every
@@ -88,7 +85,7 @@ def measure(lab: Lab) -> Estimate:
     prunes = len(spans) - 1
     point = rewinding.capture(lab.model)
     prune = _timed(lab, lambda: _prune(lab, point)) if prunes else 0.0
-    state = {**rounds.state(), "point": point}
+    state = {**fresh.as_tree(), "point": point}
     pieces: list[bytes | memoryview] = []
     save = _timed(lab, lambda: pieces.extend(_packed(state)))
     model = sum(tensor.nbytes for tensor in point.values())
@@ -116,11 +113,11 @@ def _saves(lab: Lab, steps: int, step: float, save: float) -> int:
     return min(count, int(SAVING * step * steps / save))
 
 
-def _steps(lab: Lab, rounds: Rounds) -> tuple[float, int]:
+def _steps(lab: Lab, learner: Learner) -> tuple[float, int]:
     """Seconds of a step, and over how many that is the mean."""
     start, end = lab.span(0)
     taken = training.steps(
-        rounds.learner,
+        learner,
         lab.train,
         lab.rate_at,
         start=start,

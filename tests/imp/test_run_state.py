@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from impcore.config import Config
+from impcore.errors import CheckpointError
+from impcore.imp import lab, rewinding, tree
+from impcore.imp.checkpoint import State
+from impcore.imp.progress import Progress
+from impcore.imp.run_state import RunState
+
+MakeConfig = Callable[..., Config]
+
+
+def flat(state: RunState) -> tuple[Any, dict[str, Tensor]]:
+    content, tensors = tree.split(state.as_tree(), "state")
+    return content, {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def step(state: RunState, number: int) -> float:
+    """A training step; its loss."""
+    made = state.lab
+    (batch,) = [b for _, b in zip(range(1), made.train.epoch(0, number), strict=False)]
+    return float(state.learner.step([batch], 0.1))
+
+
+def moved(config: Config) -> RunState:
+    """A state with something in all its parts."""
+    state = RunState(lab.build(config))
+    state.point = rewinding.capture(state.lab.model)
+    step(state, 0)
+    state.lab.pruner(0, state.point, state.lab.flow)
+    state.loss += 3
+    state.progress = Progress(round=1, step=3, seconds=1.5)
+    torch.rand(3)
+    return state
+
+
+def test_a_loaded_state_is_the_one_that_was_saved_and_goes_on_alike(
+    make_config: MakeConfig,
+) -> None:
+    config = make_config(train__ema=0.9)
+    first = moved(config)
+    content, tensors = flat(first)
+    drawn = torch.rand(4)
+    second = RunState(lab.build(config))
+    assert not second.loaded
+    torch.manual_seed(99)
+    second.load(State(1, {"state": content}, tensors))
+    assert second.loaded
+    again, same = flat(second)
+    assert again == content
+    assert same.keys() == tensors.keys()
+    assert all(torch.equal(same[name], tensors[name]) for name in tensors)
+    assert torch.equal(torch.rand(4), drawn)
+    assert step(first, 1) == step(second, 1)
+    assert second.point["conv1.weight"] is not second.lab.model.state_dict()["conv1.weight"]
+
+
+@pytest.mark.parametrize("part", ["masks", "model", "flow", "learner", "pruner", "point"])
+def test_what_does_not_fit_the_model_is_refused(make_config: MakeConfig, part: str) -> None:
+    content, tensors = flat(moved(make_config()))
+    other = RunState(lab.build(make_config()))
+    state = tree.join(content, tensors)
+    del state[part]
+    content, tensors = tree.split(state, "state")
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        other.load(State(1, {"state": content}, tensors))
