@@ -89,7 +89,6 @@ class View:
         self._steps_per_epoch = steps_per_epoch
         if not self._part:
             self._eta = Eta()
-        self._drawn = time.monotonic()
         self._left = self._eta.done + steps_left + self._after
         if self._live and not self._quiet:
             columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))

@@ -134,18 +134,16 @@ def test_cold_first_steps_give_no_estimate(clock: Clock, terminal: bool) -> None
 def test_runs_of_an_experiment_share_one_clock(clock: Clock) -> None:
     screen = Screen(False)
     view = screen.view
-    view.part("1/3 first", 60)
-    view.open(40, 10)
-    view.begin(0, 0, 1.0, 0, 40)
-    take(view, clock, 40, 1.0)
-    view.part("2/3 second", 10)
-    view.open(50, 10)
-    view.begin(0, 0, 1.0, 0, 50)
-    take(view, clock, 31, 1.0)
-    # One second a step: the 19 of this run that are left and the 10 of the last take 29 s.
+    for number in range(1, 6):
+        view.part(f"{number}/5 run", 20 * (5 - number))
+        view.open(20, 10)
+        view.begin(0, 0, 1.0, 0, 20)
+        take(view, clock, 20, 1.0)
     text = screen.out.getvalue()
-    assert "run 1/3 first\n1/3 first  round 0/0" in text
-    assert "2/3 second  round 0/0  epoch 3.0/5.0  ETA 0:30" in text
+    # A second a step: a line at the first one and each half minute, whoever's turn it is.
+    assert "run 1/5 run\n1/5 run  round 0/0  epoch 0.1/2.0  ETA -:--" in text
+    assert "2/5 run  round 0/0  epoch 1.1/2.0  ETA 1:09" in text
+    assert text.count("ETA") == 4
 
 
 @pytest.mark.parametrize(
