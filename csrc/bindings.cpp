@@ -66,24 +66,28 @@ void block_l1(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64
                          pointer<double>(partials), pointer<double>(sums), threads);
 }
 
-void masked_sgd(const StepArgs& args, double lr, double momentum, double dampening,
-                double weight_decay, bool nesterov, bool maximize, bool first, int64_t grad_scale,
+double value(const Number& number) {
+  return number.second ? *pointer<const double>(number.first) : *pointer<const float>(number.first);
+}
+
+void masked_sgd(const StepArgs& args, Number lr, double momentum, double dampening,
+                Number weight_decay, bool nesterov, bool maximize, bool first, int64_t grad_scale,
                 int threads) {
   impcore::cpu::masked_sgd(tensors_of(args),
-                           {lr, momentum, dampening, weight_decay, nesterov, maximize, first,
-                            pointer<const float>(grad_scale)},
+                           {value(lr), momentum, dampening, value(weight_decay), nesterov, maximize,
+                            first, pointer<const float>(grad_scale)},
                            threads);
 }
 
-void masked_adamw(const StepArgs& args, const Addresses& steps, double lr, double beta1,
-                  double beta2, double weight_decay, double eps, bool maximize, int64_t grad_scale,
+void masked_adamw(const StepArgs& args, const Addresses& steps, Number lr, Number beta1,
+                  Number beta2, Number weight_decay, double eps, bool maximize, int64_t grad_scale,
                   int threads) {
   const impcore::StepTensors tensors = tensors_of(args);
   const bool amsgrad = tensors.states.size() == 3;
-  impcore::cpu::masked_adamw(
-      tensors, steps,
-      {lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, pointer<const float>(grad_scale)},
-      threads);
+  impcore::cpu::masked_adamw(tensors, steps,
+                             {value(lr), value(beta1), value(beta2), value(weight_decay), eps,
+                              amsgrad, maximize, pointer<const float>(grad_scale)},
+                             threads);
 }
 
 }  // namespace bound
@@ -92,6 +96,7 @@ PYBIND11_MODULE(_C, m) {
   using bound::Addresses;
   using bound::PlanArgs;
   using bound::pointer;
+  using bound::StepArgs;
   using release = py::call_guard<py::gil_scoped_release>;
   m.doc() = "The native kernels of impcore. Private: impcore.ops is the interface.";
   m.attr("CHUNK_LENGTH") = impcore::kChunkLength;
@@ -99,6 +104,18 @@ PYBIND11_MODULE(_C, m) {
   py::class_<PlanArgs>(m, "PlanArgs").def(py::init([](int32_t dtype, int64_t chunks, int64_t n) {
     return PlanArgs{dtype, chunks, n};
   }));
+  py::class_<StepArgs>(m, "StepArgs")
+      .def(py::init([](int32_t dtype, const Addresses& weights, const Addresses& grads,
+                       const std::vector<Addresses>& states, const Addresses& numels,
+                       const Addresses& words, int64_t mask) {
+        return StepArgs{dtype, weights, grads, states, numels, words, mask};
+      }))
+      .def_static("read", bound::read_step);
+  m.def("read_tensors_by",
+        [](const py::capsule& table, const py::type& tensor, const py::type& parameter) {
+          bound::reader().read_by(table, tensor, parameter);
+        });
+  m.def("gather", bound::gather);
   m.def("isa", [] { return impcore::cpu::isa_name(); });
   m.def("count_chunks", [](const Addresses& numels) {
     return impcore::count_chunks(numels.data(), int64_t(numels.size()));

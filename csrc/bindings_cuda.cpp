@@ -79,8 +79,7 @@ void permute(int64_t from, int64_t to, const bound::Addresses& shape,
                 pointer<void>(stream));
 }
 
-// The address of a scalar tensor, and whether it holds a double.
-using Number = std::pair<int64_t, bool>;
+using bound::Number;
 
 cuda::Number number(const Number& n) { return {pointer<void>(n.first), n.second}; }
 

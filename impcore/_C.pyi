@@ -1,12 +1,39 @@
+from typing import Any
+
+from torch import Tensor
+
 CHUNK_LENGTH: int
 
 class PlanArgs:
     def __init__(self, dtype: int, chunks: int, num_chunks: int) -> None: ...
 
-# dtype, weights, grads, states, numels, words, the mask's address
-StepArgs = tuple[int, list[int], list[int], list[list[int]], list[int], list[int], int]
+class StepArgs:
+    def __init__(
+        self,
+        dtype: int,
+        weights: list[int],
+        grads: list[int],
+        states: list[list[int]],
+        numels: list[int],
+        words: list[int],
+        mask: int,
+    ) -> None: ...
+    @staticmethod
+    def read(
+        dtype: int,
+        weights: list[Tensor],
+        grads: list[Tensor],
+        states: list[list[Tensor]],
+        words: list[int],
+        mask: int,
+    ) -> StepArgs | None: ...
+
 Number = tuple[int, bool]  # a scalar tensor's address, and whether it holds a double
 
+def read_tensors_by(table: object, tensor: type, parameter: type) -> None: ...
+def gather(
+    params: list[Tensor], state: dict[Tensor, Any], keys: list[str], counter: str | None
+) -> list[list[Tensor]] | None: ...
 def isa() -> str: ...
 def count_chunks(numels: list[int]) -> int: ...
 def fill_chunks(numels: list[int], blocks: list[int], out: int) -> None: ...
@@ -48,10 +75,10 @@ def block_l1(
 ) -> None: ...
 def masked_sgd(
     args: StepArgs,
-    lr: float,
+    lr: Number,
     momentum: float,
     dampening: float,
-    weight_decay: float,
+    weight_decay: Number,
     nesterov: bool,
     maximize: bool,
     first: bool,
@@ -61,10 +88,10 @@ def masked_sgd(
 def masked_adamw(
     args: StepArgs,
     steps: list[int],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    weight_decay: float,
+    lr: Number,
+    beta1: Number,
+    beta2: Number,
+    weight_decay: Number,
     eps: float,
     maximize: bool,
     grad_scale: int,

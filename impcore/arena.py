@@ -52,12 +52,14 @@ class Arena:
         Raises:
             LayoutError, ValueError: that layout has gaps, or the devices are several.
         """
-        device = self._words.device
-        parameters = self._binding.parameters
-        for parameter, strides in zip(parameters, self._strides, strict=True):
-            if parameter.stride() != strides or parameter.device != device:
-                self._follow(parameters)
-                break
+        return self.words_of(self._binding.parameters)
+
+    def words_of(self, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
+        """`words` for the bound parameters, which have just been looked up."""
+        devices = [p.device for p in parameters]
+        same = devices.count(self._words.device) == len(devices)
+        if not same or [p.stride() for p in parameters] != self._strides:
+            self._follow(parameters)
         return self._words
 
     @torch.inference_mode(False)

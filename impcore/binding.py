@@ -32,7 +32,7 @@ class Binding:
         self.shapes = [tuple(p.shape) for p in scope.parameters.values()]
         self.aliases = scope.aliases
         self.frozen = scope.frozen
-        self._paths = [name.split(".") for name in (*self.names, *self.aliases)]
+        self._inner, self._leaves = _paths([*self.names, *self.aliases])
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
         self._checked: object = None
         self._bind(self._walk(model))
@@ -70,6 +70,11 @@ class Binding:
             ModelChangedError: the model no longer has one of them in the same shape.
         """
         self._follow()
+        return self.last
+
+    @property
+    def last(self) -> list[nn.Parameter]:
+        """`parameters`, as the last use found them."""
         return self._found[: len(self.names)]
 
     def index(self) -> dict[int, int]:
@@ -115,13 +120,10 @@ class Binding:
         scopes.check_maskable(dict(zip(self.names, self.parameters, strict=True)))
 
     def _walk(self, model: nn.Module) -> list[nn.Parameter]:
-        found = []
-        for path in self._paths:
-            module = model
-            for part in path[:-1]:
-                module = module._modules[part]  # type: ignore[assignment]
-            found.append(module._parameters[path[-1]])
-        return found  # type: ignore[return-value]
+        modules: list[Any] = [model]
+        for parent, name in self._inner:
+            modules.append(modules[parent]._modules[name])
+        return [modules[owner]._parameters[name] for owner, name in self._leaves]
 
     def _follow(self) -> None:
         model = self.model
@@ -177,6 +179,25 @@ class Binding:
                 f"the model is not the one its masks were made for: {'; '.join(changes)}. Make new "
                 "masks with impcore.Masks(model)"
             )
+
+
+def _paths(names: list[str]) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """How to reach parameters by name from a model, through each module once.
+
+    Modules are numbered, the model itself 0: each further one as its parent's number and its name
+    there, each parameter likewise.
+    """
+    numbers = {"": 0}
+    modules, leaves = [], []
+    for name in names:
+        *parts, leaf = name.split(".")
+        for depth, part in enumerate(parts):
+            path = ".".join(parts[: depth + 1])
+            if path not in numbers:
+                modules.append((numbers[".".join(parts[:depth])], part))
+                numbers[path] = len(modules)
+        leaves.append((numbers[".".join(parts)], leaf))
+    return modules, leaves
 
 
 def _state(model: nn.Module) -> list[object] | None:

@@ -97,9 +97,15 @@ class MaskState:
         """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
         if self._binding.model is None:
             return [-1] * len(parameters)
-        index = self._binding.index()
-        found = (index.get(id(p)) for p in parameters)
-        return [-1 if i is None else self.plan.words[i] for i in found]
+        index, words = self._binding.index(), self.plan.words
+        found = [index.get(id(p)) for p in parameters]
+        return [-1 if i is None else words[i] for i in found]
+
+    def place(self, parameters: Sequence[torch.Tensor]) -> tuple[list[int], torch.Tensor | None]:
+        """`words_of` the parameters, and `words` if any of them is masked."""
+        words = self.words_of(parameters)
+        masked = max(words, default=-1) >= 0
+        return words, self._arena.words_of(self._binding.last) if masked else None
 
     def covers(self, ids: Iterable[int]) -> bool:
         """Whether any of these is the id of a masked Parameter, as the model holds them now."""

@@ -1,8 +1,14 @@
-"""What calls into the native module `impcore._C` need: addresses and dtype codes."""
+"""What calls into the native module `impcore._C` need: addresses and dtype codes.
+
+The module reads tensors by itself, in a fraction of the time that their methods take. What it
+cannot read it leaves to the caller: subclasses, sparse tensors, whatever torch.compile traces, and
+all of them under a PyTorch that does not publish `__dlpack_c_exchange_api__`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -10,6 +16,22 @@ from impcore import _C
 
 # csrc/keys.h: enum DType.
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
+
+if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+    _C.read_tensors_by(torch.Tensor.__dlpack_c_exchange_api__, torch.Tensor, torch.nn.Parameter)
+
+
+def gather(
+    params: list[torch.Tensor], state: dict[torch.Tensor, Any], keys: list[str], counter: str | None
+) -> list[list[torch.Tensor]] | None:
+    """What a step does for a group, as lists that go side by side, if that is certain.
+
+    They are the parameters that have gradients, these, the states under each key, and the counters
+    of steps, if there are any: all dense, of one dtype and device, in one storage order.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    return _C.gather(params, state, keys, counter)
 
 
 def addresses(tensors: Sequence[torch.Tensor]) -> list[int]:
@@ -20,6 +42,11 @@ def addresses(tensors: Sequence[torch.Tensor]) -> list[int]:
 def address(tensor: torch.Tensor | None) -> int:
     """The address of a tensor's first element; 0 for None."""
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def number(scalar: torch.Tensor) -> _C.Number:
+    """A float64 or float32 scalar, as the native ops read it where it is."""
+    return scalar.data_ptr(), scalar.dtype == torch.float64
 
 
 def plan_args(chunks: torch.Tensor, weights: Sequence[torch.Tensor]) -> _C.PlanArgs:
@@ -36,8 +63,12 @@ def step_args(
     words: list[int],
 ) -> _C.StepArgs:
     """What every optimiser's step begins with; states: a list a kind, in the kernel's order."""
-    return (
-        DTYPE_CODES[params[0].dtype],
+    dtype = DTYPE_CODES[params[0].dtype]
+    read = _C.StepArgs.read(dtype, params, grads, states, words, address(mask))
+    if read is not None:
+        return read
+    return _C.StepArgs(
+        dtype,
         addresses(params),
         addresses(grads),
         [addresses(state) for state in states],

@@ -104,6 +104,11 @@ class MaskedAdamW(MaskedOptimizer):
         for i, beta in enumerate(betas):
             check_number(f"betas[{i}]", beta, below=1)
 
+    def keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
+        """Both averages, the largest squares with amsgrad, and the counts of steps."""
+        largest = ["max_exp_avg_sq"] if group["amsgrad"] else []
+        return ["exp_avg", "exp_avg_sq", *largest], "step"
+
     def kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """Both averages, the largest squares (none without amsgrad) and the counts of steps."""
         exp_avgs: list[Tensor] = []
@@ -115,13 +120,11 @@ class MaskedAdamW(MaskedOptimizer):
             if (steps[i].dtype, steps[i].device) != (torch.float32, param.device):
                 steps[i] = steps[i].to(param.device, torch.float32)
                 self.state[param]["step"] = steps[i]
-        lists = [
-            self.in_order(todo, "exp_avg", exp_avgs),
-            self.in_order(todo, "exp_avg_sq", exp_avg_sqs),
-            self.in_order(todo, "max_exp_avg_sq", largest) if group["amsgrad"] else [],
-            steps,
-        ]
-        return Kept(lists, [None] * len(todo.params))
+        averages = {"exp_avg": exp_avgs, "exp_avg_sq": exp_avg_sqs}
+        if group["amsgrad"]:
+            averages["max_exp_avg_sq"] = largest
+        lists = [self.in_order(todo, key, values) for key, values in averages.items()]
+        return Kept([*lists, steps], [])
 
     def _init_group(
         self,
@@ -156,13 +159,13 @@ class MaskedAdamW(MaskedOptimizer):
         """Steps parameters of one dtype and one device."""
         device = todo.params[0].device
         beta1, beta2 = group["betas"]
-        exp_avgs, exp_avg_sqs, largest, steps = kept.lists
+        exp_avgs, exp_avg_sqs, *largest, steps = kept.lists
         unchecked(
             todo.params,
             todo.grads,
             exp_avgs,
             exp_avg_sqs,
-            largest,
+            largest[0] if largest else [],
             steps,
             todo.mask,
             todo.words,

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
 from impcore.masks import Masks
-from impcore.ops import checks
+from impcore.ops import checks, native
 from impcore.ops.masked_step import check_param
+from impcore.optim.hooked import hooked
 from impcore.optim.work import Kept, Work, batches, check_grad, describe, is_dense, like
 
 
@@ -57,6 +58,7 @@ class MaskedOptimizer(Optimizer):
         """Steps parameters of one dtype, one device and one flag."""
         raise NotImplementedError
 
+    @hooked
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step over all parameters that have gradients.
@@ -72,11 +74,12 @@ class MaskedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = [self.gather(group) for group in self.param_groups]
-        states = [
-            self.kept(group, todo) for group, todo in zip(self.param_groups, work, strict=True)
+        found = [self.usual(group) or (self.gather(group), None) for group in self.param_groups]
+        ready = [
+            (group, todo, kept or self.kept(group, todo))
+            for group, (todo, kept) in zip(self.param_groups, found, strict=True)
         ]
-        for group, todo, kept in zip(self.param_groups, work, states, strict=True):
+        for group, todo, kept in ready:
             for batch in batches(todo, kept):
                 self.launch(group, *batch)
         return loss
@@ -122,6 +125,32 @@ class MaskedOptimizer(Optimizer):
         name = f" ({group['param_names'][i]})" if "param_names" in group else ""
         return f"parameter {i} of group {position}{name}"
 
+    def keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
+        """Under which keys a group's states are kept, and the counters of steps, if any."""
+        raise NotImplementedError
+
+    def flags(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor | None]:
+        """The flags of parameters whose states are there; see `Kept`."""
+        return []
+
+    def usual(self, group: dict[str, Any]) -> tuple[Work, Kept] | None:
+        """`gather` and `kept` in one native walk; None where something is to be made or moved.
+
+        Or refused: those two are for everything that is not as in most steps.
+        """
+        found = native.gather(group["params"], self.state, *self.keys(group))
+        if found is None or not found[0]:
+            return None
+        params, grads, *states = found
+        words, mask = self._place(params)
+        if mask is not None and params[0].dtype == torch.float64:
+            return None
+        return Work(params, grads, words, mask, []), Kept(states, self.flags(group, params))
+
+    def _place(self, params: list[Tensor]) -> tuple[list[int], Tensor | None]:
+        """Each parameter's first word in the arena, or -1; the arena if any of them is masked."""
+        return ([-1] * len(params), None) if self.masks is None else self.masks.place(params)
+
     def gather(self, group: dict[str, Any]) -> Work:
         """What a step does for one group, checked; changes nothing.
 
@@ -138,12 +167,9 @@ class MaskedOptimizer(Optimizer):
         if describe(grads) != described:
             self._refuse(group)
             grads = [like(p, g) for p, g in zip(params, grads, strict=True)]
-        words = [-1] * len(params) if self.masks is None else self.masks.words_of(params)
-        mask = None
-        if self.masks is not None and max(words, default=-1) >= 0:
-            mask = self.masks.words
-            if torch.float64 in [dtype for dtype, *_ in described]:
-                self._refuse(group)
+        words, mask = self._place(params)
+        if mask is not None and torch.float64 in [dtype for dtype, *_ in described]:
+            self._refuse(group)
         return Work(params, grads, words, mask, described)
 
     def _refuse(self, group: dict[str, Any]) -> None:

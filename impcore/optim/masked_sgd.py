@@ -99,10 +99,22 @@ class MaskedSGD(MaskedOptimizer):
                 f"nesterov needs momentum > 0 and dampening 0, not {momentum} and {dampening}"
             )
 
+    def keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
+        """The momentum, if there is one."""
+        return [] if group["momentum"] == 0 else ["momentum_buffer"], None
+
+    def flags(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor | None]:
+        """The flags of parameters that have a momentum."""
+        if group["momentum"] == 0 or not self._flags:
+            return []
+        if getattr(self, "found_inf", None) is not None:
+            self._split_flags(params)
+        return [self._flags.get(p) for p in params]
+
     def kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """The momenta (none without momentum) and flags that go with a group's gradients."""
         if group["momentum"] == 0:
-            return Kept([], [None] * len(todo.params))
+            return Kept([], [])
         momenta: list[Tensor] = []
         flags: list[Tensor | None] = []
         self._init_group(group, momenta, flags)
@@ -121,9 +133,7 @@ class MaskedSGD(MaskedOptimizer):
         if any(state.get("momentum_buffer") is None for state in states):
             self._make_momenta(params)
         momenta += [state["momentum_buffer"] for state in states]
-        if getattr(self, "found_inf", None) is not None:
-            self._split_flags(params)
-        flags += [self._flags.get(p) for p in params]
+        flags += self.flags(group, params)
 
     def _make_momenta(self, params: list[Tensor]) -> None:
         flags: dict[Any, Tensor] = {}
@@ -149,6 +159,8 @@ class MaskedSGD(MaskedOptimizer):
     def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         device = todo.params[0].device
+        first = kept.flags[0] if kept.flags else None
+        found_inf = self.from_scaler("found_inf", device)
         unchecked(
             todo.params,
             todo.grads,
@@ -161,10 +173,18 @@ class MaskedSGD(MaskedOptimizer):
             self.on_device(group, "weight_decay", group["weight_decay"], device),
             group["nesterov"],
             group["maximize"],
-            kept.flags[0],
+            first,
             self.from_scaler("grad_scale", device),
-            self.from_scaler("found_inf", device),
+            found_inf,
         )
+        if first is not None and found_inf is None and device.type == "cpu":
+            self._forget_flags(todo.params)
+
+    def _forget_flags(self, params: list[Tensor]) -> None:
+        """The step is over, and was not skipped: their flags are 0, and count as none."""
+        if not torch.compiler.is_compiling():
+            for param in params:
+                self._flags.pop(param, None)
 
     def state_dict(self) -> dict[str, Any]:
         """As torch.optim.SGD's, and interchangeable with it in both directions."""

@@ -15,7 +15,8 @@ class Work(NamedTuple):
     """One group's parameters that have gradients, for one step.
 
     Gradients are in their parameters' storage order; words[i] is a parameter's first word in the
-    arena `mask`, or -1; described: `describe(params)`.
+    arena `mask`, or -1; described: `describe(params)`, or nothing where all are of one dtype, on
+    one device.
     """
 
     params: list[Tensor]
@@ -29,7 +30,7 @@ class Kept(NamedTuple):
     """What the optimiser keeps of the parameters of a `Work`, in their order.
 
     lists: one list for each kind of state, empty where the group's options need none; parameters of
-    different flags need different launches.
+    different flags need different launches, no flags at all are as many of None.
     """
 
     lists: list[list[Tensor]]
@@ -58,9 +59,11 @@ def like(param: Tensor, values: Tensor) -> Tensor:
 
 def batches(todo: Work, kept: Kept) -> list[tuple[Work, Kept]]:
     """Splits a step into launches; most often there is one."""
+    if todo.params and not todo.described and len(set(map(id, kept.flags))) <= 1:
+        return [(todo, kept)]
     # torch.compile of PyTorch 2.11 does not take id(None).
-    flags = [None if flag is None else id(flag) for flag in kept.flags]
-    keys = [(d[0], d[1], flag) for d, flag in zip(todo.described, flags, strict=True)]
+    flags = [None if flag is None else id(flag) for flag in kept.flags or [None] * len(todo.params)]
+    keys = [(p.dtype, p.device, flag) for p, flag in zip(todo.params, flags, strict=True)]
     if keys and keys.count(keys[0]) == len(keys):
         return [(todo, kept)]
     found: dict[Any, list[int]] = {}

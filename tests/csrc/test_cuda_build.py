@@ -52,7 +52,8 @@ assert ops.backends()[:2] == ["cpu", "cuda"], ops.backends()
 
 cuda = native.cuda
 weights, blocks = cuda.Weights(0, 64, 1, 64), cuda.BlockOrder(64, 64, 1)
-args, number = (0, [64], [64], [[64]], [40], [-1], 0), (64, True)
+args = [native.StepArgs(0, [64], [64], states, [40], [-1], 0) for states in ([[64]], [[64]] * 2)]
+number = (64, True)
 calls = {
     "upload": lambda: cuda.upload([1], 64, 0),
     "topk_mask": lambda: cuda.topk_mask(weights, 40, blocks, *[64] * 7, None, 0),
@@ -63,9 +64,11 @@ calls = {
     "unpack": lambda: cuda.unpack(64, 40, 64, 0),
     "count": lambda: cuda.count(64, 2, 64, 0),
     "permute": lambda: cuda.permute(64, 64, [40], [1], [1], 0),
-    "masked_sgd": lambda: cuda.masked_sgd(args, number, 0.9, 0.0, number, False, False, 0, 0, 0, 0),
+    "masked_sgd": lambda: cuda.masked_sgd(
+        args[0], number, 0.9, 0.0, number, False, False, 0, 0, 0, 0
+    ),
     "masked_adamw": lambda: cuda.masked_adamw(
-        (*args[:3], [[64], [64]], *args[4:]), [64], *[number] * 4, 1e-8, False, 0, 0, 64, 0
+        args[1], [64], *[number] * 4, 1e-8, False, 0, 0, 64, 0
     ),
 }
 known = {name for name in dir(cuda) if name[0].islower() and not name.endswith("_workspace")}

@@ -30,10 +30,10 @@ def masked_sgd(
         return
     _C.masked_sgd(
         native.step_args(params, grads, [momenta] if momenta else [], mask, words),
-        lr.item(),
+        native.number(lr),
         momentum,
         dampening,
-        weight_decay.item(),
+        native.number(weight_decay),
         nesterov,
         maximize,
         first is not None and bool(first.item()),

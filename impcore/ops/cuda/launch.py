@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-from impcore import _C
-
 
 @contextmanager
 def on(device: torch.device) -> Iterator[int]:
@@ -20,8 +18,3 @@ def on(device: torch.device) -> Iterator[int]:
 def capturing() -> bool:
     """Whether the current stream is being captured into a CUDA graph."""
     return torch.cuda.is_current_stream_capturing()
-
-
-def number(scalar: torch.Tensor) -> _C.Number:
-    """A float64 or float32 scalar on the device, as the native ops read it there."""
-    return scalar.data_ptr(), scalar.dtype == torch.float64

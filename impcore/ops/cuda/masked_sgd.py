@@ -29,10 +29,10 @@ def masked_sgd(
     with launch.on(params[0].device) as stream:
         _C.cuda.masked_sgd(
             native.step_args(params, grads, [momenta] if momenta else [], mask, words),
-            launch.number(lr),
+            native.number(lr),
             momentum,
             dampening,
-            launch.number(weight_decay),
+            native.number(weight_decay),
             nesterov,
             maximize,
             native.address(first),

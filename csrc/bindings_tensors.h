@@ -1,0 +1,163 @@
+// Tensors as Python holds them, read without PyTorch's headers: through the table of C functions
+// that torch.Tensor publishes (`__dlpack_c_exchange_api__`, DLPack 1), whose layout that standard
+// fixes. So one build still serves every torch version. Needs the GIL.
+//
+// What cannot be read here (another type, a sparse tensor, an older torch) is for Python to look
+// at.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace bound {
+
+// DLPack's DLTensor. Strides are in elements; what it points to lives as long as the tensor.
+struct TensorView {
+  void* data;
+  int32_t device_type, device_id, ndim;
+  uint8_t dtype_code, dtype_bits;
+  uint16_t dtype_lanes;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+
+  int64_t address() const { return reinterpret_cast<int64_t>(data) + int64_t(byte_offset); }
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int32_t d = 0; d < ndim; ++d) n *= shape[d];
+    return n;
+  }
+};
+static_assert(offsetof(TensorView, shape) == 24 && sizeof(TensorView) == 48);
+
+// The head of DLPack's DLPackExchangeAPI.
+struct ExchangeTable {
+  uint32_t major, minor;
+  void *previous, *allocate, *managed_from_object, *managed_to_object;
+  int (*view_of_object)(void* object, TensorView* out);
+};
+
+class TensorReader {
+ public:
+  // The table of `tensor`, which serves its subclass `parameter` too; both live forever.
+  void read_by(const pybind11::capsule& table, const pybind11::type& tensor,
+               const pybind11::type& parameter) {
+    const auto* given = table.get_pointer<ExchangeTable>();
+    table_ = given->major == 1 && given->view_of_object ? given : nullptr;
+    tensor_ = reinterpret_cast<PyTypeObject*>(tensor.ptr());
+    parameter_ = reinterpret_cast<PyTypeObject*>(parameter.ptr());
+  }
+
+  // Whether `out` now tells of the tensor.
+  bool read(pybind11::handle object, TensorView* out) const {
+    const PyTypeObject* type = Py_TYPE(object.ptr());
+    if (!table_ || (type != tensor_ && type != parameter_)) return false;
+    if (table_->view_of_object(object.ptr(), out) == 0) return !out->ndim || out->strides;
+    PyErr_Clear();
+    return false;
+  }
+
+ private:
+  const ExchangeTable* table_ = nullptr;
+  const PyTypeObject *tensor_ = nullptr, *parameter_ = nullptr;
+};
+
+inline TensorReader& reader() {
+  static TensorReader one;
+  return one;
+}
+
+inline bool same_kind(const TensorView& a, const TensorView& b) {
+  return a.dtype_code == b.dtype_code && a.dtype_bits == b.dtype_bits &&
+         a.dtype_lanes == b.dtype_lanes && a.device_type == b.device_type &&
+         a.device_id == b.device_id;
+}
+
+inline bool same_order(const TensorView& a, const TensorView& b) {
+  return a.ndim == b.ndim && std::equal(a.shape, a.shape + a.ndim, b.shape) &&
+         std::equal(a.strides, a.strides + a.ndim, b.strides);
+}
+
+// Whether the elements fill their memory without gaps or overlaps, in any order.
+inline bool is_dense(const TensorView& view) {
+  int32_t left = 0;  // dimensions whose strides matter and have not been found
+  for (int32_t d = 0; d < view.ndim; ++d) {
+    if (view.shape[d] == 0) return true;
+    left += view.shape[d] != 1;
+  }
+  for (int64_t expected = 1; left > 0; --left) {
+    int32_t d = 0;
+    while (d < view.ndim && (view.shape[d] == 1 || view.strides[d] != expected)) ++d;
+    if (d == view.ndim) return false;
+    expected *= view.shape[d];
+  }
+  return true;
+}
+
+// Whether other is one float32 on tensor's device.
+inline bool is_float_beside(const TensorView& tensor, const TensorView& other) {
+  const bool float32 = other.dtype_code == 2 && other.dtype_bits == 32 && other.dtype_lanes == 1;
+  return float32 && other.numel() == 1 && other.device_type == tensor.device_type &&
+         other.device_id == tensor.device_id;
+}
+
+// Whether tensor is dense, and other has its dtype, device, shape and strides.
+inline bool side_by_side(const TensorView& tensor, const TensorView& other) {
+  return same_kind(tensor, other) && same_order(tensor, other) && is_dense(tensor);
+}
+
+// What a step does for a group, as lists that go side by side: the parameters that have gradients,
+// these, and their states under each of `keys`; then, under `counter` unless it is None, scalars.
+//
+// None unless all of it is there, can be read, is dense, of one dtype and device, and side by side
+// with its parameter (counters: float32, on its device). `state` is looked through in the order of
+// its keys, which must be the parameters'; to look a tensor up runs Python.
+inline std::optional<std::vector<pybind11::list>> gather(const pybind11::object& params,
+                                                         const pybind11::object& state,
+                                                         const std::vector<pybind11::str>& keys,
+                                                         const pybind11::object& counter) {
+  static PyObject* const kGrad = PyUnicode_InternFromString("grad");
+  if (!PyList_Check(params.ptr()) || !PyDict_Check(state.ptr())) return std::nullopt;
+  const bool counted = !counter.is_none();
+  std::vector<pybind11::list> found(2 + keys.size() + counted);
+  TensorView first, view, other;
+  PyObject *key = nullptr, *kept = nullptr;
+  Py_ssize_t place = 0;
+  for (const pybind11::handle param : params) {
+    const auto grad =
+        pybind11::reinterpret_steal<pybind11::object>(PyObject_GetAttr(param.ptr(), kGrad));
+    if (!grad) throw pybind11::error_already_set();
+    if (grad.is_none()) continue;
+    if (!reader().read(param, &view) || !reader().read(grad, &other) || !side_by_side(view, other))
+      return std::nullopt;
+    if (found[0].empty()) first = view;
+    if (!same_kind(first, view)) return std::nullopt;
+    found[0].append(param);
+    found[1].append(grad);
+    if (keys.empty() && !counted) continue;
+    do {
+      if (!PyDict_Next(state.ptr(), &place, &key, &kept)) return std::nullopt;
+    } while (key != param.ptr());
+    if (!PyDict_Check(kept)) return std::nullopt;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      PyObject* value = PyDict_GetItem(kept, keys[i].ptr());
+      if (!value || !reader().read(value, &other) || !side_by_side(view, other))
+        return std::nullopt;
+      found[2 + i].append(pybind11::handle(value));
+    }
+    if (counted) {
+      PyObject* value = PyDict_GetItem(kept, counter.ptr());
+      if (!value || !reader().read(value, &other) || !is_float_beside(view, other))
+        return std::nullopt;
+      found.back().append(pybind11::handle(value));
+    }
+  }
+  return found;
+}
+
+}  // namespace bound
