@@ -32,6 +32,7 @@ class Arena:
         self._binding = binding
         self.plan = ops.Plan.make([p.numel() for p in parameters])
         self._strides = [p.stride() for p in parameters]
+        self._logical = [torch.empty(p.shape, device="meta").stride() for p in parameters]
         self._words = self._all_ones().to(parameters[0].device)
         self._spare: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -106,9 +107,9 @@ class Arena:
 
     def packed(self, i: int) -> torch.Tensor:
         """The i-th mask as uint8 [ceil(numel / 8)] on the CPU, in logical (contiguous) order."""
-        words = ops.bits.permute(
-            self.words[self._span(i)], self._shape(i), self._strides[i], self._logical(i)
-        )
+        words = self.words[self._span(i)]
+        if self._strides[i] != self._logical[i]:
+            words = ops.bits.permute(words, self._shape(i), self._strides[i], self._logical[i])
         return words.cpu().view(torch.uint8)[: -(-self.plan.numels[i] // 8)].clone()
 
     def hash(self) -> str:
@@ -133,7 +134,7 @@ class Arena:
         for i, name in enumerate(names):
             logical = _words_of_bytes(name, packed[name], self.plan.numels[i]).to(words.device)
             words[self._span(i)] = ops.bits.permute(
-                logical, self._shape(i), self._logical(i), self._strides[i]
+                logical, self._shape(i), self._logical[i], self._strides[i]
             )
         self._words.copy_(words)
 
@@ -148,9 +149,6 @@ class Arena:
 
     def _shape(self, i: int) -> tuple[int, ...]:
         return self._binding.shapes[i]
-
-    def _logical(self, i: int) -> tuple[int, ...]:
-        return torch.empty(self._shape(i), device="meta").stride()
 
     def _span(self, i: int) -> slice:
         return self.plan.spans[i]

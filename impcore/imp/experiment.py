@@ -16,7 +16,7 @@ from torch import Tensor
 from impcore import atomic
 from impcore.config import Config
 from impcore.errors import CheckpointError
-from impcore.imp import environment, lab, records
+from impcore.imp import collector, environment, lab, records
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.distributed import ALONE, World
 from impcore.imp.rounds import Rounds
@@ -44,7 +44,10 @@ def imp(
     """
     made = lab.build(config, stop.check_alone, world=world)
     claim = world.is_writer
-    with RunDirectory(Path(config.run.out), config.run.experiment, claim=claim) as directory:
+    with (
+        RunDirectory(Path(config.run.out), config.run.experiment, claim=claim) as directory,
+        collector.spared(),
+    ):
         checkpoints = Checkpoints(directory.checkpoints, view.warn) if claim else None
         rounds = Rounds(made, directory, checkpoints, stop, view)
         saved = _saved(checkpoints, world)

@@ -6,6 +6,7 @@ Invariant: padding bits are 0, so that counting and comparing words is counting 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 
@@ -72,9 +73,15 @@ def permute(
     for name, strides in (("old", old), ("new", new)):
         if len(strides) != len(shape):
             raise ValueError(f"{name} has {len(strides)} strides for {len(shape)} dimensions")
-        checks.check_dense(torch.empty_strided(shape, strides, device="meta"), name)
+        if not _is_dense(tuple(shape), tuple(strides)):
+            checks.check_dense(torch.empty_strided(shape, strides, device="meta"), name)
     permuted: torch.Tensor = _permute(words, list(shape), list(old), list(new))
     return permuted
+
+
+@lru_cache(maxsize=4096)
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    return checks.is_dense(torch.empty_strided(shape, strides, device="meta"))
 
 
 _pack = library.register(

@@ -1,0 +1,37 @@
+"""What exists before a run is left out of its collections, and nothing made in it is."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from impcore.imp.collector import spared
+
+
+class Node:
+    """Garbage that only a collection frees, once there is a cycle."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_only_what_the_block_makes_is_collected_in_it() -> None:
+    gc.collect()
+    before = weakref.ref(Node())
+    with spared():
+        within = weakref.ref(Node())
+        gc.collect()
+        assert within() is None
+        assert before() is not None
+    gc.collect()
+    assert before() is None
+    assert gc.get_freeze_count() == 0
+
+
+def test_blocks_one_after_the_other_spare_anew() -> None:
+    with spared():
+        first = gc.get_freeze_count()
+    kept = [Node() for _ in range(1000)]
+    with spared():
+        assert gc.get_freeze_count() > first
+    assert kept
