@@ -7,6 +7,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -46,6 +47,12 @@ class KeepSubnormals {
 #endif
 };
 
+// How many consecutive indices a thread takes at a time: several, so that most of what a loop
+// prefetches past its end is its own, but few enough that all threads end together.
+inline int64_t run_length(int64_t count, int threads) {
+  return std::clamp(count / (16 * int64_t(threads)), int64_t(1), int64_t(4));
+}
+
 // body(i) for every i in [0, count), on up to `threads` threads. What body writes must depend on i
 // alone; then no result depends on the number of threads.
 template <class Body>
@@ -55,10 +62,11 @@ void parallel_for(int64_t count, int threads, const Body& body) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
+  const int64_t run = run_length(count, threads);
 #pragma omp parallel num_threads(threads)
   {
     const KeepSubnormals guard;
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, run)
     for (int64_t i = 0; i < count; ++i) body(i);
   }
 }
