@@ -97,6 +97,7 @@ struct Sums {
 
   template <class T>
   void add(const Keys& keys) {
+#pragma GCC unroll 4  // so that the sums stay in registers
     for (int i = 0; i < 4; ++i) add8(i, magnitude(T{}, keys.lane[i]));
   }
   // A lane that is left out adds +0, which leaves the sum as it is.

@@ -15,6 +15,14 @@ struct Mask {
   bool has(int i) const { return bits >> i & 1; }
 };
 
+// The bit of each weight: a shift by the loop's index would not be vectorised, but jumped on.
+constexpr struct WordBits {
+  uint32_t of[32] = {};
+  constexpr WordBits() {
+    for (int i = 0; i < 32; ++i) of[i] = 1u << i;
+  }
+} kBits;
+
 struct Keys {
   uint32_t lane[32];
 
@@ -26,8 +34,10 @@ struct Keys {
   }
   template <class T>
   static Keys load(const typename T::Bits* data, Mask alive) {
-    Keys keys;
-    for (int i = 0; i < 32; ++i) keys.lane[i] = alive.has(i) ? T::key(data[i]) : 0;
+    Keys keys = load<T>(data);
+    for (int i = 0; i < 32; ++i) {
+      keys.lane[i] &= 0u - uint32_t((alive.bits & kBits.of[i]) == kBits.of[i]);
+    }
     return keys;
   }
   // Those whose bit is set, together; what follows them up to 32 is overwritten.
@@ -54,7 +64,9 @@ struct Sums {
 
   template <class T>
   void add(const Keys& keys) {
-    for (int i = 0; i < 32; ++i) lane[i % 16] += double(T::magnitude(keys.lane[i]));
+    for (int half = 0; half < 2; ++half) {
+      for (int i = 0; i < 16; ++i) lane[i] += double(T::magnitude(keys.lane[16 * half + i]));
+    }
   }
   template <class T>
   void add(const Keys& keys, Mask mask) {
