@@ -169,9 +169,9 @@ class DeviceBatches:
         order = torch.randperm(self._count, generator=generator)
         parts = share.parts(self._starts, range(start_step, self.steps_per_epoch))
         images = self._images.training(order, generator, parts)
-        order = to_device(order, self.device)
+        labels = self._labels.index_select(0, to_device(order, self.device))
         for part, batch in zip(parts, images, strict=True):
-            yield batch, self._labels.index_select(0, order[part])
+            yield batch, labels[part]
 
     def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         starts = self._share.turns(self._count, size)

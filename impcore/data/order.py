@@ -47,6 +47,8 @@ class Share(NamedTuple):
         The mean over the ranks of the products is the mean over the batches; 1 for equal shares.
         `targets` says how many terms of the mean each example has, in the order: one unless given.
         """
+        if self.ranks == 1:
+            return 1.0
         parts, whole = self.parts(starts, steps), slice(starts[steps.start], starts[steps.stop])
         taken = sum(_count(part, targets) for part in parts)
         return taken * self.ranks / _count(whole, targets)

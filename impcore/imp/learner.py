@@ -88,14 +88,22 @@ class Learner:
     def _step(self, batches: Sequence[Batch], rate: float | Tensor, weight: float = 1.0) -> Tensor:
         self._set_rate(rate)
         self.optimizer.zero_grad(set_to_none=True)
+        if len(batches) == 1:
+            loss = self._backward(batches[0], weight)
+        else:
+            loss = self._accumulate(batches, weight)
+        self._update()
+        return loss
+
+    def _accumulate(self, batches: Sequence[Batch], weight: float) -> Tensor:
+        """The backward passes of several batches, of which the last one alone averages."""
         total = sum(len(targets) for _, targets in batches)
         factors = [len(targets) / total * weight for _, targets in batches]
         *others, last = zip(batches, factors, strict=True)
         with apart(self.parallel or self.model):
             losses = [self._backward(batch, factor) for batch, factor in others]
         losses.append(self._backward(*last))
-        self._update()
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return torch.stack(losses).sum()
 
     def _backward(self, batch: Batch, factor: float) -> Tensor:
         inputs, targets = batch

@@ -184,8 +184,9 @@ class Rounds:
     def _take_first_point(self) -> None:
         """Take the first rewind point when its step has been reached."""
         lab, progress = self._lab, self.progress
-        wanted = rewinding.capture_step(lab.config.rewind, lab.steps)
-        if self.state.point or progress.round > 0 or progress.step != wanted:
+        if self.state.point or progress.round > 0:
+            return
+        if progress.step != rewinding.capture_step(lab.config.rewind, lab.steps):
             return
         self.state.point = rewinding.capture(lab.model)
         if not self._trained:
@@ -194,9 +195,12 @@ class Rounds:
     def _evaluate_if_due(self) -> None:
         """Evaluate within a round where `train.eval_every` says so; `_finish` does at its end."""
         lab, progress = self._lab, self.progress
+        every = lab.steps.eval_every
+        if not every:
+            return
+        here = {"round": progress.round, "step": progress.step}
         start, end = lab.span(progress.round)
-        every, here = lab.steps.eval_every, {"round": progress.round, "step": progress.step}
-        if not (every and start < progress.step < end and progress.step % every == 0):
+        if not (start < progress.step < end and progress.step % every == 0):
             return
         if progress.evaluations and here.items() <= progress.evaluations[-1].items():
             return
