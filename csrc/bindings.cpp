@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdlib>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -116,6 +117,8 @@ PYBIND11_MODULE(_C, m) {
           bound::reader().read_by(table, tensor, parameter);
         });
   m.def("gather", bound::gather);
+  // os.environ sets it too, and looks it up in some microseconds of Python.
+  m.def("getenv", [](const char* name) { return std::getenv(name); });
   m.def("isa", [] { return impcore::cpu::isa_name(); });
   m.def("count_chunks", [](const Addresses& numels) {
     return impcore::count_chunks(numels.data(), int64_t(numels.size()));

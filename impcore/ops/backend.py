@@ -45,7 +45,7 @@ def forced_backend() -> str | None:
     Raises:
         BackendError: the name is unknown, or this build does not hold that backend.
     """
-    name = os.environ.get("IMPCORE_BACKEND")
+    name = _C.getenv("IMPCORE_BACKEND")
     if not name:
         return None
     if name not in BACKENDS:

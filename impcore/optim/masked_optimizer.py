@@ -59,7 +59,6 @@ class MaskedOptimizer(Optimizer):
         raise NotImplementedError
 
     @hooked
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step over all parameters that have gradients.
 
@@ -74,15 +73,32 @@ class MaskedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        found = [self.usual(group) or (self.gather(group), None) for group in self.param_groups]
-        ready = [
-            (group, todo, kept or self.kept(group, todo))
-            for group, (todo, kept) in zip(self.param_groups, found, strict=True)
-        ]
-        for group, todo, kept in ready:
-            for batch in batches(todo, kept):
-                self.launch(group, *batch)
+        usual = [self.usual(group) for group in self.param_groups]
+        ready = [one for one in usual if one is not None]
+        if len(ready) < len(usual):
+            self._step_with_care(usual)
+        else:
+            for group, one in zip(self.param_groups, ready, strict=True):
+                self._launch(group, *one)
         return loss
+
+    @torch.no_grad()
+    def _step_with_care(self, usual: list[tuple[Work, Kept] | None]) -> None:
+        """A step of which some groups are not as `usual`: to be made ready, or refused."""
+        groups = self.param_groups
+        found = [
+            ready or (self.gather(group), None) for group, ready in zip(groups, usual, strict=True)
+        ]
+        kept = [
+            kept or self.kept(group, todo)
+            for group, (todo, kept) in zip(groups, found, strict=True)
+        ]
+        for group, (todo, _), states in zip(groups, found, kept, strict=True):
+            self._launch(group, todo, states)
+
+    def _launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
+        for batch in batches(todo, kept):
+            self.launch(group, *batch)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch.optim.Optimizer's."""
