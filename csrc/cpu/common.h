@@ -7,7 +7,7 @@
 
 #include <omp.h>
 
-#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -47,11 +47,39 @@ class KeepSubnormals {
 #endif
 };
 
-// How many consecutive indices a thread takes at a time: several, so that most of what a loop
-// prefetches past its end is its own, but few enough that all threads end together.
-inline int64_t run_length(int64_t count, int threads) {
-  return std::clamp(count / (16 * int64_t(threads)), int64_t(1), int64_t(4));
-}
+// Deals out [0, count) to the threads of a parallel region: to each its own consecutive share, so
+// that what one stage leaves in a core's cache is there for the next stage, and to whoever is done
+// early what the others have left.
+class Shares {
+ public:
+  Shares(int64_t count, int threads) : next_(size_t(threads)) {
+    for (int t = 0; t < threads; ++t) {
+      next_[size_t(t)].at.store(count * t / threads, std::memory_order_relaxed);
+      next_[size_t(t)].end = count * (t + 1) / threads;
+    }
+  }
+
+  // body(i) for all that the calling thread gets.
+  template <class Body>
+  void run(const Body& body) {
+    const size_t mine = size_t(omp_get_thread_num());
+    for (size_t t = 0; t < next_.size(); ++t) {
+      Share& share = next_[(mine + t) % next_.size()];
+      for (;;) {
+        const int64_t i = share.at.fetch_add(1, std::memory_order_relaxed);
+        if (i >= share.end) break;
+        body(i);
+      }
+    }
+  }
+
+ private:
+  struct alignas(64) Share {
+    std::atomic<int64_t> at;
+    int64_t end;
+  };
+  std::vector<Share> next_;
+};
 
 // body(i) for every i in [0, count), on up to `threads` threads. What body writes must depend on i
 // alone; then no result depends on the number of threads.
@@ -62,12 +90,11 @@ void parallel_for(int64_t count, int threads, const Body& body) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
-  const int64_t run = run_length(count, threads);
+  Shares shares(count, threads);
 #pragma omp parallel num_threads(threads)
   {
     const KeepSubnormals guard;
-#pragma omp for schedule(dynamic, run)
-    for (int64_t i = 0; i < count; ++i) body(i);
+    shares.run(body);
   }
 }
 

@@ -79,12 +79,12 @@ inline void count_key(uint32_t key, Bracket range, int shift, int64_t* bins) {
 template <class Count>
 void histogram(int64_t num_chunks, int threads, int64_t* bins, const Count& count) {
   std::fill(bins, bins + kBins, 0);
+  Shares shares(num_chunks, threads);
 #pragma omp parallel num_threads(threads) if (threads > 1 && num_chunks > 1)
   {
     const KeepSubnormals guard;
     int64_t mine[kBins] = {};
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t c = 0; c < num_chunks; ++c) count(c, mine);
+    shares.run([&](int64_t c) { count(c, mine); });
 #pragma omp critical(impcore_histogram)
     for (int b = 0; b < kBins; ++b) bins[b] += mine[b];
   }
