@@ -47,24 +47,36 @@ inline void fill_chunks(const int64_t* numels, const int64_t* blocks, int64_t te
   }
 }
 
-// How a plan is sampled: the 32 weights of one mask word per `stride`, so that a sample is whole
-// lines of memory.
+// How a plan is sampled: one of 64 weights, as a place of whole mask words per `stride`, so that a
+// sample is whole lines of memory.
+template <int64_t kPlaceWords>
 struct SampleGrid {
-  static constexpr int64_t kStride = 2048;
-  static constexpr int64_t kMaxWords = 32768;  // a million samples do for any size
+  static constexpr int64_t kLength = kPlaceWords * kWordBits;  // weights in a place
+  static constexpr int64_t kShare = 64;
+  static constexpr int64_t kMaxSamples = 1 << 20;  // a million samples do for any size
   int64_t stride;
 
   IMPCORE_HD explicit SampleGrid(int64_t total) {
-    const int64_t strides = ceil_div(total, kMaxWords * kStride);
-    stride = kStride * (strides > 1 ? strides : 1);
+    const int64_t strides = ceil_div(total, kMaxSamples * kShare);
+    stride = kShare * kLength * (strides > 1 ? strides : 1);
   }
-  IMPCORE_HD int64_t words(const Chunk& chunk) const { return ceil_div(chunk.length, stride); }
+  IMPCORE_HD int64_t places(const Chunk& chunk) const { return ceil_div(chunk.length, stride); }
 
-  // Where in its chunk the i-th word is taken: within its stride, by a hash of its position.
+  // How many weights the i-th place gives: a short stride, at the end of a chunk, gives its share.
+  IMPCORE_HD int64_t taken(const Chunk& chunk, int64_t i) const {
+    const int64_t left = chunk.length - i * stride;
+    return left < stride ? ceil_div(left * kLength, stride) : kLength;
+  }
+  IMPCORE_HD int64_t samples(const Chunk& chunk) const {
+    const int64_t whole = chunk.length / stride;
+    return whole * kLength + (whole < places(chunk) ? taken(chunk, whole) : 0);
+  }
+
+  // Where in its chunk the i-th place is: a word within its stride, by a hash of its position.
   IMPCORE_HD int64_t place(const Chunk& chunk, int64_t i) const {
     const int64_t start = i * stride;
     const int64_t left = chunk.length - start;
-    const int64_t words = (left < stride ? left : stride) / kWordBits;
+    const int64_t words = (left < stride ? left : stride) / kWordBits - (kPlaceWords - 1);
     const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
     return start + (words > 0 ? int64_t(at % uint32_t(words)) * kWordBits : 0);
   }
@@ -85,19 +97,27 @@ struct Bracket {
   uint32_t hi;
 };
 
-// The ranks in a sample of `samples` keys of `population` between which the k-th smallest lies with
-// near certainty: the target quantile -+ 8.5 standard errors (weights that come in layers
-// spread more than independent draws, for which 6 would do), and one for the rounding.
+// The ranks in a sample between which a quantile lies.
 struct Ranks {
   int64_t lo;  // the bracket starts at this sample (0-based); negative: at the smallest key
   int64_t hi;  // and ends at this one; >= samples: at the largest key
 };
 
+IMPCORE_HD Ranks ranks_around(double target, double margin) {
+  return Ranks{int64_t(std::floor(target - margin)), int64_t(std::ceil(target + margin))};
+}
+
+// How many of `samples` independent draws lie up to the quantile q: the variance.
+IMPCORE_HD double sample_variance(double q, int64_t samples) {
+  return q * (1 - q) * double(samples);
+}
+
+// The ranks in a sample of `samples` keys of `population` between which the k-th smallest lies with
+// near certainty: the target quantile -+ 8.5 standard errors (weights that come in layers
+// spread more than independent draws, for which 6 would do), and one for the rounding.
 IMPCORE_HD Ranks sample_ranks(int64_t k, int64_t population, int64_t samples) {
   const double q = double(k) / double(population);
-  const double margin = 8.5 * std::sqrt(q * (1 - q) * double(samples)) + 1;
-  const double target = q * double(samples);
-  return Ranks{int64_t(std::floor(target - margin)), int64_t(std::ceil(target + margin))};
+  return ranks_around(q * double(samples), 8.5 * std::sqrt(sample_variance(q, samples)) + 1);
 }
 
 // Where the k-th smallest key lies, by the counts of a scan: `up_to_lo` keys at or under the

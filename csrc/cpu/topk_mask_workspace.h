@@ -13,42 +13,43 @@ inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
   return total;
 }
 
+// A place of the sample: two words cost little more than one, most of which is finding their page.
+constexpr int64_t kPlaceWords = 2;
+
 // Sampled keys and candidates share their bytes: the first are done with before the second appear.
 struct Workspace {
   ChunkScan* scans;       // [chunks]
   int64_t* kept;          // [chunks] after
   int64_t* ties;          // [chunks] at the threshold
   int64_t* pruned_ties;   // [chunks]
-  int64_t* first_sample;  // [chunks + 1] in words
-  int64_t* places;        // [chunks] weights that were looked at
-  int64_t* sampled;       // [chunks] keys of those alive
+  int64_t* first_sample;  // [chunks + 1]
+  int64_t* squares;       // [chunks] of differences between places of the sample
   int64_t* bins;          // [kBins]
   int32_t* pages_used;    // [1]
-  uint32_t* samples;      // [sampled words * kWordBits]
+  uint32_t* samples;      // [sampled weights]
   CandidatePool pool;
   int64_t bytes;
 
   Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
     const int64_t total = total_length(chunks, num_chunks);
-    const SampleGrid grid(total);
-    int64_t sampled_words = 0;
-    for (int64_t c = 0; c < num_chunks; ++c) sampled_words += grid.words(chunks[c]);
+    const SampleGrid<kPlaceWords> grid(total);
+    int64_t sampled = 0;
+    for (int64_t c = 0; c < num_chunks; ++c) sampled += grid.samples(chunks[c]);
     // Room for 1.2 % of the weights, for all of them in a small model, and for one page a chunk
     // that stays half empty.
     const int64_t pages = 320 + total / 1000000 * 48 + num_chunks;
 
     at_ = static_cast<char*>(base);
     take(&scans, num_chunks);
-    take(&places, num_chunks);
     take(&kept, num_chunks);
     take(&ties, num_chunks);
     take(&pruned_ties, num_chunks);
     take(&first_sample, num_chunks + 1);
-    take(&sampled, num_chunks);
+    take(&squares, num_chunks);
     take(&bins, kBins);
     take(&pages_used, 1);
     char* shared = at_;
-    take(&samples, sampled_words * kWordBits);
+    take(&samples, sampled);
     char* samples_end = at_;
     at_ = shared;
     take(&pool.keys, pages * CandidatePool::kPage);

@@ -95,7 +95,7 @@ struct Workspace {
 
   Workspace(void* base, int64_t num_chunks, int64_t total) : base_(static_cast<char*>(base)) {
     const int64_t num_tiles = num_chunks * kTilesPerChunk;
-    const SampleGrid grid(total);
+    const SampleGrid<1> grid(total);
     const int64_t samples = (ceil_div(total, grid.stride) + num_chunks) * kWordBits;
     // Room for 1.5 % of the weights, and for all of them in a small model.
     capacity = total / 1000 * 15 + kChunkLength;

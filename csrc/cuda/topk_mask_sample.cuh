@@ -53,8 +53,8 @@ __global__ void __launch_bounds__(kThreads) sample(Job job, Bracket forced, bool
   __syncthreads();
   if (blockIdx.x < job.num_chunks) {
     const Chunk chunk = job.chunks[blockIdx.x];
-    const SampleGrid grid(job.total);
-    const int64_t words = grid.words(chunk);
+    const SampleGrid<1> grid(job.total);
+    const int64_t words = grid.places(chunk);
     if (threadIdx.x == 0) {
       base = int64_t(atomicAdd(&job.state->stored, Count(words * kWordBits)));
     }

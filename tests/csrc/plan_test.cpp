@@ -5,35 +5,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "../../csrc/floats.h"
 #include "../../csrc/keys.h"
-
-#define CHECK(condition)                                          \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      std::printf("%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      std::exit(1);                                               \
-    }                                                             \
-  } while (false)
+#include "check.h"
 
 using namespace impcore;
 
 namespace {
 
-struct Random {
-  uint64_t state = 0x9e3779b97f4a7c15u;
-  uint64_t next() {
-    state ^= state << 13;
-    state ^= state >> 7;
-    return state ^= state << 17;
-  }
-  int64_t below(int64_t bound) { return int64_t(next() % uint64_t(bound)); }
-} random_source;
+Random random_source;
 
 int64_t below(int64_t bound) { return random_source.below(bound); }
 
@@ -73,6 +56,26 @@ void test_huge_sizes_need_64_bits() {
   CHECK(total == numels[0] + numels[1]);
   CHECK(table.back().offset + table.back().length == numels[1]);
   CHECK(table.back().word == ((numels[0] + 31) / 32) + table.back().offset / 32);
+}
+
+template <int64_t kPlaceWords>
+void test_sample_grid() {
+  using Grid = SampleGrid<kPlaceWords>;
+  for (int round = 0; round < 2000; ++round) {
+    const Grid grid(below(int64_t(1) << (1 + below(34))));
+    Chunk chunk{0, 0, 1 + below(round % 2 ? kChunkLength : 300), below(1 << 20), 0};
+    if (round % 8 == 0) chunk.length = kChunkLength;
+    int64_t samples = 0;
+    for (int64_t i = 0; i < grid.places(chunk); ++i) {
+      const int64_t place = grid.place(chunk, i), taken = grid.taken(chunk, i);
+      const int64_t from = i * grid.stride, to = std::min(from + grid.stride, chunk.length);
+      CHECK(from <= place && place % kWordBits == 0 && place + taken <= to);
+      CHECK(0 < taken && taken <= Grid::kLength);
+      CHECK((taken - 1) * grid.stride < (to - from) * Grid::kLength);  // its share, rounded up
+      samples += taken;
+    }
+    CHECK(samples == grid.samples(chunk));
+  }
 }
 
 void test_ranks() {
@@ -230,6 +233,8 @@ void test_float32() {
 int main(int argc, char** argv) {
   test_chunks();
   test_huge_sizes_need_64_bits();
+  test_sample_grid<1>();
+  test_sample_grid<2>();
   test_ranks();
   test_brackets_and_narrowing();
   test_quota();

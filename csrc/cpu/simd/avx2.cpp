@@ -52,13 +52,13 @@ struct Keys {
     }
     return keys;
   }
-  // Those whose bit is set, together; what follows them up to 32 is overwritten.
+  // The largest key in place of those whose bit is not set.
   void store(uint32_t* out, Mask mask) const {
-    alignas(32) uint32_t keys[32];
-    for (int i = 0; i < 4; ++i) _mm256_store_si256(reinterpret_cast<__m256i*>(keys) + i, lane[i]);
-    for (int i = 0; i < 32; ++i) {
-      *out = keys[i];
-      out += mask.bits >> i & 1;
+    const __m256i none = _mm256_set1_epi32(int(kMaxKey));
+    for (int i = 0; i < 4; ++i) {
+      const __m256i set = _mm256_castps_si256(lane_mask(mask.bits >> (8 * i)));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out) + i,
+                          _mm256_blendv_epi8(none, lane[i], set));
     }
   }
   // Keys have 31 bits, so a signed comparison does.

@@ -49,11 +49,11 @@ struct Keys {
     return Keys{_mm512_maskz_and_epi32(alive.lo, load_bits(data), all),
                 _mm512_maskz_and_epi32(alive.hi, load_bits(data + 16), all)};
   }
-  // Those whose bit is set, together; what follows them up to 32 is overwritten.
+  // The largest key in place of those whose bit is not set.
   void store(uint32_t* out, Mask mask) const {
-    _mm512_storeu_si512(out, _mm512_maskz_compress_epi32(mask.lo, lo));
-    _mm512_storeu_si512(out + __builtin_popcount(mask.lo),
-                        _mm512_maskz_compress_epi32(mask.hi, hi));
+    const __m512i none = _mm512_set1_epi32(int(kMaxKey));
+    _mm512_storeu_si512(out, _mm512_mask_mov_epi32(none, mask.lo, lo));
+    _mm512_storeu_si512(out + 16, _mm512_mask_mov_epi32(none, mask.hi, hi));
   }
   Mask above(uint32_t bound) const {
     const __m512i b = _mm512_set1_epi32(int(bound));

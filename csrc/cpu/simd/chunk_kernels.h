@@ -57,9 +57,11 @@ struct StepRows {
 struct ChunkKernels {
   // How many bits are set in some words.
   int64_t (*count)(const uint32_t* words, int64_t num_words);
-  // Writes the order keys of a whole word's alive weights, and anything up to 32; returns how many
-  // are alive.
-  int64_t (*word_keys)(const void* weights, uint32_t mask, uint32_t* keys);
+  // Writes the order keys of a place of the sample, two words; of dead weights kMaxKey.
+  void (*place_keys)(const void* weights, const uint32_t* mask, uint32_t* keys);
+  // Sum over neighbours, of `places` of keys, of the square by which their numbers of keys above a
+  // bound differ.
+  int64_t (*spread)(const uint32_t* keys, int64_t places, uint32_t bound);
   // Adds those of `count` keys that lie in a range to bins, 2^shift keys each.
   void (*count_keys)(const uint32_t* keys, int64_t count, Bracket range, int shift, int64_t* bins);
   // Reads a chunk once. mask_out gets the keys at or above the bracket's upper end (but above its

@@ -40,12 +40,9 @@ struct Keys {
     }
     return keys;
   }
-  // Those whose bit is set, together; what follows them up to 32 is overwritten.
+  // The largest key in place of those whose bit is not set.
   void store(uint32_t* out, Mask mask) const {
-    for (int i = 0; i < 32; ++i) {
-      *out = lane[i];
-      out += mask.has(i);
-    }
+    for (int i = 0; i < 32; ++i) out[i] = mask.has(i) ? lane[i] : kMaxKey;
   }
   Mask above(uint32_t bound) const {
     uint32_t bits = 0;
