@@ -62,9 +62,9 @@ void rewind(PlanArgs plan, const Addresses& weights, const Addresses& sources, i
 }
 
 void block_l1(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64_t mask,
-              int64_t partials, int64_t sums, int threads) {
+              int64_t sums, int threads) {
   impcore::cpu::block_l1(weights_of(plan, weights), num_blocks, pointer<uint32_t>(mask),
-                         pointer<double>(partials), pointer<double>(sums), threads);
+                         pointer<double>(sums), threads);
 }
 
 double value(const Number& number) {
@@ -117,6 +117,7 @@ PYBIND11_MODULE(_C, m) {
           bound::reader().read_by(table, tensor, parameter);
         });
   m.def("gather", bound::gather);
+  m.def("are_weights", bound::are_weights);
   // os.environ sets it too, and looks it up in some microseconds of Python.
   m.def("getenv", [](const char* name) { return std::getenv(name); });
   m.def("isa", [] { return impcore::cpu::isa_name(); });

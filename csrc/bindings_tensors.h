@@ -111,6 +111,27 @@ inline bool side_by_side(const TensorView& tensor, const TensorView& other) {
   return same_kind(tensor, other) && same_order(tensor, other) && is_dense(tensor);
 }
 
+// Whether masks are for its dtype: float32, bfloat16 or float16.
+inline bool is_maskable(const TensorView& view) {
+  const bool float_ = view.dtype_code == 2 && (view.dtype_bits == 32 || view.dtype_bits == 16);
+  const bool bfloat = view.dtype_code == 4 && view.dtype_bits == 16;
+  return (float_ || bfloat) && view.dtype_lanes == 1;
+}
+
+// Whether these are weights that a plan for these sizes fits: all can be read, are dense, of one
+// maskable dtype and on one device.
+inline bool are_weights(const std::vector<int64_t>& numels, const pybind11::sequence& tensors) {
+  if (numels.size() != tensors.size()) return false;
+  TensorView first, view;
+  for (size_t i = 0; i < numels.size(); ++i) {
+    const pybind11::object tensor = tensors[i];
+    if (!reader().read(tensor, &view) || view.numel() != numels[i] || !is_dense(view)) return false;
+    if (i == 0) first = view;
+    if (!is_maskable(view) || !same_kind(first, view)) return false;
+  }
+  return true;
+}
+
 // What a step does for a group, as lists that go side by side: the parameters that have gradients,
 // these, and their states under each of `keys`; then, under `counter` unless it is None, scalars.
 //

@@ -1,13 +1,15 @@
 // The block sums of the magnitude flow: sum |m theta| and sum m per block (Redman et al., eq. 13).
 #include <algorithm>
+#include <vector>
 
 #include "ops.h"
 
 namespace impcore::cpu {
 
-void block_l1(const Weights& weights, int64_t num_blocks, const uint32_t* mask, double* partials,
-              double* sums, int threads) {
+void block_l1(const Weights& weights, int64_t num_blocks, const uint32_t* mask, double* sums,
+              int threads) {
   const ChunkKernels& kernels = chunk_kernels(weights.dtype);
+  std::vector<double> partials(size_t(2 * weights.num_chunks));
   parallel_for(weights.num_chunks, threads, [&](int64_t c) {
     const Chunk& chunk = weights.chunks[c];
     int64_t alive = 0;

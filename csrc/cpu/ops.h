@@ -1,5 +1,5 @@
 // The CPU ops as the binding sees them. Pointers are addresses of the caller's tensors; every
-// array's size follows from the plan. No op allocates on its hot path.
+// array's size follows from the plan. No op allocates more than a few numbers a chunk.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +28,9 @@ void commit(const Weights& weights, const std::vector<int64_t>& sources, uint32_
 void rewind(const Weights& weights, const std::vector<int64_t>& sources, const uint32_t* mask,
             int threads);
 
-// partials: scratch of 2 * num_chunks doubles. sums: [2, blocks].
-void block_l1(const Weights& weights, int64_t num_blocks, const uint32_t* mask, double* partials,
-              double* sums, int threads);
+// sums: [2, blocks].
+void block_l1(const Weights& weights, int64_t num_blocks, const uint32_t* mask, double* sums,
+              int threads);
 
 void pack(const uint8_t* bools, int64_t numel, uint32_t* words, int threads);
 void unpack(const uint32_t* words, int64_t numel, uint8_t* bools, int threads);

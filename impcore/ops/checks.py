@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from impcore.errors import LayoutError
+from impcore.ops import native
 
 MASKED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -58,6 +59,8 @@ def check_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor], what: 
         ValueError: the number of tensors, a size or a device differs.
         TypeError: the dtypes differ, or one is not supported.
     """
+    if native.are_weights(numels, tensors):
+        return
     if len(tensors) != len(numels):
         raise ValueError(f"{what} holds {len(tensors)} tensors, the plan is for {len(numels)}")
     for i, (tensor, numel) in enumerate(zip(tensors, numels, strict=True)):

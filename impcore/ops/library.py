@@ -19,9 +19,11 @@ _LIBRARY: Any = torch.library.Library("impcore", "DEF")  # type: ignore[no-untyp
 def register(
     schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Defines `impcore::<schema>` and returns the callable that goes through the dispatcher.
+    """Defines `impcore::<schema>` and returns a callable that takes its arguments by position.
 
-    `fake` computes the outputs' shapes and dtypes without data, for tracing.
+    Compiled, that is the op; eagerly the implementation itself, for PyTorch's dispatcher costs more
+    than all else that Python does in a call. `fake` computes the outputs' shapes and dtypes without
+    data, for tracing.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
@@ -30,8 +32,12 @@ def register(
     # No op is differentiable, and what it returns says so: it does not require gradients.
     _LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")
     torch.library.register_fake(f"impcore::{name}", fake, lib=_LIBRARY)
-    op: Callable[..., Any] = getattr(torch.ops.impcore, name).default
-    return op
+    op = getattr(torch.ops.impcore, name).default
+
+    def call(*args: Any) -> Any:
+        return op(*args) if torch.compiler.is_compiling() else implementation(*args)
+
+    return call
 
 
 def written(tensors: list[torch.Tensor]) -> None:

@@ -41,15 +41,7 @@ def define(schema: str, written: Sequence[int]) -> Any:
         getattr(backend.find(name, args[0][0].device), name)(*args)
         library.written([tensor for i in written for tensor in args[i]])
 
-    op = library.register(schema, implementation, lambda *args: None)
-
-    def unchecked(*args: Any) -> None:
-        if torch.compiler.is_compiling():
-            op(*args)
-        else:
-            implementation(*args)
-
-    return unchecked
+    return library.register(schema, implementation, lambda *args: None)
 
 
 def check_lists(params: Tensors, lists: Mapping[str, Tensors]) -> None:

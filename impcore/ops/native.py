@@ -34,6 +34,14 @@ def gather(
     return _C.gather(params, state, keys, counter)
 
 
+def are_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor]) -> bool:
+    """Whether these are certainly weights that a plan for these sizes fits.
+
+    Dense, of one dtype that masks support, and on one device.
+    """
+    return not torch.compiler.is_compiling() and _C.are_weights(numels, tensors)
+
+
 def addresses(tensors: Sequence[torch.Tensor]) -> list[int]:
     """The address of each tensor's first element."""
     return [t.data_ptr() for t in tensors]

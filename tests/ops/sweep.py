@@ -91,7 +91,6 @@ class _Calls:
         self.source = None if source is None else batch.addresses(source)
         self.needed = [_C.topk_mask_workspace(t.ctypes.data, len(t)) for t in batch.tables]
         self.workspace = np.empty(max(self.needed, default=0) + WORKSPACE_GUARD, dtype=np.uint8)
-        self.partials = np.empty(2 * max((len(t) for t in batch.tables), default=0) + 1)
         self.plans = [_C.PlanArgs(batch.format.code, t.ctypes.data, len(t)) for t in batch.tables]
         self.first_sum = (2 * (np.cumsum(batch.num_blocks) - batch.num_blocks)).tolist()
         self.first_word = batch.first_word.tolist()
@@ -125,7 +124,6 @@ class _Calls:
             weights,
             blocks,
             mask_in.ctypes.data + word,
-            self.partials.ctypes.data,
             l1.ctypes.data + column,
             self.threads,
         )

@@ -13,14 +13,12 @@ def block_l1(
     chunks: torch.Tensor, weights: list[torch.Tensor], mask: torch.Tensor, num_blocks: int
 ) -> torch.Tensor:
     """Sum of |m theta| and of m per block: float64 [2, num_blocks]."""
-    partials = mask.new_empty((chunks.shape[0], 2), dtype=torch.float64)
     sums = mask.new_empty((2, num_blocks), dtype=torch.float64)
     _C.block_l1(
         native.plan_args(chunks, weights),
         native.addresses(weights),
         num_blocks,
         mask.data_ptr(),
-        partials.data_ptr(),
         sums.data_ptr(),
         threads(mask.numel()),
     )
