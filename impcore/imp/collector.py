@@ -1,7 +1,7 @@
-"""Python's garbage collector during a run, spared what was there before.
+"""Python's garbage collector during a run, spared what is not garbage.
 
 A full collection looks through every object of every loaded module: with PyTorch a fourteenth of a
-second, for nothing. Invariant: what the run itself makes is collected as ever, and after it
+second, for nothing. Invariant: what a training makes is collected as ever, and after the run
 everything is.
 """
 
@@ -20,3 +20,15 @@ def spared() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Within the block, nothing is collected: for what makes much, and keeps it to its end."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -122,5 +122,6 @@ def report(directory: RunDirectory, view: View) -> None:
     """Write the report of what is in the directory."""
     from impcore.rg.report import write
 
-    path = write(directory.path)
+    with collector.paused():
+        path = write(directory.path)
     view.note(f"report: {path.resolve()}")

@@ -30,8 +30,8 @@ DEVIATIONS = ("relative", "absolute")
 _GAMMA = 2
 _GAMMA_BOUNDS = (1e-3, 50.0)
 _MARGIN = 5.0  # p may lie e^5 beyond the densities measured
-_COARSE = 1e-9  # tolerance of curve_fit from each start; the best is polished
-_AGREE = 1e-6  # relative excess of the squared deviation within which two starts agree
+_COARSE = 1e-7  # tolerance of curve_fit from each start; the best is polished
+_AGREE = 1e-4  # relative excess of the squared deviation within which two starts agree
 
 
 def fit(

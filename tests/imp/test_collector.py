@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from impcore.imp.collector import spared
+from impcore.imp.collector import paused, spared
 
 
 class Node:
@@ -35,3 +35,26 @@ def test_blocks_one_after_the_other_spare_anew() -> None:
     with spared():
         assert gc.get_freeze_count() > first
     assert kept
+
+
+def test_nothing_is_collected_in_a_pause_and_all_of_it_after() -> None:
+    gc.collect()
+    with paused():
+        assert not gc.isenabled()
+        within = weakref.ref(Node())
+        made = [[Node()] for _ in range(5000)]
+        assert within() is not None
+    assert gc.isenabled()
+    gc.collect()
+    assert within() is None
+    assert made
+
+
+def test_a_pause_leaves_a_collector_that_is_off_as_it_is() -> None:
+    gc.disable()
+    try:
+        with paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
