@@ -1,4 +1,5 @@
-// The selection's scratch memory, cut up: at most 3 % of float32 weights in a large model.
+// The selection's scratch memory, cut up: at most 3 % of float32 weights in a large model, and at
+// most 512 KiB more than that in a smaller one of large tensors.
 #pragma once
 
 #include <algorithm>
@@ -33,11 +34,14 @@ struct Workspace {
   Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
     const int64_t total = total_length(chunks, num_chunks);
     const SampleGrid<kPlaceWords> grid(total);
-    int64_t sampled = 0;
-    for (int64_t c = 0; c < num_chunks; ++c) sampled += grid.samples(chunks[c]);
-    // Room for 1.2 % of the weights, for all of them in a small model, and for one page a chunk
-    // that stays half empty.
-    const int64_t pages = 320 + total / 1000000 * 48 + num_chunks;
+    int64_t sampled = 0, full_pages = 0;
+    for (int64_t c = 0; c < num_chunks; ++c) {
+      sampled += grid.samples(chunks[c]);
+      full_pages += ceil_div(chunks[c].length, CandidatePool::kPage);
+    }
+    // Room for 1.2 % of the weights and 80,000 more, or for all of them if that is less; and for
+    // one page a chunk that stays half empty.
+    const int64_t pages = std::min(320 + total / 1000000 * 48, full_pages) + num_chunks;
 
     at_ = static_cast<char*>(base);
     take(&scans, num_chunks);

@@ -27,7 +27,8 @@ def workspace(plan: Plan, device: torch.device | str = "cpu") -> torch.Tensor:
     """Scratch memory for `topk_mask`: uint8, to be reused from call to call.
 
     For the backend that serves `device` now; one for each stream that selects at the same time. At
-    most 3 % of float32 weights of a large model.
+    most 3 % of float32 weights of a large model; on the CPU at most 512 KiB more than that of a
+    smaller one, unless it has many small tensors.
     """
     return torch.empty(
         _workspace_bytes(plan, torch.device(device)), dtype=torch.uint8, device=device

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import impcore
 from impcore import ops
@@ -24,6 +26,38 @@ def test_scratch_and_masks_of_a_large_model_are_within_a_tenth_of_its_weights(si
     scratch = ops.workspace(plan).numel()
     assert scratch <= 0.03 * weights
     assert scratch + 2 * 4 * plan.total_words <= 0.1 * weights
+
+
+@given(st.floats(4, 7).map(lambda power: round(10**power)), st.integers(1, 8))
+@example(10**4, 1)
+@example(10**6 - 1, 1)
+@example(10**7, 8)
+def test_scratch_of_a_small_model_is_within_half_a_megabyte_more(total, count):
+    sizes = [total // count] * count
+    weights = 4 * sum(sizes)
+    scratch = ops.workspace(ops.Plan.make(sizes)).numel()
+    assert scratch <= 0.03 * weights + 2**19
+    assert scratch <= 2 * weights + 2**15  # a model of some thousand weights pays for no more
+
+
+@pytest.mark.parametrize("total", [1, 33, 5_000, 70_000])
+def test_all_of_a_small_model_may_be_candidates(total):
+    """There is room for a key and an offset of every weight, and none is written beyond it."""
+    generator = torch.Generator().manual_seed(total)
+    weights = [torch.rand(total, generator=generator) + 0.5]
+    plan = ops.Plan.make([total])
+    scratch = ops.workspace(plan)
+    assert scratch.numel() >= (4 + 2) * total
+    guard = torch.full((scratch.numel() + 4096,), 0xA5, dtype=torch.uint8)
+    mask = tensors.ones(plan)
+    found = torch.empty_like(mask)
+    k = total // 2
+    ops.topk_mask(plan, weights, mask, found, k, guard[: scratch.numel()], bracket=(1, 2**31 - 1))
+    kept = ops.bits.unpack(found, total)
+    order = weights[0].argsort(stable=True)
+    assert not kept[order[:k]].any()
+    assert kept[order[k:]].all()
+    assert (guard[scratch.numel() :] == 0xA5).all()
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
