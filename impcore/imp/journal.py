@@ -61,7 +61,7 @@ class Journal:
         self._view.step(step, loss)
         if (step - 1) % per_epoch == 0:
             self._state.loss.zero_()
-        self._state.loss += loss
+        self._state.add_loss(loss)
         _, end = lab.span(self.progress.round)
         if step % per_epoch != 0 and step != end:
             return

@@ -35,7 +35,7 @@ def moved(config: Config) -> RunState:
     state.point = rewinding.capture(state.lab.model)
     step(state, 0)
     state.lab.pruner(0, state.point, state.lab.flow)
-    state.loss += 3
+    state.add_loss(torch.tensor(3.0))
     state.progress = Progress(round=1, step=3, seconds=1.5)
     torch.rand(3)
     return state
@@ -71,3 +71,18 @@ def test_what_does_not_fit_the_model_is_refused(make_config: MakeConfig, part: s
     content, tensors = tree.split(state, "state")
     with pytest.raises(CheckpointError, match="does not fit this model"):
         other.load(State(1, {"state": content}, tensors))
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_losses_are_added_in_their_order(make_config: MakeConfig, count: int) -> None:
+    state = RunState(lab.build(make_config()))
+    losses = torch.rand(count) * 10.0 ** torch.randint(-8, 8, (count,))
+    wanted = torch.zeros((), dtype=torch.float64)
+    for number, loss in enumerate(losses.unbind()):
+        state.add_loss(loss)
+        wanted += loss
+        if number == 40:
+            assert torch.equal(state.loss, wanted)
+    assert torch.equal(state.loss, wanted)
+    state.loss.zero_()
+    assert state.loss.item() == 0
