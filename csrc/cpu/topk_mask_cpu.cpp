@@ -30,11 +30,17 @@ class Selection {
         kernels_(chunk_kernels(T::kDType)) {}
 
   int64_t run(const Bracket* forced) {
-    if (k_ < 0) return -1;
-    scan(forced ? *forced : Sampler<T>(weights_, mask_in_, work_, threads_).bracket(k_));
+    if (k_ < 0 || k_ > total_length(chunks_, num_chunks_)) return -1;
+    Sampler<T> sampler(weights_, mask_in_, work_, threads_);
+    scan(forced ? *forced : sampler.bracket(k_));
     if (k_ > alive_) return -1;
     if (non_finite_ > 0) return non_finite_;
-    if (!finish()) {
+    bool done = finish();
+    for (int more = forced ? 0 : kMoreBrackets; !done && more > 0; --more) {
+      scan(sampler.again(k_, up_to_lo_, inside_));
+      done = finish();
+    }
+    if (!done) {
       const uint32_t key = exact_threshold();
       scan(Bracket{key, key});
       finish();
@@ -45,6 +51,9 @@ class Selection {
   const Workspace& work() const { return work_; }
 
  private:
+  // A second bracket begins at what the first scan has counted, and seldom misses too.
+  static constexpr int kMoreBrackets = 2;
+
   template <class Body>
   void for_chunks(const Body& body) {
     parallel_for(num_chunks_, threads_, [&](int64_t c) { body(c, chunks_[c]); });

@@ -24,13 +24,48 @@ class Sampler {
 
   // Where the k-th smallest of the alive keys very probably lies. Dead weights count as being above
   // all others, so that nobody need know yet how many there are.
-  Bracket bracket(int64_t k) {
+  Bracket bracket(int64_t k) { return around(k, 0, share(k)); }
+
+  // The same after a scan with the last bracket, which missed or held more than there is room for.
+  // It has counted the keys up to the bracket's lower end, and those strictly inside. What the
+  // sample says of the way from the nearer end to the k-th key is far less uncertain.
+  Bracket again(int64_t k, int64_t up_to_lo, int64_t inside) {
+    const int64_t up_to_hi = up_to_lo + inside;
+    // The scan's counts leave out the dead, which an end at the largest key has among its samples.
+    const bool from_lo = k - up_to_lo < up_to_hi - k || hi_ == kMaxKey;
+    const double counted = share(from_lo ? up_to_lo : up_to_hi);
+    const double shift = double(from_lo ? up_to_lo_ : up_to_hi_) - counted * double(number());
+    return around(k, shift, std::abs(share(k) - counted));
+  }
+
+ private:
+  static constexpr Bracket kAll{0, kMaxKey};
+  static constexpr int kFirstShift = 31 - kBinBits;
+  // The bracket's half width in standard errors. A miss (one in two million) costs another scan.
+  static constexpr double kErrors = 5;
+
+  // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
+  // samples it stands for an end of the line.
+  struct Quantile {
+    Bracket range;
+    int64_t rank;
+    int64_t samples;  // in the range
+  };
+
+  double share(int64_t keys) const { return double(keys) / double(total_); }
+
+  // The bracket of what lies `shift` samples above k's share of them, if the share `way` of them is
+  // by chance what it is.
+  Bracket around(int64_t k, double shift, double way) {
     take();
-    const int64_t sampled = work_.first_sample[weights_.num_chunks];
+    const int64_t sampled = number();
     if (sampled == 0) return kAll;
 
-    const double q = double(k) / double(total_);
-    const Ranks ranks = ranks_around(q * double(sampled), kErrors * std::sqrt(variance(q)) + 1);
+    const double variance = design_effect(share(k)) * sample_variance(way, sampled);
+    const double margin = std::min(kErrors * std::sqrt(variance) + 1, widest());
+    Ranks ranks = ranks_around(share(k) * double(sampled) + shift, margin);
+    ranks.lo = std::min(ranks.lo, sampled - 1);
+    ranks.hi = std::max<int64_t>(ranks.hi, 0);
     Quantile lo{kAll, ranks.lo + 1, ranks.lo < 0 ? 0 : sampled};
     Quantile hi{kAll, ranks.hi + 1, ranks.hi >= sampled ? 0 : sampled};
     for (Quantile* end : {&lo, &hi}) {
@@ -41,22 +76,23 @@ class Sampler {
     if (lo.samples + hi.samples > sampled / 512) {
       narrow_further(&lo, &hi);
     }
-    return Bracket{lo.range.lo, hi.range.hi};
+    up_to_lo_ = up_to(lo, ranks.lo) - (lo.range.lo < lo.range.hi ? lo.samples : 0);
+    up_to_hi_ = up_to(hi, ranks.hi) - (hi.range.lo < hi.range.hi ? 0 : hi.samples);
+    hi_ = hi.range.hi;
+    return Bracket{lo.range.lo, hi_};
   }
 
- private:
-  static constexpr Bracket kAll{0, kMaxKey};
-  static constexpr int kFirstShift = 31 - kBinBits;
-  // The bracket's half width in standard errors. A miss (one in two million) costs four more reads.
-  static constexpr double kErrors = 5;
+  // How many samples lie in the range of what was the sample of this rank (0-based), or below.
+  static int64_t up_to(const Quantile& quantile, int64_t rank) {
+    return rank + 1 - quantile.rank + quantile.samples;
+  }
 
-  // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
-  // samples it stands for an end of the line.
-  struct Quantile {
-    Bracket range;
-    int64_t rank;
-    int64_t samples;  // in the range
-  };
+  // The margin, in samples, that fills nine tenths of the room for candidates.
+  double widest() const {
+    const int64_t pages = work_.pool.pages - weights_.num_chunks;  // each chunk's last may be empty
+    const double room = double(pages * CandidatePool::kPage) / double(total_);
+    return (room < 1 ? 0.45 * room : 1) * double(number());
+  }
 
   // Takes the sample, and leaves its first digits in work_.bins.
   void take() {
@@ -70,24 +106,25 @@ class Sampler {
     });
   }
 
-  // Of the number of samples up to the quantile q. The weights of a place may be alike (a filter
-  // has a scale of its own, or is dead), and places are like their neighbours (a layer has one):
-  // half the mean square of how much a place's number differs from the one before, and not less
-  // than that of independent draws. Few places say little, so two are added in which all are alike.
-  double variance(double q) {
-    const int64_t sampled = work_.first_sample[weights_.num_chunks];
-    Quantile pivot{kAll, std::max<int64_t>(int64_t(q * double(sampled)), 1), sampled};
+  // By how much the variance of the number of samples up to the quantile q is larger than that of
+  // independent draws. The weights of a place may be alike (a filter has a scale of its own, or is
+  // dead), and places are like their neighbours (a layer has one): so it is half the mean square of
+  // how much a place's number differs from the one before. Few places say little: two are added in
+  // which all are alike.
+  double design_effect(double q) {
+    const double variance = q * (1 - q);  // of one draw
+    if (variance == 0) return 1;
+    Quantile pivot{kAll, std::max<int64_t>(int64_t(q * double(number())), 1), number()};
     take_bin(kFirstShift, &pivot);
     parallel_for(weights_.num_chunks, threads_, [&](int64_t c) {
       work_.squares[c] = kernels_.spread(samples(c), whole_places(c), pivot.range.hi);
     });
-    double pairs = 2, squares = 2 * 2 * sample_variance(q, 1) * grid_.kLength * grid_.kLength;
+    double pairs = 2, squares = 2 * 2 * variance * grid_.kLength * grid_.kLength;
     for (int64_t c = 0; c < weights_.num_chunks; ++c) {
       pairs += double(std::max<int64_t>(whole_places(c) - 1, 0));
       squares += double(work_.squares[c]);
     }
-    const double places = double(sampled) / double(grid_.kLength);
-    return std::max(sample_variance(q, sampled), squares / (2 * pairs) * places);
+    return std::max(squares / (2 * pairs) / (variance * grid_.kLength), 1.0);
   }
 
   int64_t whole_places(int64_t c) const { return weights_.chunks[c].length / grid_.stride; }
@@ -113,6 +150,8 @@ class Sampler {
       take_bin(shift, end);
     }
   }
+
+  int64_t number() const { return work_.first_sample[weights_.num_chunks]; }
 
   uint32_t* samples(int64_t c) { return work_.samples + work_.first_sample[c]; }
 
@@ -159,6 +198,9 @@ class Sampler {
   const ChunkKernels& kernels_;
   int64_t total_;
   SampleGrid<kPlaceWords> grid_;
+  // Of the last bracket: samples up to its lower end and below its upper one, and that end.
+  int64_t up_to_lo_ = 0, up_to_hi_ = 0;
+  uint32_t hi_ = kMaxKey;
 };
 
 }  // namespace impcore::cpu

@@ -53,6 +53,7 @@ struct Model {
   }
 
   // How many alive keys lie strictly inside the bracket for k, which must hold the k-th smallest.
+  // So must the brackets that follow, for the same k and as if the first had missed another one.
   int64_t inside(int64_t k) {
     std::vector<int64_t> pointers;
     for (const auto& tensor : weights) pointers.push_back(int64_t(tensor.data()));
@@ -61,12 +62,25 @@ struct Model {
     std::vector<int64_t> memory(
         size_t(Workspace(nullptr, chunks.data(), num_chunks).bytes / 8 + 1));
     Workspace work(memory.data(), chunks.data(), num_chunks);
-    const Bracket bracket = Sampler<Float32>(all, mask.data(), work, 2).bracket(k);
+    Sampler<Float32> sampler(all, mask.data(), work, 2);
+    const Bracket bracket = sampler.bracket(k);
+    CHECK(holds(bracket, k));
+    const int64_t up_to_lo =
+        std::count_if(keys.begin(), keys.end(), [&](uint32_t key) { return key <= bracket.lo; });
+    const int64_t inside = std::count_if(keys.begin(), keys.end(), [&](uint32_t key) {
+      return bracket.lo < key && key < bracket.hi;
+    });
+    CHECK(holds(sampler.again(k, up_to_lo, inside), k));
+    sampler.bracket(k);
+    const int64_t other = std::min<int64_t>(k + k / 10 + 1, int64_t(keys.size()));
+    CHECK(holds(sampler.again(other, up_to_lo, inside), other));
+    return inside;
+  }
+
+  bool holds(Bracket bracket, int64_t k) {
     std::nth_element(keys.begin(), keys.begin() + (k - 1), keys.end());
     const uint32_t threshold = keys[size_t(k - 1)];
-    CHECK(bracket.lo <= threshold && threshold <= bracket.hi);
-    return std::count_if(keys.begin(), keys.end(),
-                         [&](uint32_t key) { return bracket.lo < key && key < bracket.hi; });
+    return bracket.lo <= threshold && threshold <= bracket.hi;
   }
 };
 
