@@ -63,11 +63,18 @@ class Selection {
   void scan(Bracket bracket) {
     bracket_ = bracket;
     *work_.pages_used = 0;
-    histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-      const Chunk& chunk = chunks_[c];
-      kernels_.scan(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word, chunk.length,
-                    bracket, &work_.pool, bins, &work_.scans[c]);
-    });
+    if (has_inside()) {
+      histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
+        const Chunk& chunk = chunks_[c];
+        kernels_.scan(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word,
+                      chunk.length, bracket, &work_.pool, bins, &work_.scans[c]);
+      });
+    } else {
+      for_chunks([&](int64_t c, const Chunk& chunk) {
+        kernels_.scan_ties(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word,
+                           chunk.length, bracket, &work_.scans[c]);
+      });
+    }
     alive_ = up_to_lo_ = inside_ = non_finite_ = 0;
     for (int64_t c = 0; c < num_chunks_; ++c) {
       alive_ += work_.scans[c].alive;
@@ -172,9 +179,15 @@ class Selection {
     for (int64_t c = 0; c < num_chunks_; ++c) work_.kept[c] = above(c);
   }
 
+  // Whether keys may lie strictly inside the bracket.
+  bool has_inside() const { return bracket_.hi - bracket_.lo > 1; }
+
   int64_t count_ties(uint32_t key) {
+    const bool counted = !has_inside() && key == bracket_.hi;
     for_chunks([&](int64_t c, const Chunk& chunk) {
-      work_.ties[c] = kernels_.ties(weights_.at(chunk), mask_in_ + chunk.word, chunk.length, key);
+      work_.ties[c] =
+          counted ? work_.scans[c].ties
+                  : kernels_.ties(weights_.at(chunk), mask_in_ + chunk.word, chunk.length, key);
     });
     return std::accumulate(work_.ties, work_.ties + num_chunks_, int64_t(0));
   }

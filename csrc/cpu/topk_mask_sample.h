@@ -79,7 +79,14 @@ class Sampler {
     up_to_lo_ = up_to(lo, ranks.lo) - (lo.range.lo < lo.range.hi ? lo.samples : 0);
     up_to_hi_ = up_to(hi, ranks.hi) - (hi.range.lo < hi.range.hi ? 0 : hi.samples);
     hi_ = hi.range.hi;
-    return Bracket{lo.range.lo, hi_};
+    // The scan prunes what lies at the lower end and keeps what lies at the upper one. Of many
+    // weights at one key those that are wrong are read again: better the smaller part.
+    const uint32_t key = lo.range.lo;
+    if (key == hi_ && key > 0 && lo.rank + hi.rank < lo.samples) {
+      up_to_lo_ -= lo.samples;
+      return Bracket{key - 1, key};
+    }
+    return Bracket{key, hi_};
   }
 
   // How many samples lie in the range of what was the sample of this rank (0-based), or below.

@@ -39,6 +39,7 @@ struct ChunkScan {
   int64_t alive;
   int64_t up_to_lo;  // alive keys at or under the bracket's lower end
   int64_t inside;    // alive keys strictly inside it: the candidates
+  int64_t ties;      // alive keys at its upper end, if it has no inside
   int64_t non_finite;
   double sum_before;   // sum of |theta| over the alive
   double sum_after;    // over those at or above the upper end (and above the lower one)
@@ -69,6 +70,9 @@ struct ChunkKernels {
   // distance to the lower end.
   void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,
                Bracket bracket, CandidatePool* pool, int64_t* bins, ChunkScan* result);
+  // The same where no key can lie strictly inside the bracket; counts those at its upper end.
+  void (*scan_ties)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out,
+                    int64_t length, Bracket bracket, ChunkScan* result);
   // Of a chunk's candidates, at most a page of them, sets the bits of those above the threshold,
   // and of those at it but for the first *pruned_ties, which is counted down. Adds their magnitudes
   // to *sum and returns their number.
