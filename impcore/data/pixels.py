@@ -49,7 +49,6 @@ class HeldPixels:
         channels_last: bool,
         held: str,
     ) -> None:
-        self._size = images.shape[2:]
         self._padding = padding
         self._channels_last = channels_last
         self._table = table.to(device)
@@ -58,15 +57,18 @@ class HeldPixels:
         self._channel = channels if channels_last else channels[:, None, None]
         self.held = _choose(held, images, padding, table.dtype, device)
         self._pixels = self._prepare(images, device)
+        first, (height, width) = 1 if channels_last else 2, images.shape[2:]
+        rows = self._pixels.narrow(first, padding, height)
+        self._inside = rows.narrow(first + 1, padding, width)  # a view without the padding
 
     def take(self, order: Tensor) -> Tensor:
         """Return the images `order` (int64 [B]) unpadded, normalised: [B, C, H, W]."""
-        return self._finish(self._inside().index_select(0, order))
+        return self._finish(self._inside.index_select(0, order))
 
     def between(self, start: int, stop: int) -> Tensor:
         """Return the images start..stop-1 unpadded, normalised: [stop - start, C, H, W]."""
         # A copy even where a view would do: whoever gets a batch may write into it.
-        return self._finish(self._inside()[start:stop].clone(memory_format=torch.contiguous_format))
+        return self._finish(self._inside[start:stop].clone(memory_format=torch.contiguous_format))
 
     def gather(self, order: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Return windows of the images `order`, normalised: [B, C, H, W].
@@ -80,11 +82,6 @@ class HeldPixels:
             at = (order[:, None, None, None], self._channel)
             window = self._pixels[(*at, rows[:, None, :, None], columns[:, None, None, :])]
         return self._finish(window)
-
-    def _inside(self) -> Tensor:
-        first = 1 if self._channels_last else 2
-        pixels = self._pixels.narrow(first, self._padding, self._size[0])
-        return pixels.narrow(first + 1, self._padding, self._size[1])
 
     def _finish(self, pixels: Tensor) -> Tensor:
         if self.held == "raw":
