@@ -27,6 +27,7 @@ class Length(str):
 
     __slots__ = ()
     names: ClassVar[tuple[str, ...]] = ()
+    _examples: ClassVar[str] = "'160ep', '5000it' or '5%'"
 
     def __new__(cls, text: str) -> Self:
         """`text`, checked."""
@@ -36,7 +37,7 @@ class Length(str):
         match = _LENGTH.fullmatch(text)
         named = "".join(f", or {name!r}" for name in cls.names)
         if match is None or (match["unit"] == "it" and "." in match["value"]):
-            raise ValueError(f"should be a length like '160ep', '5000it' or '5%'{named}")
+            raise ValueError(f"should be a length like {cls._examples}{named}")
         limit = 100 if match["unit"] == "%" else _MAX
         if not 0 < Fraction(match["value"]) <= limit:
             raise ValueError(f"should be above 0 and at most {limit}{match['unit']}{named}")
@@ -82,6 +83,20 @@ class Length(str):
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return {"type": "string", "format": "length"}
+
+
+class TrainLength(Length):
+    """A `Length` that refers to no other: epochs or steps, not percent."""
+
+    __slots__ = ()
+    _examples = "'160ep' or '5000it'"
+
+    def __new__(cls, text: str) -> Self:
+        """`text`, checked."""
+        self = super().__new__(cls, text)
+        if self.unit == "%":
+            raise ValueError("should be epochs ('160ep') or steps ('5000it'), not a percentage")
+        return self
 
 
 class RewindPoint(Length):

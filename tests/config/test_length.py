@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impcore.config import Length, RewindPoint
+from impcore.config.length import TrainLength
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**6))
@@ -73,3 +74,11 @@ def test_copies_and_pickles_stay_lengths(text: str) -> None:
     point = RewindPoint(text)
     for twin in (copy.deepcopy(point), pickle.loads(pickle.dumps(point))):
         assert (twin, type(twin)) == (point, RewindPoint)
+
+
+def test_a_training_length_is_not_offered_percent() -> None:
+    with pytest.raises(ValueError, match=r"^should be a length like '160ep' or '5000it'$"):
+        TrainLength("3")
+    with pytest.raises(ValueError, match=r"should be epochs .* not a percentage"):
+        TrainLength("5%")
+    assert TrainLength("3ep").steps(7) == 21

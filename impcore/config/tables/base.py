@@ -13,8 +13,6 @@ from typing import Annotated, Any, ClassVar, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from impcore.config.length import Length
-
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 
 
@@ -43,12 +41,6 @@ def home(text: str) -> str:
     return os.path.expanduser(text)
 
 
-def _not_percent(length: Length) -> Length:
-    if length.unit == "%":
-        raise ValueError("should be epochs ('160ep') or steps ('5000it'), not a percentage")
-    return length
-
-
 def shown_as(default: object) -> FieldInfo:
     """The default that the help shows for a key whose default depends on others."""
     return cast(FieldInfo, Field(json_schema_extra=cast(Any, {"default": default})))
@@ -64,7 +56,6 @@ Options = dict[str, dict[str, dict[str, object]]]
 
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 PathText = Annotated[str, Field(max_length=4000), AfterValidator(_path)]
-TrainLength = Annotated[Length, AfterValidator(_not_percent)]
 Unit = Annotated[float, Field(ge=0, lt=1)]
 BatchSize = Annotated[int, Field(ge=1, le=2**20)]
 Patterns = Annotated[

@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from impcore.config.length import Length
+from impcore.config.length import Length, TrainLength
 from impcore.config.tables.base import (
     BatchSize,
     Choosing,
     Options,
-    TrainLength,
     Unit,
     listed,
     shown_as,
