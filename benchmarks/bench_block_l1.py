@@ -60,6 +60,8 @@ def alone(place: Place, name: str, subjects: Sequence[Subject], repeats: int) ->
         return [torch.linalg.vector_norm(w, 1) for w in weights]
 
     cases = [c for s in subjects for c in place.ours(s.label, partial(sums, s))]
+    if place.kind == "cpu":
+        cases.append(Case("read, prefetching", Floors(weights).read_ahead))
     cases += place.theirs("(m * w).abs().sum()", product)
     cases += place.theirs("vector_norm(w, 1), unmasked", norm)
     n = masks.total

@@ -135,7 +135,10 @@ def compare(
 
 
 def _selects(place: Place, subject: Subject, count: int) -> list[Case]:
-    return place.ours(subject.label, lambda: subject.select(count))
+    cases = place.ours(subject.label, lambda: subject.select(count))
+    if place.kind == "cpu":
+        cases.append(Case("read, prefetching", Floors(subject.weights).read_ahead))
+    return cases
 
 
 def _prunes(place: Place, subject: Subject, count: int) -> list[Case]:

@@ -22,6 +22,16 @@ void for_pieces(const int64_t* sizes, int64_t tensors, int threads, const Body& 
   }
 }
 
+constexpr int64_t kLine = 16;
+typedef uint32_t Line __attribute__((vector_size(64), aligned(4), may_alias));
+
+// Left where it stands: the compiler would move prefetches together.
+inline void prefetch(const uint32_t* from) {
+  asm volatile("" : :);
+  __builtin_prefetch(from, 0, 2);
+  asm volatile("" : :);
+}
+
 }  // namespace
 
 extern "C" {
@@ -33,6 +43,30 @@ uint32_t read_words(const uint32_t* const* data, const int64_t* sizes, int64_t t
   for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
     uint32_t bits = 0;
     for (int64_t i = from; i < to; ++i) bits |= data[t][i];
+    __atomic_fetch_or(&total, bits, __ATOMIC_RELAXED);
+  });
+  return total;
+}
+
+// The same with a line fetched ahead, into the second-level cache, between the uses of two lines:
+// no longer a bare loop, but as fast as this memory is known to be read.
+uint32_t read_words_ahead(const uint32_t* const* data, const int64_t* sizes, int64_t tensors,
+                          int threads) {
+  uint32_t total = 0;
+  for_pieces(sizes, tensors, threads, [&](int64_t t, int64_t from, int64_t to) {
+    const uint32_t* in = data[t];
+    constexpr int64_t kAhead = 2048;
+    Line any[2] = {};
+    int64_t i = from;
+    for (; i + 2 * kLine <= to; i += 2 * kLine) {
+      prefetch(in + i + kAhead);
+      any[0] |= *reinterpret_cast<const Line*>(in + i);
+      any[1] |= *reinterpret_cast<const Line*>(in + i + kLine);
+      prefetch(in + i + kLine + kAhead);
+    }
+    uint32_t bits = 0;
+    for (int64_t l = 0; l < kLine; ++l) bits |= any[0][l] | any[1][l];
+    for (; i < to; ++i) bits |= in[i];
     __atomic_fetch_or(&total, bits, __ATOMIC_RELAXED);
   });
   return total;

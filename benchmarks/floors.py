@@ -42,6 +42,10 @@ class Floors:
         """Reads all bytes."""
         _library().read_words(self._data, self._sizes, self._count, torch.get_num_threads())
 
+    def read_ahead(self) -> None:
+        """Reads all bytes, prefetching: not bare, but as fast as this machine is known to read."""
+        _library().read_words_ahead(self._data, self._sizes, self._count, torch.get_num_threads())
+
     def read_and_write_bits(self) -> None:
         """Reads all bytes, writes a bit a weight."""
         _library().read_words_write_bits(
