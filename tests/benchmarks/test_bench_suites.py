@@ -94,7 +94,7 @@ def test_a_gpu_leaves_the_opponents_out_where_they_do_not_fit(fake_gpu, monkeypa
 
 def test_mask_on_the_host():
     select, prune = gathered(bench_mask.network(Host(), "tiny", 2)).comparisons[:2]
-    assert list(select.ms) == ["impcore", "floor"]
+    assert list(select.ms) == ["impcore", "floor", "read, prefetching"]
     assert {*opponents.FUNCTIONS, "torch.nn.utils.prune"} < set(prune.ms)
 
 
