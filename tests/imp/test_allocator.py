@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,58 @@ def test_what_is_freed_is_used_again() -> None:
 def test_the_users_own_settings_stay() -> None:
     kept, _ = faults("keep", MALLOC_TRIM_THRESHOLD_="131072")
     assert kept is False
+
+
+# Address space, huge pages in use and both again after 256 MiB have been written to, in KiB.
+_HUGE_SCRIPT = """
+import json, re, resource, sys, torch
+from impcore.imp import allocator
+if sys.argv[1] == "limited":
+    resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+def state():
+    size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1])
+    rows = open("/proc/self/smaps_rollup").read()
+    return size, int(re.search(r"AnonHugePages:\\s+(\\d+)", rows)[1])
+before = state()
+assert allocator.keep_freed()
+kept = state()
+held = [torch.ones(2**22) for _ in range(16)]
+print(json.dumps([before, kept, state()]))
+"""
+
+
+def sizes(choice: str) -> list[list[int]]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _HUGE_SCRIPT, choice],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[list[int]] = json.loads(done.stdout)
+    return found
+
+
+def takes_advice() -> bool:
+    """Whether this system gives large pages to who asks."""
+    try:
+        enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        overcommit = Path("/proc/sys/vm/overcommit_memory").read_text().strip()
+    except OSError:
+        return False
+    return "[never]" not in enabled and overcommit != "2"
+
+
+@pytest.mark.skipif(not takes_advice(), reason="this system gives no large pages on advice")
+def test_memory_comes_in_large_pages() -> None:
+    before, kept, used = sizes("free")
+    assert kept[0] - before[0] > 2**21  # more than 2 GiB of addresses ...
+    assert kept[1] - before[1] < 2**14  # ... of which next to nothing is used
+    assert used[1] - kept[1] > 2**17  # half of what was written to, at least
+
+
+@pytest.mark.skipif(not takes_advice(), reason="this system gives no large pages on advice")
+def test_a_limit_on_addresses_is_left_alone() -> None:
+    before, kept, _ = sizes("limited")
+    assert kept[0] - before[0] < 2**20
