@@ -118,6 +118,8 @@ PYBIND11_MODULE(_C, m) {
         });
   m.def("gather", bound::gather);
   m.def("are_weights", bound::are_weights);
+  m.def("are_laid_out", bound::are_laid_out);
+  m.def("described", bound::described);
   // os.environ sets it too, and looks it up in some microseconds of Python.
   m.def("getenv", [](const char* name) { return std::getenv(name); });
   m.def("isa", [] { return impcore::cpu::isa_name(); });

@@ -10,9 +10,11 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace bound {
@@ -130,6 +132,41 @@ inline bool are_weights(const std::vector<int64_t>& numels, const pybind11::sequ
     if (!is_maskable(view) || !same_kind(first, view)) return false;
   }
   return true;
+}
+
+// Whether all of these are on the device of `beside`, with these strides, a tuple each.
+inline bool are_laid_out(const pybind11::sequence& tensors, const pybind11::sequence& strides,
+                         pybind11::handle beside) {
+  TensorView place, view;
+  if (tensors.size() != strides.size() || !reader().read(beside, &place)) return false;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const pybind11::object tensor = tensors[i];
+    if (!reader().read(tensor, &view)) return false;
+    const pybind11::tuple expected = strides[i];
+    if (size_t(view.ndim) != expected.size() || view.device_type != place.device_type ||
+        view.device_id != place.device_id) {
+      return false;
+    }
+    for (int32_t d = 0; d < view.ndim; ++d) {
+      if (PyLong_AsLongLong(expected[size_t(d)].ptr()) != view.strides[d]) return false;
+    }
+  }
+  return true;
+}
+
+// All that a tensor is but for its values, as bytes to compare; None where it cannot be read.
+inline pybind11::object described(pybind11::handle tensor) {
+  TensorView view;
+  if (!reader().read(tensor, &view)) return pybind11::none();
+  const size_t row = size_t(view.ndim) * sizeof(int64_t);
+  std::string bytes(reinterpret_cast<const char*>(&view), offsetof(TensorView, shape));
+  const std::array<int64_t, 3> identity{reinterpret_cast<int64_t>(tensor.ptr()),
+                                        reinterpret_cast<int64_t>(Py_TYPE(tensor.ptr())),
+                                        view.address()};
+  bytes.append(reinterpret_cast<const char*>(identity.data()), sizeof identity);
+  bytes.append(reinterpret_cast<const char*>(view.shape), row);
+  bytes.append(reinterpret_cast<const char*>(view.strides), row);
+  return pybind11::bytes(bytes);
 }
 
 // What a step does for a group, as lists that go side by side: the parameters that have gradients,

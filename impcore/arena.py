@@ -14,7 +14,7 @@ import torch
 
 from impcore import ops
 from impcore.binding import Binding
-from impcore.ops import checks
+from impcore.ops import checks, native
 from impcore.ops.plan import WORD_BITS, words_of
 
 
@@ -57,10 +57,11 @@ class Arena:
 
     def words_of(self, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
         """`words` for the bound parameters, which have just been looked up."""
-        devices = [p.device for p in parameters]
-        same = devices.count(self._words.device) == len(devices)
-        if not same or [p.stride() for p in parameters] != self._strides:
-            self._follow(parameters)
+        if not native.are_laid_out(parameters, self._strides, self._words):
+            devices = [p.device for p in parameters]
+            same = devices.count(self._words.device) == len(devices)
+            if not same or [p.stride() for p in parameters] != self._strides:
+                self._follow(parameters)
         return self._words
 
     @torch.inference_mode(False)

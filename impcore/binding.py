@@ -16,6 +16,7 @@ from torch._compile import _disable_dynamo
 
 from impcore import scope as scopes
 from impcore.errors import ModelChangedError
+from impcore.ops import native
 
 
 class Binding:
@@ -212,11 +213,7 @@ def _state(model: nn.Module) -> list[object] | None:
         modules.extend(children.values())
         state.append((type(module), *children, *parameters))
         try:
-            state.extend(map(_description, parameters.values()))
+            state.extend(map(native.described, parameters.values()))
         except (RuntimeError, ValueError, NotImplementedError):  # sparse, lazy
             return None
     return state
-
-
-def _description(p: nn.Parameter) -> tuple[object, ...]:
-    return id(p), p.data_ptr(), p.shape, p.stride(), p.dtype, p.device, type(p)

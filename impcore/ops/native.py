@@ -42,6 +42,26 @@ def are_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor]) -> bool:
     return not torch.compiler.is_compiling() and _C.are_weights(numels, tensors)
 
 
+def are_laid_out(
+    tensors: Sequence[torch.Tensor], strides: Sequence[tuple[int, ...]], beside: torch.Tensor
+) -> bool:
+    """Whether these certainly are on the device of `beside` and have these strides."""
+    return not torch.compiler.is_compiling() and _C.are_laid_out(tensors, strides, beside)
+
+
+def described(tensor: torch.Tensor) -> object:
+    """All that a tensor is but for its values, to be compared: equal, the same tensor unchanged.
+
+    Raises:
+        RuntimeError, ValueError, NotImplementedError: it has no memory of its own to be known by.
+    """
+    found = None if torch.compiler.is_compiling() else _C.described(tensor)
+    if found is not None:
+        return found
+    kind = tensor.dtype, tensor.device, type(tensor)
+    return id(tensor), tensor.data_ptr(), tensor.shape, tensor.stride(), *kind
+
+
 def addresses(tensors: Sequence[torch.Tensor]) -> list[int]:
     """The address of each tensor's first element."""
     return [t.data_ptr() for t in tensors]

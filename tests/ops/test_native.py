@@ -128,3 +128,45 @@ def test_gathering_takes_any_dense_order():
 
 def shape(p):
     return p.shape, p.stride()
+
+
+def test_a_layout_is_known_by_strides_and_device():
+    tensors = [
+        torch.ones(4, 3, 2, 2).to(memory_format=torch.channels_last),
+        torch.ones(5, 1, 1).transpose(0, 2),
+        torch.ones(()),
+        nn.Parameter(torch.ones(0, 3)),
+    ]
+    strides = [t.stride() for t in tensors]
+    assert native.are_laid_out(tensors, strides, torch.zeros(1))
+    assert not native.are_laid_out(tensors[:-1], strides, torch.zeros(1))
+    for i in (0, 1):
+        moved = [*tensors[:i], tensors[i].contiguous(), *tensors[i + 1 :]]
+        assert native.are_laid_out(moved, strides, torch.zeros(1)) == (i == 1)  # sizes of 1
+        wider = [*strides[:i], (*strides[i], 1), *strides[i + 1 :]]
+        assert not native.are_laid_out(tensors, wider, torch.zeros(1))
+    assert not native.are_laid_out([*tensors, torch.ones(2, device="meta")], [*strides, (1,)],
+                                   torch.zeros(1))  # fmt: skip
+
+
+def test_a_description_tells_tensors_and_their_changes_apart():
+    weight = nn.Parameter(torch.ones(4, 6))
+    seen = {native.described(weight)}
+    assert native.described(weight) in seen
+    with torch.no_grad():
+        weight.mul_(2)
+    assert native.described(weight) in seen  # values are not looked at
+    changes = [
+        lambda: setattr(weight, "data", torch.ones(4, 6)),
+        lambda: setattr(weight, "data", weight.data.half()),
+        lambda: setattr(weight, "data", weight.data.view(6, 4)),
+        lambda: setattr(weight, "data", weight.data.t()),
+    ]
+    for number, change in enumerate(changes, 2):
+        change()
+        seen.add(native.described(weight))
+        assert len(seen) == number
+    assert native.described(nn.Parameter(weight.data)) not in seen
+    sparse = torch.eye(2).to_sparse()
+    with pytest.raises(RuntimeError):
+        native.described(sparse)
