@@ -85,7 +85,12 @@ class Plan:
         """A plan for each tensor alone; its arena is the tensor's span of this plan's."""
         return tuple(Plan.make([n]) for n in self.numels)
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Elements of all tensors together."""
         return sum(self.numels)
+
+    @cached_property
+    def workspaces(self) -> dict[str, int]:
+        """Bytes of scratch that a selection needs, by the name of the backend's module."""
+        return {}

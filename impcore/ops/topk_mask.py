@@ -36,7 +36,10 @@ def workspace(plan: Plan, device: torch.device | str = "cpu") -> torch.Tensor:
 
 
 def _workspace_bytes(plan: Plan, device: torch.device) -> int:
-    size: int = backend.find("topk_mask", device).workspace_bytes(plan.chunks)
+    module = backend.find("topk_mask", device)
+    size = plan.workspaces.get(module.__name__)
+    if size is None:
+        size = plan.workspaces[module.__name__] = module.workspace_bytes(plan.chunks)
     return size
 
 
