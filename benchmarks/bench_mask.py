@@ -135,7 +135,7 @@ def compare(
 
 
 def _selects(place: Place, subject: Subject, count: int) -> list[Case]:
-    cases = place.ours(subject.label, lambda: subject.select(count))
+    cases = place.ours(subject.label, subject.selection(count))
     if place.kind == "cpu":
         cases.append(Case("read, prefetching", Floors(subject.weights).read_ahead))
     return cases

@@ -6,7 +6,8 @@ so that the largest networks fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import shapes
 import torch
@@ -65,15 +66,17 @@ class Subject:
             self.masks[first] = self.masks[first]  # an assignment makes the masks count again
             _ = self.masks.remaining
 
-    def select(self, count: int) -> ops.Selection:
-        """One selection, with nothing of `prune_global` around it."""
-        scratch, workspace = self.masks.spare()
-        return ops.topk_mask(
-            self.masks.plan, self.weights, self.masks.words, scratch, count, workspace
+    def selection(self, count: int) -> Callable[[], ops.Selection]:
+        """The op alone: its operands are looked up beforehand, as those of the floors are."""
+        with self._place.under(self.label):
+            scratch, workspace = self.masks.spare()
+            words = self.masks.words
+        return partial(
+            ops.topk_mask, self.masks.plan, self.weights, words, scratch, count, workspace
         )
 
     def select_and_commit(self, count: int) -> None:
         """What `prune_global` does on the device."""
-        found = self.select(count)
+        found = self.selection(count)()
         scratch, _ = self.masks.spare()
         ops.commit(self.masks.plan, self.weights, self.masks.words, scratch, found.status)

@@ -167,19 +167,26 @@ class Sampler {
     kernels_.count_keys(samples(c), number, range, shift, bins);
   }
 
-  // The lines of a chunk's places are fetched first and read after: one by one, each would wait for
-  // memory.
-  void sample_chunk(int64_t c) {
+  // Fetches the lines of a chunk's places: one by one, each would wait for memory.
+  void fetch_places(int64_t c) const {
     using Bits = typename T::Bits;
     const Chunk& chunk = weights_.chunks[c];
     const Bits* from = reinterpret_cast<const Bits*>(weights_.at(chunk));
-    const int64_t places = grid_.places(chunk);
-    for (int64_t i = 0; i < places; ++i) {
+    for (int64_t i = 0; i < grid_.places(chunk); ++i) {
       const char* place = reinterpret_cast<const char*>(from + grid_.place(chunk, i));
       for (size_t b = 0; b < grid_.kLength * sizeof(Bits); b += kLine) {
         __builtin_prefetch(place + b);
       }
     }
+  }
+
+  // Most often this thread takes the following chunk next, so its places are fetched meanwhile.
+  void sample_chunk(int64_t c) {
+    using Bits = typename T::Bits;
+    if (c + 1 < weights_.num_chunks) fetch_places(c + 1);
+    const Chunk& chunk = weights_.chunks[c];
+    const Bits* from = reinterpret_cast<const Bits*>(weights_.at(chunk));
+    const int64_t places = grid_.places(chunk);
     uint32_t* out = samples(c);
     for (int64_t i = 0; i < places; ++i) {
       const int64_t place = grid_.place(chunk, i);
