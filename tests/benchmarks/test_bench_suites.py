@@ -65,15 +65,20 @@ def test_mask_on_a_gpu(fake_gpu, monkeypatch):
 
 
 def test_selections_and_prunes_begin_with_the_masks_of_their_density(fake_gpu, monkeypatch):
-    select, seen = subjects.Subject.select, []
+    selection, seen = subjects.Subject.selection, []
 
     def watched(self, count):
-        alive = int(ops.bits.count(self.masks.words))
-        nonzero = sum(int(torch.count_nonzero(w)) for w in self.weights)
-        seen.append((alive, nonzero))
-        return select(self, count)
+        run = selection(self, count)
 
-    monkeypatch.setattr(subjects.Subject, "select", watched)
+        def watched_run():
+            alive = int(ops.bits.count(self.masks.words))
+            nonzero = sum(int(torch.count_nonzero(w)) for w in self.weights)
+            seen.append((alive, nonzero))
+            return run()
+
+        return watched_run
+
+    monkeypatch.setattr(subjects.Subject, "selection", watched)
     total = sum(map(_numel, TINY))
     gathered(bench_mask.network(fake_gpu, "tiny", 2))
     assert all(alive == nonzero for alive, nonzero in seen)
