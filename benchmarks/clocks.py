@@ -16,7 +16,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,37 +24,47 @@ ARITHMETIC = ("forward", "backward", "optimiser's kernel")
 """What any engine does; the rest is this engine's own."""
 REPORT = "report"
 LOOP = "loop"
+_END = -1
 
 
 class Clocks:
-    """Seconds by part; `default` is what runs outside of all parts."""
+    """Seconds by part; `default` is what runs outside of all parts.
+
+    What is measured leaves nothing in the cache that a clock needs, so a clock does next to nothing
+    then: it notes a time. Sums are made at the end.
+    """
 
     def __init__(self, default: str) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._stack = [default]
-        self._since = time.perf_counter()
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """The clock of `name` runs within the block, and its caller's stands still."""
-        self.turn()
-        self._stack.append(name)
-        try:
-            yield
-        finally:
-            self.turn()
-            self._stack.pop()
+        self._parts = [default]
+        # A part's number as it begins, or _END, before each time. Numbers, unlike tuples, are
+        # nothing for the garbage collector to look through.
+        self._notes: list[float] = [0, time.perf_counter()]
 
     def restart(self) -> None:
         """Forget what has been counted; parts that are open go on."""
-        self.seconds.clear()
-        self._since = time.perf_counter()
+        now, open_ = time.perf_counter(), list[float]()
+        for what in self._notes[::2]:
+            if what == _END:
+                open_.pop()
+            else:
+                open_.append(what)
+        self._notes[:] = [note for what in open_ for note in (what, now)]
 
-    def turn(self) -> None:
-        """Give the part that runs what has passed since the last call."""
-        now = time.perf_counter()
-        self.seconds[self._stack[-1]] += now - self._since
-        self._since = now
+    def seconds(self) -> dict[str, float]:
+        """What each part has taken, the most first; what is open counts until now."""
+        notes = [*self._notes, _END, time.perf_counter()]
+        found: Counter[str] = Counter()
+        open_: list[int] = []
+        since = notes[1]
+        for what, when in zip(notes[::2], notes[1::2], strict=True):
+            if open_:
+                found[self._parts[open_[-1]]] += when - since
+            since = when
+            if what == _END:
+                open_.pop()
+            else:
+                open_.append(int(what))
+        return dict(found.most_common())
 
     def around(self, owner: Any, name: str, part: str) -> None:
         """Count the calls of `owner.name` as a part."""
@@ -63,11 +72,17 @@ class Clocks:
 
     def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
         """`function`, counted as a part."""
+        number, note, clock = self._number(part), self._notes.append, time.perf_counter
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self.part(part):
+            note(number)
+            note(clock())
+            try:
                 return function(*args, **kwargs)
+            finally:
+                note(_END)
+                note(clock())
 
         return call
 
@@ -77,15 +92,20 @@ class Clocks:
 
         @functools.wraps(function)
         def timed(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            items = function(*args, **kwargs)
+            following = self.timed(function(*args, **kwargs).__next__, part)
             while True:
-                with self.part(part):
-                    item = next(items, self)
-                if item is self:
+                try:
+                    item = following()
+                except StopIteration:
                     return
                 yield item
 
         setattr(owner, name, timed)
+
+    def _number(self, part: str) -> int:
+        if part not in self._parts:
+            self._parts.append(part)
+        return self._parts.index(part)
 
 
 def attach(clocks: Clocks) -> None:
@@ -135,12 +155,12 @@ def run(arguments: list[str]) -> dict[str, Any]:
 
     Learner._step = stepped  # type: ignore[method-assign]
     code = cli.main(arguments)
-    clocks.turn()
+    seconds = clocks.seconds()
     if code != 0:
         raise SystemExit(code)
     return {
         "start": first[0] - float(os.environ["IMPCORE_STARTED"]),
-        "seconds": dict(clocks.seconds.most_common()),
+        "seconds": seconds,
         "weights": weights[0],
     }
 

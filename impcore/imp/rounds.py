@@ -38,7 +38,7 @@ from impcore.imp.scoring import Scores, scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
 
-SAVING = 0.01
+SAVING = 0.005
 """The share of the time that checkpoints within a training may take, unless the recipe says how
 often to save."""
 
