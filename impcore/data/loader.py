@@ -170,8 +170,7 @@ class DeviceBatches:
         parts = share.parts(self._starts, range(start_step, self.steps_per_epoch))
         images = self._images.training(order, generator, parts)
         labels = self._labels.index_select(0, to_device(order, self.device))
-        for part, batch in zip(parts, images, strict=True):
-            yield batch, labels[part]
+        yield from zip(images, [labels[part] for part in parts], strict=True)
 
     def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         starts = self._share.turns(self._count, size)

@@ -61,6 +61,11 @@ class HeldPixels:
         rows = self._pixels.narrow(first, padding, height)
         self._inside = rows.narrow(first + 1, padding, width)  # a view without the padding
 
+    @property
+    def image_bytes(self) -> int:
+        """What an image takes as it is handed out."""
+        return self._inside[:1].numel() * self._table.element_size()
+
     def take(self, order: Tensor) -> Tensor:
         """Return the images `order` (int64 [B]) unpadded, normalised: [B, C, H, W]."""
         return self._finish(self._inside.index_select(0, order))

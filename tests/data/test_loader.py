@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impcore.data import Dataset, DeviceBatches, Split
+from impcore.data import Dataset, DeviceBatches, Split, held_images
 from impcore.data.order import Share
 from impcore.errors import DataError
 
@@ -178,6 +178,36 @@ def test_writing_into_a_batch_changes_no_later_one(make_dataset, augment, held):
         x.zero_()
         y.zero_()
     assert equal(every(), before)
+
+
+@given(
+    count=st.integers(1, 60),
+    batch_size=st.integers(1, 30),
+    crop=st.booleans(),
+    limit=st.integers(1, 5000),
+)
+def test_batches_cut_out_of_one_gather_are_as_if_each_had_its_own(count, batch_size, crop, limit):
+    made = batches(numbered(count), batch_size=batch_size, augment="crop" if crop else "none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held_images, "_TOGETHER", 0)
+        alone = list(made.epoch(1))
+        patch.setattr(held_images, "_TOGETHER", limit)
+        together = list(made.epoch(1))
+    assert equal(together, alone)
+    assert all(x.data_ptr() % 64 == 0 for x, _ in together)
+    for (x, _), (y, _) in itertools.pairwise(together):
+        before = y._version
+        x.add_(1)
+        assert y._version == before
+
+
+def test_small_batches_share_a_gather_and_large_ones_do_not(make_dataset, monkeypatch):
+    made = batches(make_dataset(count=64), batch_size=16)
+    image = 3 * 5 * 6 * 4
+    for together, gathers in ((64 * image, 1), (33 * image, 2), (20 * image, 4), (0, 4)):
+        monkeypatch.setattr(held_images, "_TOGETHER", together)
+        storages = {x.untyped_storage().data_ptr() for x, _ in list(made.epoch(0))}
+        assert len(storages) == gathers
 
 
 def test_the_global_generator_is_left_alone(make_dataset):
