@@ -11,6 +11,7 @@
 #if defined(IMPCORE_CUDA)
 #include "bindings_cuda.h"
 #endif
+#include "bindings_modules.h"
 #include "bindings_steps.h"
 #include "cpu/ops.h"
 
@@ -26,44 +27,45 @@ T* pointer(int64_t address) {
   return reinterpret_cast<T*>(address);
 }
 
-// The arguments that every op over a plan begins with.
+// A plan's chunk table and the tensors it is for: what every op over a plan begins with.
 struct PlanArgs {
-  int32_t dtype;
-  int64_t chunks;
-  int64_t num_chunks;
+  const Operands& weights;
+  int64_t chunks, num_chunks;
+
+  operator impcore::cpu::Weights() const {
+    return {static_cast<DType>(weights.dtype), pointer<const Chunk>(chunks), num_chunks,
+            weights.addresses};
+  }
 };
 
-impcore::cpu::Weights weights_of(const PlanArgs& plan, const Addresses& pointers) {
-  return {static_cast<DType>(plan.dtype), pointer<const Chunk>(plan.chunks), plan.num_chunks,
-          pointers};
-}
-
-void topk_mask(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64_t mask_in,
-               int64_t mask_out, int64_t k, int64_t workspace, int64_t status, int64_t sums_before,
-               int64_t sums_after, std::optional<std::pair<uint32_t, uint32_t>> bracket,
-               int threads) {
+void topk_mask(const Operands& weights, int64_t chunks, int64_t num_chunks, int64_t num_blocks,
+               int64_t mask_in, int64_t mask_out, int64_t k, int64_t workspace, int64_t status,
+               int64_t sums_before, int64_t sums_after,
+               std::optional<std::pair<uint32_t, uint32_t>> bracket, int threads) {
   const Bracket forced = bracket ? Bracket{bracket->first, bracket->second} : Bracket{0, 0};
-  impcore::cpu::topk_mask(weights_of(plan, weights), num_blocks, pointer<uint32_t>(mask_in),
-                          pointer<uint32_t>(mask_out), *pointer<int64_t>(k),
+  impcore::cpu::topk_mask(PlanArgs{weights, chunks, num_chunks}, num_blocks,
+                          pointer<uint32_t>(mask_in), pointer<uint32_t>(mask_out), k,
                           pointer<void>(workspace), pointer<int64_t>(status),
                           pointer<double>(sums_before), pointer<double>(sums_after),
                           bracket ? &forced : nullptr, threads);
 }
 
-void commit(PlanArgs plan, const Addresses& weights, const Addresses& sources, int64_t mask,
-            int64_t mask_out, int64_t status, int threads) {
-  impcore::cpu::commit(weights_of(plan, weights), sources, pointer<uint32_t>(mask),
-                       pointer<uint32_t>(mask_out), pointer<int64_t>(status), threads);
+void commit(const Operands& weights, int64_t chunks, int64_t num_chunks, const Operands& sources,
+            int64_t mask, int64_t mask_out, int64_t status, int threads) {
+  impcore::cpu::commit(PlanArgs{weights, chunks, num_chunks}, sources.addresses,
+                       pointer<uint32_t>(mask), pointer<uint32_t>(mask_out),
+                       pointer<int64_t>(status), threads);
 }
 
-void rewind(PlanArgs plan, const Addresses& weights, const Addresses& sources, int64_t mask,
-            int threads) {
-  impcore::cpu::rewind(weights_of(plan, weights), sources, pointer<uint32_t>(mask), threads);
+void rewind(const Operands& weights, int64_t chunks, int64_t num_chunks, const Operands& sources,
+            int64_t mask, int threads) {
+  impcore::cpu::rewind(PlanArgs{weights, chunks, num_chunks}, sources.addresses,
+                       pointer<uint32_t>(mask), threads);
 }
 
-void block_l1(PlanArgs plan, const Addresses& weights, int64_t num_blocks, int64_t mask,
-              int64_t sums, int threads) {
-  impcore::cpu::block_l1(weights_of(plan, weights), num_blocks, pointer<uint32_t>(mask),
+void block_l1(const Operands& weights, int64_t chunks, int64_t num_chunks, int64_t num_blocks,
+              int64_t mask, int64_t sums, int threads) {
+  impcore::cpu::block_l1(PlanArgs{weights, chunks, num_chunks}, num_blocks, pointer<uint32_t>(mask),
                          pointer<double>(sums), threads);
 }
 
@@ -95,16 +97,17 @@ void masked_adamw(const StepArgs& args, const Addresses& steps, Number lr, Numbe
 
 PYBIND11_MODULE(_C, m) {
   using bound::Addresses;
-  using bound::PlanArgs;
+  using bound::Operands;
   using bound::pointer;
   using bound::StepArgs;
   using release = py::call_guard<py::gil_scoped_release>;
   m.doc() = "The native kernels of impcore. Private: impcore.ops is the interface.";
   m.attr("CHUNK_LENGTH") = impcore::kChunkLength;
 
-  py::class_<PlanArgs>(m, "PlanArgs").def(py::init([](int32_t dtype, int64_t chunks, int64_t n) {
-    return PlanArgs{dtype, chunks, n};
-  }));
+  py::class_<Operands>(m, "Operands")
+      .def(py::init(
+          [](int32_t dtype, const Addresses& addresses) { return Operands{dtype, addresses}; }))
+      .def_static("read", bound::read_operands);
   py::class_<StepArgs>(m, "StepArgs")
       .def(py::init([](int32_t dtype, const Addresses& weights, const Addresses& grads,
                        const std::vector<Addresses>& states, const Addresses& numels,
@@ -117,11 +120,17 @@ PYBIND11_MODULE(_C, m) {
           bound::reader().read_by(table, tensor, parameter);
         });
   m.def("gather", bound::gather);
-  m.def("are_weights", bound::are_weights);
   m.def("are_laid_out", bound::are_laid_out);
-  m.def("described", bound::described);
+  py::class_<bound::ModuleTree>(m, "ModuleTree")
+      .def_static("read", bound::ModuleTree::read)
+      .def("is_that_of", &bound::ModuleTree::is_that_of);
+  py::class_<bound::ParameterPaths>(m, "ParameterPaths")
+      .def(py::init<std::vector<bound::ParameterPaths::Step>,
+                    std::vector<bound::ParameterPaths::Step>>())
+      .def("lead_to", &bound::ParameterPaths::lead_to);
   // os.environ sets it too, and looks it up in some microseconds of Python.
   m.def("getenv", [](const char* name) { return std::getenv(name); });
+  m.def("int64_at", [](int64_t address) { return *pointer<const int64_t>(address); });
   m.def("isa", [] { return impcore::cpu::isa_name(); });
   m.def("count_chunks", [](const Addresses& numels) {
     return impcore::count_chunks(numels.data(), int64_t(numels.size()));

@@ -10,11 +10,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 namespace bound {
@@ -120,53 +118,49 @@ inline bool is_maskable(const TensorView& view) {
   return (float_ || bfloat) && view.dtype_lanes == 1;
 }
 
-// Whether these are weights that a plan for these sizes fits: all can be read, are dense, of one
+// Tensors of a plan as its ops take them.
+struct Operands {
+  int32_t dtype;  // impcore::DType
+  std::vector<int64_t> addresses;
+};
+
+// Of tensors that a plan for these sizes fits; none unless all can be read, are dense, of one
 // maskable dtype and on one device.
-inline bool are_weights(const std::vector<int64_t>& numels, const pybind11::sequence& tensors) {
-  if (numels.size() != tensors.size()) return false;
+inline std::optional<Operands> read_operands(const pybind11::tuple& numels,
+                                             const pybind11::list& tensors) {
+  const Py_ssize_t count = PyList_GET_SIZE(tensors.ptr());
+  if (PyTuple_GET_SIZE(numels.ptr()) != count) return std::nullopt;
+  Operands found{0, std::vector<int64_t>(size_t(count))};
   TensorView first, view;
-  for (size_t i = 0; i < numels.size(); ++i) {
-    const pybind11::object tensor = tensors[i];
-    if (!reader().read(tensor, &view) || view.numel() != numels[i] || !is_dense(view)) return false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    if (!reader().read(PyList_GET_ITEM(tensors.ptr(), i), &view)) return std::nullopt;
+    if (view.numel() != PyLong_AsLongLong(PyTuple_GET_ITEM(numels.ptr(), i))) return std::nullopt;
     if (i == 0) first = view;
-    if (!is_maskable(view) || !same_kind(first, view)) return false;
+    if (!is_dense(view) || !is_maskable(view) || !same_kind(first, view)) return std::nullopt;
+    found.addresses[size_t(i)] = view.address();
   }
-  return true;
+  if (count > 0) found.dtype = first.dtype_code == 4 ? 1 : first.dtype_bits == 16 ? 2 : 0;
+  return found;
 }
 
 // Whether all of these are on the device of `beside`, with these strides, a tuple each.
-inline bool are_laid_out(const pybind11::sequence& tensors, const pybind11::sequence& strides,
+inline bool are_laid_out(const pybind11::list& tensors, const pybind11::list& strides,
                          pybind11::handle beside) {
   TensorView place, view;
-  if (tensors.size() != strides.size() || !reader().read(beside, &place)) return false;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const pybind11::object tensor = tensors[i];
-    if (!reader().read(tensor, &view)) return false;
-    const pybind11::tuple expected = strides[i];
-    if (size_t(view.ndim) != expected.size() || view.device_type != place.device_type ||
-        view.device_id != place.device_id) {
+  const Py_ssize_t count = PyList_GET_SIZE(tensors.ptr());
+  if (PyList_GET_SIZE(strides.ptr()) != count || !reader().read(beside, &place)) return false;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    if (!reader().read(PyList_GET_ITEM(tensors.ptr(), i), &view)) return false;
+    PyObject* const expected = PyList_GET_ITEM(strides.ptr(), i);
+    if (!PyTuple_Check(expected) || PyTuple_GET_SIZE(expected) != view.ndim ||
+        view.device_type != place.device_type || view.device_id != place.device_id) {
       return false;
     }
     for (int32_t d = 0; d < view.ndim; ++d) {
-      if (PyLong_AsLongLong(expected[size_t(d)].ptr()) != view.strides[d]) return false;
+      if (PyLong_AsLongLong(PyTuple_GET_ITEM(expected, d)) != view.strides[d]) return false;
     }
   }
   return true;
-}
-
-// All that a tensor is but for its values, as bytes to compare; None where it cannot be read.
-inline pybind11::object described(pybind11::handle tensor) {
-  TensorView view;
-  if (!reader().read(tensor, &view)) return pybind11::none();
-  const size_t row = size_t(view.ndim) * sizeof(int64_t);
-  std::string bytes(reinterpret_cast<const char*>(&view), offsetof(TensorView, shape));
-  const std::array<int64_t, 3> identity{reinterpret_cast<int64_t>(tensor.ptr()),
-                                        reinterpret_cast<int64_t>(Py_TYPE(tensor.ptr())),
-                                        view.address()};
-  bytes.append(reinterpret_cast<const char*>(identity.data()), sizeof identity);
-  bytes.append(reinterpret_cast<const char*>(view.shape), row);
-  bytes.append(reinterpret_cast<const char*>(view.strides), row);
-  return pybind11::bytes(bytes);
 }
 
 // What a step does for a group, as lists that go side by side: the parameters that have gradients,

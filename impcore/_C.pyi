@@ -5,8 +5,10 @@ from torch import Tensor
 
 CHUNK_LENGTH: int
 
-class PlanArgs:
-    def __init__(self, dtype: int, chunks: int, num_chunks: int) -> None: ...
+class Operands:
+    def __init__(self, dtype: int, addresses: list[int]) -> None: ...
+    @staticmethod
+    def read(numels: tuple[int, ...], tensors: list[Tensor]) -> Operands | None: ...
 
 class StepArgs:
     def __init__(
@@ -29,25 +31,36 @@ class StepArgs:
         mask: int,
     ) -> StepArgs | None: ...
 
+class ModuleTree:
+    @staticmethod
+    def read(root: object) -> tuple[ModuleTree, list[object]] | None: ...
+    def is_that_of(self, root: object) -> bool: ...
+
+class ParameterPaths:
+    def __init__(
+        self, modules: list[tuple[int, str]], parameters: list[tuple[int, str]]
+    ) -> None: ...
+    def lead_to(self, root: object, found: Sequence[object]) -> bool: ...
+
 Number = tuple[int, bool]  # a scalar tensor's address, and whether it holds a double
 
 def read_tensors_by(table: object, tensor: type, parameter: type) -> None: ...
 def gather(
     params: list[Tensor], state: dict[Tensor, Any], keys: list[str], counter: str | None
 ) -> list[list[Tensor]] | None: ...
-def are_weights(numels: Sequence[int], tensors: Sequence[Tensor]) -> bool: ...
 def are_laid_out(
     tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...]], beside: Tensor
 ) -> bool: ...
-def described(tensor: Tensor) -> bytes | None: ...
 def getenv(name: str) -> str | None: ...
+def int64_at(address: int) -> int: ...
 def isa() -> str: ...
 def count_chunks(numels: list[int]) -> int: ...
 def fill_chunks(numels: list[int], blocks: list[int], out: int) -> None: ...
 def topk_mask_workspace(chunks: int, num_chunks: int) -> int: ...
 def topk_mask(
-    plan: PlanArgs,
-    weights: list[int],
+    weights: Operands,
+    chunks: int,
+    num_chunks: int,
     num_blocks: int,
     mask_in: int,
     mask_out: int,
@@ -60,20 +73,22 @@ def topk_mask(
     threads: int,
 ) -> None: ...
 def commit(
-    plan: PlanArgs,
-    weights: list[int],
-    sources: list[int],
+    weights: Operands,
+    chunks: int,
+    num_chunks: int,
+    sources: Operands,
     mask: int,
     mask_out: int,
     status: int,
     threads: int,
 ) -> None: ...
 def rewind(
-    plan: PlanArgs, weights: list[int], sources: list[int], mask: int, threads: int
+    weights: Operands, chunks: int, num_chunks: int, sources: Operands, mask: int, threads: int
 ) -> None: ...
 def block_l1(
-    plan: PlanArgs,
-    weights: list[int],
+    weights: Operands,
+    chunks: int,
+    num_chunks: int,
     num_blocks: int,
     mask: int,
     sums: int,

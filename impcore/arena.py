@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,30 @@ from impcore import ops
 from impcore.binding import Binding
 from impcore.ops import checks, native
 from impcore.ops.plan import WORD_BITS, words_of
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Masked weights and their bits, as one look at the model has found them: to be used at once.
+
+    Attributes:
+        weights: in the order of the names, for ops alone: to autograd they may be parameters.
+        words: the packed masks, in the weights' layout and on their device.
+    """
+
+    weights: Sequence[torch.Tensor]
+    words: torch.Tensor
+    _arena: Arena
+
+    @property
+    def scratch(self) -> torch.Tensor:
+        """Bits for a selection to write, like `words`; allocated once and kept."""
+        return self._arena.spare()[0]
+
+    @property
+    def workspace(self) -> torch.Tensor:
+        """A selection's workspace, likewise."""
+        return self._arena.spare()[1]
 
 
 class Arena:
@@ -82,12 +107,19 @@ class Arena:
                 words[span] = ops.bits.permute(words[span], self._shape(i), old, new)
         self._words, self._strides = words, strides
 
-    @torch.inference_mode(False)
+    def bound(self, parameters: Sequence[torch.nn.Parameter]) -> Bound:
+        """The bound parameters, which have just been looked up, and `words`."""
+        words = self.words_of(parameters)
+        # Eager ops see memory alone; what is traced would need a gradient's formula.
+        traced = torch.compiler.is_compiling()
+        return Bound([p.detach() for p in parameters] if traced else parameters, words, self)
+
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scratch bits and the selection's workspace, allocated once and kept."""
-        device = self.words.device
-        if self._spare is None or self._spare[0].device != device:
-            self._spare = torch.empty_like(self._words), ops.workspace(self.plan, device)
+        """Scratch bits and a selection's workspace where the bits are, allocated once and kept."""
+        if self._spare is None or self._spare[0].device != self._words.device:
+            with torch.inference_mode(False):
+                workspace = ops.workspace(self.plan, self._words.device)
+                self._spare = torch.empty_like(self._words), workspace
         return self._spare
 
     def read(self, i: int) -> torch.Tensor:

@@ -11,12 +11,13 @@ import weakref
 from operator import is_
 from typing import Any
 
+import torch
 from torch import nn
 from torch._compile import _disable_dynamo
 
+from impcore import _C
 from impcore import scope as scopes
 from impcore.errors import ModelChangedError
-from impcore.ops import native
 
 
 class Binding:
@@ -34,8 +35,9 @@ class Binding:
         self.aliases = scope.aliases
         self.frozen = scope.frozen
         self._inner, self._leaves = _paths([*self.names, *self.aliases])
+        self._paths = _C.ParameterPaths(self._inner, self._leaves)
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
-        self._checked: object = None
+        self._checked: tuple[Any, ...] | None = None
         self._bind(self._walk(model))
 
     # A copied or unpickled model takes its masks along: both find the same copies in one memo.
@@ -45,6 +47,7 @@ class Binding:
             "_model": self.model,
             "_index": None,
             "_pairs": None,
+            "_paths": None,
             "_checked": None,
         }
 
@@ -52,6 +55,7 @@ class Binding:
         self.__dict__.update(state)
         model = state["_model"]
         self._model = None if model is None else weakref.ref(model)
+        self._paths = _C.ParameterPaths(self._inner, self._leaves)
         self._bind(self._found)  # the model itself may be half unpickled
 
     @property
@@ -97,6 +101,8 @@ class Binding:
     def check_model(self, include: scopes.Patterns, exclude: scopes.Patterns) -> None:
         """Raises unless the model has these prunable parameters, no others, and they can be masked.
 
+        After it `last` are the parameters that the model has now.
+
         Raises:
             ModelChangedError: parameters were renamed, removed, added or reshaped; all are listed.
             TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
@@ -107,14 +113,16 @@ class Binding:
             return
         include = scopes.included(model, include)
         # Most often nothing has changed since the last check, and seeing that is far cheaper.
-        state = _state(model)
-        if state is not None and self._checked == (state, include, exclude):
-            return
+        if self._checked is not None:
+            tree, _, *patterns = self._checked
+            if patterns == [include, exclude] and tree.is_that_of(model):
+                return
+        tree_and_kept = _C.ModuleTree.read(model)
         known = {*self.names, *self.aliases, *self.frozen}
         in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
         self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
         self.check_maskable()
-        self._checked = (state, include, exclude)
+        self._checked = None if tree_and_kept is None else (*tree_and_kept, include, exclude)
 
     def check_maskable(self) -> None:
         """Raises unless the parameters can be masked as they are now; messages give names."""
@@ -130,11 +138,15 @@ class Binding:
         model = self.model
         if model is None:
             return
-        try:
-            found = self._walk(model)
-        except (KeyError, AttributeError):
-            found = []
-        same = len(found) == len(self._found) and all(map(is_, found, self._found))
+        found = self._found
+        if torch.compiler.is_compiling() or not self._paths.lead_to(model, found):
+            try:
+                found = self._walk(model)
+            except (KeyError, AttributeError):
+                found = []
+        same = found is self._found or (
+            len(found) == len(self._found) and all(map(is_, found, self._found))
+        )
         if not same or self._untied():
             self._rebind(model, found)
 
@@ -151,6 +163,7 @@ class Binding:
 
     def _bind(self, found: list[nn.Parameter]) -> None:
         self._found = found
+        self._checked = None  # it knows these parameters by their addresses
         positions = [*range(len(self.names)), *map(self.position, self.aliases)]
         self._index = {id(p): i for p, i in zip(found, positions, strict=True)}
         pairs = [(p, found[i]) for p, i in zip(found, positions, strict=True)]
@@ -199,21 +212,3 @@ def _paths(names: list[str]) -> tuple[list[tuple[int, str]], list[tuple[int, str
                 numbers[path] = len(modules)
         leaves.append((numbers[".".join(parts)], leaf))
     return modules, leaves
-
-
-def _state(model: nn.Module) -> list[object] | None:
-    """All that `Binding.check_model` looks at: equal lists, the same outcome.
-
-    None where a parameter has no memory of its own to be known by.
-    """
-    modules, state = [model], list[object]()
-    for module in modules:  # which grows
-        children = {name: child for name, child in module._modules.items() if child is not None}
-        parameters = {name: p for name, p in module._parameters.items() if p is not None}
-        modules.extend(children.values())
-        state.append((type(module), *children, *parameters))
-        try:
-            state.extend(map(native.described, parameters.values()))
-        except (RuntimeError, ValueError, NotImplementedError):  # sparse, lazy
-            return None
-    return state

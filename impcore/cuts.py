@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from impcore import ops
+from impcore.arena import Bound
 from impcore.masks import Masks
 from impcore.outcome import COLLAPSED
 from impcore.ranking import Ranking, by_score, select
@@ -25,6 +26,7 @@ class Request:
 
     Attributes:
         masks: of the model.
+        bound: its weights and bits now.
         ranking: what its weights are ranked by.
         plan: the masks' layout, with the blocks whose sums are wanted.
         total: weights to prune from all tensors together.
@@ -34,6 +36,7 @@ class Request:
     """
 
     masks: Masks
+    bound: Bound
     ranking: Ranking
     plan: ops.Plan
     total: int | None = None
@@ -58,36 +61,35 @@ class Cut:
 
 def _global(request: Request) -> Cut:
     """The lowest `total` weights of all tensors together."""
-    masks, ranking = request.masks, request.ranking
-    scratch, workspace = masks.spare()
+    bound, ranking = request.bound, request.ranking
     assert request.total is not None
-    selection = select(request.plan, ranking.digits, masks.words, scratch, request.total, workspace)
+    selection = select(
+        *(request.plan, ranking.digits, bound.words, bound.scratch, request.total, bound.workspace)
+    )
     read_weights = len(ranking.digits) == 1
     return Cut(selection.status, selection.sums_before if read_weights else None)
 
 
 def _layerwise(request: Request) -> Cut:
     """The lowest `each[i]`, or round(rate * remaining_i), weights of every tensor i."""
-    masks = request.masks
     counts: Sequence[int | torch.Tensor]
     if request.each is not None:
         counts = request.each
     else:
         assert request.rate is not None
         # As Python's round on Python's float: float64, halves to even.
-        alive = _counts(masks.plan, masks.words)
+        alive = _counts(request.masks.plan, request.bound.words)
         counts = list((alive.double() * request.rate).round().long())
-    return Cut(_in_each(masks, request.ranking, counts, masks.spare()[0]))
+    return Cut(_in_each(request, request.ranking, counts))
 
 
 def _random(request: Request) -> Cut:
     """From each tensor as many as the global cut takes there, but drawn at random."""
-    masks = request.masks
-    scratch, _ = masks.spare()
+    masks, bound = request.masks, request.bound
     cut = _global(request)
-    counts = list(_counts(masks.plan, masks.words & ~scratch))
+    counts = list(_counts(masks.plan, bound.words & ~bound.scratch))
     named = dict(zip(masks.names, masks.weights, strict=True))
-    _in_each(masks, by_score(masks, draw(named, request.seed)), counts, scratch)
+    _in_each(request, by_score(masks, draw(named, request.seed)), counts)
     return cut
 
 
@@ -100,39 +102,41 @@ CUTS: Mapping[str, Callable[[Request], Cut]] = {
 
 
 def _in_each(
-    masks: Masks, ranking: Ranking, counts: Sequence[int | torch.Tensor], out: torch.Tensor
+    request: Request, ranking: Ranking, counts: Sequence[int | torch.Tensor]
 ) -> torch.Tensor:
     """The lowest `counts[i]` of each tensor: the status, 0 or the first tensor's that is not."""
-    words = masks.words
+    words, out, plan = request.bound.words, request.bound.scratch, request.masks.plan
     status = torch.zeros(1, dtype=torch.int64, device=out.device)
-    for i, (plan, span) in enumerate(zip(masks.plan.single, masks.plan.spans, strict=True)):
-        if plan.total:
-            workspace = ops.workspace(plan, out.device)
-            selection = select(plan, ranking.of(i), words[span], out[span], counts[i], workspace)
+    for i, (one, span) in enumerate(zip(plan.single, plan.spans, strict=True)):
+        if one.total:
+            workspace = ops.workspace(one, out.device)
+            selection = select(one, ranking.of(i), words[span], out[span], counts[i], workspace)
             status = torch.where(status == 0, selection.status, status)
     return status
 
 
-def judged(status: torch.Tensor, masks: Masks, ranking: Ranking, min_keep: int) -> torch.Tensor:
+def judged(status: torch.Tensor, request: Request, min_keep: int) -> torch.Tensor:
     """The status of a cut: also not 0 if the ranking has faults or a tensor would collapse."""
-    if ranking.faults is not None:
-        status = torch.where(status == 0, ranking.faults, status)
+    faults = request.ranking.faults
+    if faults is not None:
+        status = torch.where(status == 0, faults, status)
     if min_keep:
-        collapse = collapsing(masks, min_keep).any()
+        collapse = collapsing(request.masks, min_keep).any()
         status = torch.where((status == 0) & collapse, COLLAPSED, status)
     return status
 
 
 def collapsing(masks: Masks, min_keep: int) -> torch.Tensor:
     """Which tensors would lose weights and keep fewer than `min_keep`: bool [tensors]."""
-    before = _counts(masks.plan, masks.words)
-    after = _counts(masks.plan, masks.spare()[0])
+    bound = masks.bound()
+    before = _counts(masks.plan, bound.words)
+    after = _counts(masks.plan, bound.scratch)
     return (after < before) & (after < min_keep)
 
 
 def kept(masks: Masks) -> dict[str, int]:
     """How many weights each parameter would keep (a host read)."""
-    return dict(zip(masks.names, _counts(masks.plan, masks.spare()[0]).tolist(), strict=True))
+    return dict(zip(masks.names, _counts(masks.plan, masks.bound().scratch).tolist(), strict=True))
 
 
 def _counts(plan: ops.Plan, words: torch.Tensor) -> torch.Tensor:

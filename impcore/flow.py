@@ -53,7 +53,8 @@ class Flow:
 
     def record(self) -> None:
         """Appends a row for the weights as they are now: one read of the weights, no host read."""
-        self.append(ops.block_l1(self.plan, self.masks.weights, self.masks.words))
+        bound = self.masks.bound()
+        self.append(ops.block_l1(self.plan, bound.weights, bound.words))
 
     def append(self, sums: torch.Tensor, status: torch.Tensor | None = None) -> None:
         """Appends block sums float64 [2, columns]; with a status, if that turns out to be clean."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from impcore import ops
 from impcore import scope as scopes
-from impcore.arena import Arena
+from impcore.arena import Arena, Bound
 from impcore.binding import Binding
 from impcore.outcome import Ledger
 
@@ -89,9 +89,14 @@ class MaskState:
         """The mask of the i-th of `names`: bool [numel], in its parameter's storage order."""
         return self._arena.stored(i)
 
+    def bound(self) -> Bound:
+        """`weights` and `words` of one look at the model, for ops alone."""
+        return self._arena.bound(self._binding.parameters)
+
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """A scratch arena and the selection's workspace, allocated once and kept."""
-        return self._arena.spare()
+        bound = self.bound()
+        return bound.scratch, bound.workspace
 
     def words_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
         """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
@@ -111,8 +116,10 @@ class MaskState:
         """Whether any of these is the id of a masked Parameter, as the model holds them now."""
         return not self._binding.index().keys().isdisjoint(ids)
 
-    def check_model(self) -> None:
+    def check_model(self) -> Bound:
         """Raises unless the model is what these masks were made for, and can be masked as it is.
+
+        Returns what `bound` does, at no second look.
 
         Raises:
             ModelChangedError: parameters were renamed, removed, added, reshaped or tied in another
@@ -120,23 +127,24 @@ class MaskState:
             TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
         """
         self._binding.check_model(self.include, self.exclude)
+        return self._arena.bound(self._binding.last)
 
     def expected_remaining(self) -> int:
         """`remaining`, taking asynchronous prunes for clean: no host read if the count is known."""
         known = self._ledger.remaining
         return self.remaining if known is None else known
 
-    def commit(self, status: torch.Tensor, count: int | None, sync: bool) -> None:
+    def commit(self, bound: Bound, status: torch.Tensor, count: int | None, sync: bool) -> None:
         """Takes over the scratch arena of a selection of `count` weights, if its status is clean.
 
-        A count of None is unknown. With `sync` the status has been read and is clean; otherwise
-        `settle` reads it later.
+        `bound` is what the selection was given. A count of None is unknown. With `sync` the status
+        has been read and is clean; otherwise `settle` reads it later.
         """
         # Until it is over, an interrupt must not leave a number behind that may be wrong.
         remaining, self._ledger.remaining = self._ledger.remaining, None
         if not sync:
             self._ledger.defer(status)
-        ops.commit(self.plan, self.weights, self.words, self.spare()[0], status)
+        ops.commit(self.plan, bound.weights, bound.words, bound.scratch, status)
         if remaining is not None and count is not None:
             self._ledger.remaining = remaining - count
 

@@ -175,11 +175,13 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         """
         self._binding.check_maskable()
         aligned = self._arena.aligned(source)
-        ops.rewind(self.plan, self.weights, self.words, aligned)
+        bound = self.bound()
+        ops.rewind(self.plan, bound.weights, bound.words, aligned)
 
     def apply(self) -> None:
         """Writes +0 to every pruned weight, in one fused pass."""
-        ops.rewind(self.plan, self.weights, self.words)
+        bound = self.bound()
+        ops.rewind(self.plan, bound.weights, bound.words)
 
     def to_torch_prune(self, model: nn.Module) -> None:
         """Prunes `model` by torch.nn.utils.prune instead, under these masks.

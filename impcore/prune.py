@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from impcore import ops, scores
+from impcore.arena import Bound
 from impcore.arguments import Arguments, ScoreFunction
 from impcore.cuts import CUTS, Request, judged
 from impcore.flow import Flow
@@ -88,34 +89,40 @@ def prune_global(
         raise ValueError("flow= was made for other masks than the model's; make a new impcore.Flow")
     if masks is not None:
         _check_patterns(masks, include=include, exclude=exclude)
-        masks.check_model()
-        return _prune(inner, masks, arguments, flow, sync)
+        return _prune(inner, masks, masks.check_model(), arguments, flow, sync)
     masks = Masks(inner, include, exclude)
     try:
-        return _prune(inner, masks, arguments, flow, sync)
+        return _prune(inner, masks, masks.bound(), arguments, flow, sync)
     except BaseException:
         masks.release()  # the model had none before, and nothing was pruned
         raise
 
 
 def _prune(
-    model: nn.Module, masks: Masks, arguments: Arguments, flow: Flow | None, sync: bool
+    model: nn.Module,
+    masks: Masks,
+    bound: Bound,
+    arguments: Arguments,
+    flow: Flow | None,
+    sync: bool,
 ) -> Masks:
     amount = arguments.amount(masks, sync)
     found = scores.evaluate(arguments.score, model, arguments.for_score())
-    ranking = by_magnitude(masks) if found is None else by_score(masks, found)
+    if found is not None:
+        bound = masks.bound()  # the score may have moved what it looked at
+    ranking = by_magnitude(bound) if found is None else by_score(masks, found)
     plan = masks.plan if flow is None else flow.plan
-    request = Request(masks, ranking, plan, seed=arguments.seed or 0, **amount)
+    request = Request(masks, bound, ranking, plan, seed=arguments.seed or 0, **amount)
     cut = CUTS[arguments.scope](request)
-    status = judged(cut.status, masks, ranking, arguments.min_keep)
+    status = judged(cut.status, request, arguments.min_keep)
     if sync and int(status) != 0:
         raise refusal(
             int(status), masks, scores=found, each=request.each, min_keep=arguments.min_keep
         )
     sums = cut.sums
     if flow is not None and sums is None:
-        sums = ops.block_l1(plan, masks.weights, masks.words)
-    masks.commit(status, request.total, sync)
+        sums = ops.block_l1(plan, bound.weights, bound.words)
+    masks.commit(bound, status, request.total, sync)
     if flow is not None and sums is not None:
         flow.append(sums, None if sync else status)
     return masks

@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 
 from impcore import ops
+from impcore.arena import Bound
 from impcore.masks import Masks
 
 _DIGIT_BITS = 30  # the patterns of floats below 2.0: finite, whatever the digit
@@ -39,9 +40,9 @@ class Ranking:
         return [[digit[i]] for digit in self.digits]
 
 
-def by_magnitude(masks: Masks) -> Ranking:
+def by_magnitude(bound: Bound) -> Ranking:
     """Ranks weights by their absolute value."""
-    return Ranking([masks.weights])
+    return Ranking([bound.weights])
 
 
 def by_score(masks: Masks, scores: Mapping[str, torch.Tensor]) -> Ranking:

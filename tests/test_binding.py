@@ -10,9 +10,11 @@ import torch
 from library_cases import PRUNABLE, net
 from torch import nn
 
+from impcore import _C, scope
 from impcore.binding import Binding
+from impcore.binding import _paths as binding_paths
 from impcore.errors import LayoutError, ModelChangedError
-from impcore.scope import find_scope
+from impcore.scope import candidates, find_scope
 
 
 def bound(model: nn.Module) -> Binding:
@@ -121,3 +123,85 @@ def test_a_released_or_dead_model_leaves_the_last_parameters() -> None:
     del model
     assert orphan.model is None
     assert orphan.parameters[2] is old
+
+
+UNCHANGED: dict[str, Callable[[nn.Module], object]] = {
+    "nothing": lambda m: None,
+    "values": lambda m: m.fc.weight.data.mul_(2),
+    "gradients": lambda m: setattr(m.fc.weight, "grad", torch.ones(7, 5)),
+    "buffers": lambda m: m.register_buffer("more", torch.ones(2)),
+    "a module that is none": lambda m: m.add_module("none", None),
+    "freezing": lambda m: m.fc.weight.requires_grad_(False),
+}
+CHANGED: dict[str, Callable[[nn.Module], object]] = {
+    "another module": lambda m: setattr(m, "extra", nn.ReLU()),
+    "another parameter": lambda m: m.register_parameter("extra", nn.Parameter(torch.ones(2))),
+    "another name": lambda m: setattr(m, "fc2", m._modules.pop("fc")),
+    "another class": lambda m: setattr(m.fc, "__class__", type("Line", (nn.Linear,), {})),
+    "another object": lambda m: setattr(m.fc, "weight", nn.Parameter(m.fc.weight.data)),
+    "another type": lambda m: m.fc._parameters.update(weight=m.fc.weight.data),
+    "other memory": lambda m: setattr(m.fc.weight, "data", m.fc.weight.data.clone()),
+    "another dtype": lambda m: m.half(),
+    "another shape": lambda m: setattr(m.fc.weight, "data", m.fc.weight.data.view(5, 7)),
+    "another layout": lambda m: m.to(memory_format=torch.channels_last),
+    "another bias": lambda m: setattr(m.fc, "bias", nn.Parameter(torch.ones(7))),
+    "a bias that is gone": lambda m: setattr(m.fc, "bias", None),
+}
+
+
+@pytest.mark.parametrize("change", [*UNCHANGED, *CHANGED])
+def test_a_tree_is_known_by_all_but_values(change: str) -> None:
+    model = net()
+    tree, kept = _C.ModuleTree.read(model)
+    assert tree.is_that_of(model)
+    assert nn.Linear in kept
+    {**UNCHANGED, **CHANGED}[change](model)
+    assert tree.is_that_of(model) == (change in UNCHANGED)
+
+
+def test_a_tree_that_cannot_be_read_is_never_the_same() -> None:
+    lazy = nn.Sequential(nn.LazyLinear(3))
+    assert _C.ModuleTree.read(lazy) is None
+    sparse = nn.Linear(2, 2)
+    sparse.weight = nn.Parameter(torch.eye(2).to_sparse())
+    assert _C.ModuleTree.read(sparse) is None
+    assert _C.ModuleTree.read(object()) is None
+
+
+def test_paths_lead_to_the_very_objects() -> None:
+    model = net()
+    binding = bound(model)
+    paths = _C.ParameterPaths(*binding_paths(["conv1.weight", "fc.weight", "fc.bias"]))
+    found = [model.conv1.weight, model.fc.weight, model.fc.bias]
+    assert paths.lead_to(model, found)
+    assert not paths.lead_to(model, found[:2])
+    assert not paths.lead_to(model, [*found[:2], nn.Parameter(model.fc.bias.data)])
+    assert not paths.lead_to(nn.Linear(1, 1), found)
+    model.fc.bias = None
+    assert not paths.lead_to(model, found)
+    assert not paths.lead_to(model, [*found[:2], binding])
+
+
+def test_an_unchanged_model_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = net()
+    binding = bound(model)
+    binding.check_model(None, None)
+    looked = []
+    monkeypatch.setattr(scope, "candidates", lambda m: looked.append(m) or candidates(m))
+    binding.check_model(None, None)
+    assert not looked
+    binding.check_model(None, ("fc.*",))
+    assert len(looked) == 1
+
+
+def test_parameters_that_came_back_are_found_by_the_next_check() -> None:
+    """The tree is what it was at the last check, but another use has seen others meanwhile."""
+    model = net()
+    binding = bound(model)
+    binding.check_model(None, None)
+    old = model.fc.weight
+    model.fc.weight = nn.Parameter(torch.ones(7, 5))
+    assert binding.parameters[2] is model.fc.weight
+    model.fc.weight = old
+    binding.check_model(None, None)
+    assert binding.last[2] is old

@@ -14,11 +14,15 @@ def cut(masks: impcore.Masks, k: int) -> torch.Tensor:
     return ops.topk_mask(masks.plan, masks.weights, masks.words, scratch, k, workspace).status
 
 
+def commit(masks: impcore.Masks, k: int, count: int | None, sync: bool) -> None:
+    masks.commit(masks.bound(), cut(masks, k), count, sync)
+
+
 def test_a_commit_counts_what_it_is_told_or_leaves_the_count_open() -> None:
     masks = impcore.Masks(net())
-    masks.commit(cut(masks, 10), 10, sync=True)
+    commit(masks, 10, 10, sync=True)
     assert masks.expected_remaining() == masks.total - 10
-    masks.commit(cut(masks, 5), None, sync=True)
+    commit(masks, 5, None, sync=True)
     assert masks._ledger.remaining is None
     assert masks.expected_remaining() == masks.remaining == masks.total - 15
 
@@ -26,7 +30,7 @@ def test_a_commit_counts_what_it_is_told_or_leaves_the_count_open() -> None:
 def test_a_refused_commit_is_expected_until_it_is_read() -> None:
     masks = impcore.Masks(net())
     words = masks.words.clone()
-    masks.commit(cut(masks, masks.total + 1), 7, sync=False)
+    commit(masks, masks.total + 1, 7, sync=False)
     assert masks.expected_remaining() == masks.total - 7
     assert torch.equal(masks.words, words)
 

@@ -28,9 +28,9 @@ def block_l1(plan: Plan, weights: Sequence[torch.Tensor], mask: torch.Tensor) ->
     Raises:
         TypeError, ValueError: an argument does not fit the plan.
     """
-    checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask, plan.total_words, checks.device_of(weights, mask), "mask")
-    sums: torch.Tensor = _block_l1(plan.chunks, list(weights), mask, plan.num_blocks)
+    found = checks.check_weights(plan.numels, weights, "weights")
+    checks.check_arena(mask, plan.total_words, checks.device_of(found, mask), "mask")
+    sums: torch.Tensor = _block_l1(plan.chunks, found, mask, plan.num_blocks)
     return sums
 
 

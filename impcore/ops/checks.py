@@ -52,15 +52,20 @@ def check_maskable(tensor: torch.Tensor, what: str) -> None:
     check_dense(tensor, what)
 
 
-def check_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor], what: str) -> None:
+def check_weights(
+    numels: tuple[int, ...], tensors: Sequence[torch.Tensor], what: str
+) -> list[torch.Tensor]:
     """Raises unless `tensors` are what a plan was made for: number, sizes, one dtype, one device.
+
+    Returns them as an op takes them, with what has been read on the way.
 
     Raises:
         ValueError: the number of tensors, a size or a device differs.
         TypeError: the dtypes differ, or one is not supported.
     """
-    if native.are_weights(numels, tensors):
-        return
+    found = native.read_weights(numels, tensors)
+    if found is not None:
+        return found
     if len(tensors) != len(numels):
         raise ValueError(f"{what} holds {len(tensors)} tensors, the plan is for {len(numels)}")
     for i, (tensor, numel) in enumerate(zip(tensors, numels, strict=True)):
@@ -76,17 +81,24 @@ def check_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor], what: 
             raise ValueError(
                 f"{what}[{i}] is on {tensor.device}, {what}[0] is on {tensors[0].device}"
             )
+    return list(tensors)
 
 
 def check_source(
-    numels: Sequence[int], source: Sequence[torch.Tensor], weights: Sequence[torch.Tensor]
-) -> None:
+    numels: tuple[int, ...],
+    source: Sequence[torch.Tensor] | None,
+    weights: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
     """Raises unless `source` can stand in for the weights element by element in storage order.
+
+    Returns it as an op takes it; none at all for None.
 
     Raises:
         ValueError, TypeError: as `check_weights`; or a dtype, device or stride is not the weight's.
     """
-    check_weights(numels, source, "source")
+    if source is None:
+        return []
+    found = check_weights(numels, source, "source")
     for i, (weight, other) in enumerate(zip(weights, source, strict=True)):
         if other.dtype != weight.dtype:
             raise TypeError(f"source[{i}] is {other.dtype}, the weight is {weight.dtype}")
@@ -95,6 +107,7 @@ def check_source(
                 f"source[{i}] is on {other.device} with strides {other.stride()}, the weight is on "
                 f"{weight.device} with strides {weight.stride()}"
             )
+    return found
 
 
 def device_of(weights: Sequence[torch.Tensor], arena: torch.Tensor) -> torch.device:

@@ -34,12 +34,26 @@ def gather(
     return _C.gather(params, state, keys, counter)
 
 
-def are_weights(numels: Sequence[int], tensors: Sequence[torch.Tensor]) -> bool:
-    """Whether these are certainly weights that a plan for these sizes fits.
+class Weights(list[torch.Tensor]):
+    """Tensors that fit a plan, and what the native module has read of them."""
+
+    __slots__ = ("operands",)
+    operands: _C.Operands
+
+
+def read_weights(numels: tuple[int, ...], tensors: Sequence[torch.Tensor]) -> Weights | None:
+    """The tensors, if they certainly are weights that a plan for these sizes fits.
 
     Dense, of one dtype that masks support, and on one device.
     """
-    return not torch.compiler.is_compiling() and _C.are_weights(numels, tensors)
+    if torch.compiler.is_compiling():
+        return None
+    found = Weights(tensors)
+    operands = _C.Operands.read(numels, found)
+    if operands is None:
+        return None
+    found.operands = operands
+    return found
 
 
 def are_laid_out(
@@ -47,19 +61,6 @@ def are_laid_out(
 ) -> bool:
     """Whether these certainly are on the device of `beside` and have these strides."""
     return not torch.compiler.is_compiling() and _C.are_laid_out(tensors, strides, beside)
-
-
-def described(tensor: torch.Tensor) -> object:
-    """All that a tensor is but for its values, to be compared: equal, the same tensor unchanged.
-
-    Raises:
-        RuntimeError, ValueError, NotImplementedError: it has no memory of its own to be known by.
-    """
-    found = None if torch.compiler.is_compiling() else _C.described(tensor)
-    if found is not None:
-        return found
-    kind = tensor.dtype, tensor.device, type(tensor)
-    return id(tensor), tensor.data_ptr(), tensor.shape, tensor.stride(), *kind
 
 
 def addresses(tensors: Sequence[torch.Tensor]) -> list[int]:
@@ -77,10 +78,12 @@ def number(scalar: torch.Tensor) -> _C.Number:
     return scalar.data_ptr(), scalar.dtype == torch.float64
 
 
-def plan_args(chunks: torch.Tensor, weights: Sequence[torch.Tensor]) -> _C.PlanArgs:
-    """The plan's table and the weights' dtype, as the native ops take them."""
-    dtype = weights[0].dtype if weights else torch.float32
-    return _C.PlanArgs(DTYPE_CODES[dtype], chunks.data_ptr(), chunks.shape[0])
+def operands(tensors: Sequence[torch.Tensor]) -> _C.Operands:
+    """A plan's tensors as the native ops take them; of `Weights` at no second look."""
+    if isinstance(tensors, Weights):
+        return tensors.operands
+    dtype = tensors[0].dtype if tensors else torch.float32
+    return _C.Operands(DTYPE_CODES[dtype], addresses(tensors))
 
 
 def step_args(

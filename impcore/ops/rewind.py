@@ -31,12 +31,10 @@ def rewind(
     Raises:
         TypeError, ValueError: an argument does not fit the plan.
     """
-    checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask, plan.total_words, checks.device_of(weights, mask), "mask")
-    sources = [] if source is None else list(source)
-    if source is not None:
-        checks.check_source(plan.numels, sources, weights)
-    _rewind(plan.chunks, list(weights), mask, sources)
+    targets = checks.check_weights(plan.numels, weights, "weights")
+    checks.check_arena(mask, plan.total_words, checks.device_of(targets, mask), "mask")
+    sources = checks.check_source(plan.numels, source, targets)
+    _rewind(plan.chunks, targets, mask, sources)
 
 
 def _any(

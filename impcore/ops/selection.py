@@ -29,3 +29,10 @@ def empty(like: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tens
         like.new_empty((2, num_blocks), dtype=torch.float64),
         like.new_empty((2, num_blocks), dtype=torch.float64),
     )
+
+
+def scalar(k: int | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """k as an int64 scalar on the device. Filled, not copied: no device waits."""
+    if isinstance(k, torch.Tensor):
+        return k
+    return torch.full((), k, dtype=torch.int64, device=device)

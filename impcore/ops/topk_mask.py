@@ -70,7 +70,7 @@ def topk_mask(
             non-finite weights, are reported by the status.
     """
     device = checks.device_of(weights, mask_in)
-    checks.check_weights(plan.numels, weights, "weights")
+    found = checks.check_weights(plan.numels, weights, "weights")
     checks.check_arena(mask_in, plan.total_words, device, "mask_in")
     checks.check_arena(mask_out, plan.total_words, device, "mask_out")
     if plan.total_words and mask_in.data_ptr() == mask_out.data_ptr():
@@ -79,10 +79,10 @@ def topk_mask(
     return Selection(
         *_topk_mask(
             plan.chunks,
-            list(weights),
+            found,
             mask_in,
             mask_out,
-            _scalar(k, plan.total, device),
+            _amount(k, plan.total, device),
             workspace,
             plan.num_blocks,
             _forced(bracket),
@@ -107,14 +107,14 @@ def _check_workspace(plan: Plan, workspace: torch.Tensor, device: torch.device) 
         raise ValueError(f"workspace has {workspace.numel()} bytes, this plan needs {needed}")
 
 
-def _scalar(k: int | torch.Tensor, total: int, device: torch.device) -> torch.Tensor:
-    """k as an int64 scalar on the device."""
+def _amount(k: int | torch.Tensor, total: int, device: torch.device) -> int | torch.Tensor:
+    """k as it is, but within 64 bits; of what is traced a scalar tensor, as the op has it."""
     if not isinstance(k, torch.Tensor):
         if isinstance(k, bool) or not hasattr(k, "__index__"):
             raise TypeError(f"k must be an int or an int64 scalar tensor, not {k!r}")
-        # Beyond both ends k stays wrong, but fits in 64 bits. Filled, not copied: no device waits.
+        # Beyond both ends it stays wrong.
         amount = max(-1, min(operator.index(k), total + 1))
-        return torch.full((), amount, dtype=torch.int64, device=device)
+        return selection.scalar(amount, device) if torch.compiler.is_compiling() else amount
     if k.dtype != torch.int64 or k.numel() != 1:
         raise ValueError(f"k must be an int64 scalar, not {k.dtype} of shape {tuple(k.shape)}")
     if k.device != device:
@@ -147,8 +147,8 @@ def commit(
     Raises:
         TypeError, ValueError: an argument does not fit the plan.
     """
-    checks.check_weights(plan.numels, weights, "weights")
-    device = checks.device_of(weights, mask)
+    targets = checks.check_weights(plan.numels, weights, "weights")
+    device = checks.device_of(targets, mask)
     checks.check_arena(mask, plan.total_words, device, "mask")
     checks.check_arena(mask_out, plan.total_words, device, "mask_out")
     if status.dtype != torch.int64 or status.numel() != 1 or status.device != device:
@@ -156,10 +156,8 @@ def commit(
             f"status must be the int64 [1] of a Selection on {device}, not {status.dtype} of shape "
             f"{tuple(status.shape)} on {status.device}"
         )
-    sources = [] if source is None else list(source)
-    if source is not None:
-        checks.check_source(plan.numels, sources, weights)
-    _commit(plan.chunks, list(weights), mask, mask_out, status, sources)
+    sources = checks.check_source(plan.numels, source, targets)
+    _commit(plan.chunks, targets, mask, mask_out, status, sources)
 
 
 def _topk_mask_any(
@@ -167,7 +165,7 @@ def _topk_mask_any(
     weights: list[torch.Tensor],
     mask_in: torch.Tensor,
     mask_out: torch.Tensor,
-    k: torch.Tensor,
+    k: int | torch.Tensor,
     workspace: torch.Tensor,
     num_blocks: int,
     bracket: list[int],

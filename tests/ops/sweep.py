@@ -87,28 +87,31 @@ class _Calls:
     """The native calls of one batch, on poisoned scratch memory."""
 
     def __init__(self, batch: Batch, threads: int, weights: np.ndarray, source: np.ndarray | None):
-        self.batch, self.threads, self.weights = batch, threads, batch.addresses(weights)
-        self.source = None if source is None else batch.addresses(source)
+        self.batch, self.threads = batch, threads
+        self.weights = self.operands(batch.addresses(weights))
+        self.source = None if source is None else self.operands(batch.addresses(source))
         self.needed = [_C.topk_mask_workspace(t.ctypes.data, len(t)) for t in batch.tables]
         self.workspace = np.empty(max(self.needed, default=0) + WORKSPACE_GUARD, dtype=np.uint8)
-        self.plans = [_C.PlanArgs(batch.format.code, t.ctypes.data, len(t)) for t in batch.tables]
+        self.chunks = [(t.ctypes.data, len(t)) for t in batch.tables]
         self.first_sum = (2 * (np.cumsum(batch.num_blocks) - batch.num_blocks)).tolist()
         self.first_word = batch.first_word.tolist()
         self.num_blocks = batch.num_blocks.tolist()
-        self.k = batch.k.copy()
+
+    def operands(self, addresses):  # type: ignore[no-untyped-def]
+        return [_C.Operands(self.batch.format.code, one) for one in addresses]
 
     def select(self, case, mask_in, mask_out, status, before, after, l1):  # type: ignore[no-untyped-def]
         poison = (37 * case + 11) % 256
         self.workspace.fill(poison)
         word, column = 4 * self.first_word[case], 8 * self.first_sum[case]
-        plan, weights, blocks = self.plans[case], self.weights[case], self.num_blocks[case]
+        weights, chunks, blocks = self.weights[case], self.chunks[case], self.num_blocks[case]
         _C.topk_mask(
-            plan,
             weights,
+            *chunks,
             blocks,
             mask_in.ctypes.data + word,
             mask_out.ctypes.data + word,
-            self.k.ctypes.data + 8 * case,
+            int(self.batch.k[case]),
             self.workspace.ctypes.data,
             status.ctypes.data + 8 * case,
             before.ctypes.data + column,
@@ -120,8 +123,8 @@ class _Calls:
         beyond = self.workspace[end : end + WORKSPACE_GUARD]
         assert (beyond == poison).all(), f"wrote past the workspace: {self.batch.describe(case)}"
         _C.block_l1(
-            plan,
             weights,
+            *chunks,
             blocks,
             mask_in.ctypes.data + word,
             l1.ctypes.data + column,
@@ -131,9 +134,9 @@ class _Calls:
     def commit(self, case, mask, mask_out, status):  # type: ignore[no-untyped-def]
         word = self.first_word[case]
         _C.commit(
-            self.plans[case],
             self.weights[case],
-            [] if self.source is None else self.source[case],
+            *self.chunks[case],
+            _C.Operands(0, []) if self.source is None else self.source[case],
             mask.ctypes.data + 4 * word,
             mask_out.ctypes.data + 4 * word,
             status.ctypes.data + 8 * case,

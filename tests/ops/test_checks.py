@@ -70,19 +70,20 @@ def test_weights_that_cannot_be_masked(op, case, backend):
 @pytest.mark.parametrize("case", REJECTED)
 def test_the_native_walk_takes_no_weights_that_cannot_be_masked(case):
     bad, good = REJECTED[case][0], torch.ones(6, 4)
-    assert not native.are_weights(PLAN.numels, [good, bad])
-    assert not native.are_weights(PLAN.numels, [bad, good])
+    assert native.read_weights(PLAN.numels, [good, bad]) is None
+    assert native.read_weights(PLAN.numels, [bad, good]) is None
 
 
 @pytest.mark.parametrize("walks", [True, False])
 def test_weights_pass_with_the_native_walk_and_without(walks, monkeypatch):
     if not walks:
-        monkeypatch.setattr(native, "are_weights", lambda numels, weights: False)
+        monkeypatch.setattr(native, "read_weights", lambda numels, weights: None)
     channels_last = torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last)
     for dtype in checks.MASKED_DTYPES:
         weights = [torch.nn.Parameter(torch.ones(4, 6).t().to(dtype)), channels_last.to(dtype)]
-        checks.check_weights((24, 24), weights, "weights")
-        assert not walks or native.are_weights((24, 24), weights)
+        found = checks.check_weights((24, 24), weights, "weights")
+        assert [id(w) for w in found] == [id(w) for w in weights]
+        assert isinstance(found, native.Weights) == walks
         for wrong in ((24,), (24, 23), (24, 24, 0)):
             with pytest.raises(ValueError, match="the plan"):
                 checks.check_weights(wrong, weights, "weights")

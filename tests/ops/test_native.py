@@ -147,26 +147,3 @@ def test_a_layout_is_known_by_strides_and_device():
         assert not native.are_laid_out(tensors, wider, torch.zeros(1))
     assert not native.are_laid_out([*tensors, torch.ones(2, device="meta")], [*strides, (1,)],
                                    torch.zeros(1))  # fmt: skip
-
-
-def test_a_description_tells_tensors_and_their_changes_apart():
-    weight = nn.Parameter(torch.ones(4, 6))
-    seen = {native.described(weight)}
-    assert native.described(weight) in seen
-    with torch.no_grad():
-        weight.mul_(2)
-    assert native.described(weight) in seen  # values are not looked at
-    changes = [
-        lambda: setattr(weight, "data", torch.ones(4, 6)),
-        lambda: setattr(weight, "data", weight.data.half()),
-        lambda: setattr(weight, "data", weight.data.view(6, 4)),
-        lambda: setattr(weight, "data", weight.data.t()),
-    ]
-    for number, change in enumerate(changes, 2):
-        change()
-        seen.add(native.described(weight))
-        assert len(seen) == number
-    assert native.described(nn.Parameter(weight.data)) not in seen
-    sparse = torch.eye(2).to_sparse()
-    with pytest.raises(RuntimeError):
-        native.described(sparse)

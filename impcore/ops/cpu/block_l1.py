@@ -15,8 +15,9 @@ def block_l1(
     """Sum of |m theta| and of m per block: float64 [2, num_blocks]."""
     sums = mask.new_empty((2, num_blocks), dtype=torch.float64)
     _C.block_l1(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
+        native.operands(weights),
+        chunks.data_ptr(),
+        chunks.shape[0],
         num_blocks,
         mask.data_ptr(),
         sums.data_ptr(),

@@ -17,9 +17,10 @@ def rewind(
 ) -> None:
     """Writes the source (or the weights themselves) where the mask is 1, and +0 elsewhere."""
     _C.rewind(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
-        native.addresses(source),
+        native.operands(weights),
+        chunks.data_ptr(),
+        chunks.shape[0],
+        native.operands(source),
         mask.data_ptr(),
         threads(mask.numel()),
     )

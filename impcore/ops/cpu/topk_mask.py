@@ -20,7 +20,7 @@ def topk_mask(
     weights: list[torch.Tensor],
     mask_in: torch.Tensor,
     mask_out: torch.Tensor,
-    k: torch.Tensor,
+    k: int | torch.Tensor,
     workspace: torch.Tensor,
     num_blocks: int,
     bracket: list[int],
@@ -28,12 +28,13 @@ def topk_mask(
     """The k smallest of all alive keys, in the order (key, tensor, storage offset)."""
     status, before, after = empty(mask_in, num_blocks)
     _C.topk_mask(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
+        native.operands(weights),
+        chunks.data_ptr(),
+        chunks.shape[0],
         num_blocks,
         mask_in.data_ptr(),
         mask_out.data_ptr(),
-        k.data_ptr(),
+        k if isinstance(k, int) else _C.int64_at(k.data_ptr()),
         workspace.data_ptr(),
         status.data_ptr(),
         before.data_ptr(),
@@ -54,9 +55,10 @@ def commit(
 ) -> None:
     """Nothing unless the status is 0; then the new mask, and the weights under it."""
     _C.commit(
-        native.plan_args(chunks, weights),
-        native.addresses(weights),
-        native.addresses(source),
+        native.operands(weights),
+        chunks.data_ptr(),
+        chunks.shape[0],
+        native.operands(source),
         mask.data_ptr(),
         mask_out.data_ptr(),
         status.data_ptr(),

@@ -7,7 +7,7 @@ import torch
 from impcore import _C
 from impcore.ops import placed
 from impcore.ops.cuda import launch, tables
-from impcore.ops.selection import empty
+from impcore.ops.selection import empty, scalar
 
 
 def workspace_bytes(chunks: torch.Tensor) -> int:
@@ -20,7 +20,7 @@ def topk_mask(
     weights: list[torch.Tensor],
     mask_in: torch.Tensor,
     mask_out: torch.Tensor,
-    k: torch.Tensor,
+    k: int | torch.Tensor,
     workspace: torch.Tensor,
     num_blocks: int,
     bracket: list[int],
@@ -30,13 +30,14 @@ def topk_mask(
     with launch.on(mask_in.device) as stream:
         order, first = placed.by_block(chunks, num_blocks)
         targets, _kept = tables.weights(chunks, weights, stream)
+        amount = scalar(k, mask_in.device)
         _C.cuda.topk_mask(
             targets,
             sum(w.numel() for w in weights),
             _C.cuda.BlockOrder(order.data_ptr(), first.data_ptr(), num_blocks),
             mask_in.data_ptr(),
             mask_out.data_ptr(),
-            k.data_ptr(),
+            amount.data_ptr(),
             workspace.data_ptr(),
             status.data_ptr(),
             before.data_ptr(),

@@ -20,7 +20,7 @@ def topk_mask(
     weights: list[torch.Tensor],
     mask_in: torch.Tensor,
     mask_out: torch.Tensor,
-    k: torch.Tensor,
+    k: int | torch.Tensor,
     workspace: torch.Tensor,
     num_blocks: int,
     bracket: list[int],

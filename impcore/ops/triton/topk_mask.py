@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import triton
 
-from impcore.ops.selection import empty
+from impcore.ops.selection import empty, scalar
 from impcore.ops.triton import fold, tables, topk_finish, topk_sample, topk_scan
 from impcore.ops.triton.rewind import launch
 from impcore.ops.triton.topk_state import CONTROL, HIGH, LOW
@@ -97,7 +97,7 @@ def topk_mask(
     weights: list[torch.Tensor],
     mask_in: torch.Tensor,
     mask_out: torch.Tensor,
-    k: torch.Tensor,
+    k: int | torch.Tensor,
     workspace: torch.Tensor,
     num_blocks: int,
     bracket: list[int],
@@ -107,16 +107,17 @@ def topk_mask(
     num_chunks, total = chunks.shape[0], sum(w.numel() for w in weights)
     scratch = Scratch.cut(workspace, num_chunks, total)
     with tables.on(mask_in.device):
+        amount = scalar(k, mask_in.device)
         scratch.control.zero_()
         pieces = parts(weights)
         tiles = num_chunks * pieces
         if num_chunks:
             pointers = tables.addresses(weights, mask_in.device)
-            _find_bracket(scratch, chunks, pointers, weights, mask_in, k, bracket)
+            _find_bracket(scratch, chunks, pointers, weights, mask_in, amount, bracket)
             _scan(scratch, chunks, pointers, weights, mask_in, mask_out)
         else:
             pointers = scratch.ties
-        _finish(scratch, chunks, pointers, weights, mask_in, mask_out, k, status)
+        _finish(scratch, chunks, pointers, weights, mask_in, mask_out, amount, status)
         values = scratch.sums[: 2 * tiles].view(2, tiles)
         fold.launch(values, scratch.count, chunks, pieces, status, [before, after])
     return status, before, after
