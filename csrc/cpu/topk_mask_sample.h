@@ -41,8 +41,9 @@ class Sampler {
  private:
   static constexpr Bracket kAll{0, kMaxKey};
   static constexpr int kFirstShift = 31 - kBinBits;
-  // The bracket's half width in standard errors. A miss (one in two million) costs another scan.
-  static constexpr double kErrors = 5;
+  // The bracket's half width in standard errors, and two samples for where there are few. A miss
+  // (one in fifteen thousand) costs another scan.
+  static constexpr double kErrors = 4;
 
   // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
   // samples it stands for an end of the line.
@@ -62,7 +63,7 @@ class Sampler {
     if (sampled == 0) return kAll;
 
     const double variance = design_effect(share(k)) * sample_variance(way, sampled);
-    const double margin = std::min(kErrors * std::sqrt(variance) + 1, widest());
+    const double margin = std::min(kErrors * std::sqrt(variance) + 2, widest());
     Ranks ranks = ranks_around(share(k) * double(sampled) + shift, margin);
     ranks.lo = std::min(ranks.lo, sampled - 1);
     ranks.hi = std::max<int64_t>(ranks.hi, 0);
