@@ -47,23 +47,27 @@ inline void fill_chunks(const int64_t* numels, const int64_t* blocks, int64_t te
   }
 }
 
-// One of how many weights a sample takes. Its error falls with the square root of its size: what is
-// then left between the ends of the bracket costs as much as the sample where that size grows as
-// total^(2/3) (measured on CPUs: 128 and 192 are best for 25 and 85 million weights).
-IMPCORE_HD int64_t sample_share(int64_t total) {
-  int64_t share = 64;
+// One of how many weights a sample takes, at the least.
+constexpr int64_t kLeastShare = 64;
+
+// And of so many. Its error falls with the square root of its size: what is then left between the
+// ends of the bracket costs as much as the sample where that size grows as total^(2/3) (measured on
+// CPUs: 128 and 192 are best for 25 and 85 million weights).
+inline int64_t sample_share(int64_t total) {
+  int64_t share = kLeastShare;
   while (13 * share * share * share < total) share += 16;
   return share;
 }
 
-// How a plan is sampled: a place of whole mask words per `stride`, so that a sample is whole lines
-// of memory.
-template <int64_t kPlaceWords>
+// How a plan is sampled: one of `share` weights, as a place of so many neighbours per `stride`, so
+// that a sample is whole units of what memory moves.
+template <int64_t kPlace>
 struct SampleGrid {
-  static constexpr int64_t kLength = kPlaceWords * kWordBits;  // weights in a place
+  static constexpr int64_t kLength = kPlace;                                 // weights in a place
+  static constexpr int64_t kStep = kPlace < kWordBits ? kPlace : kWordBits;  // between its starts
   int64_t stride;
 
-  IMPCORE_HD explicit SampleGrid(int64_t total) : stride(sample_share(total) * kLength) {}
+  IMPCORE_HD explicit SampleGrid(int64_t share) : stride(share * kLength) {}
 
   IMPCORE_HD int64_t places(const Chunk& chunk) const { return ceil_div(chunk.length, stride); }
 
@@ -77,13 +81,13 @@ struct SampleGrid {
     return whole * kLength + (whole < places(chunk) ? taken(chunk, whole) : 0);
   }
 
-  // Where in its chunk the i-th place is: a word within its stride, by a hash of its position.
+  // Where in its chunk the i-th place is: within its stride, by a hash of its position.
   IMPCORE_HD int64_t place(const Chunk& chunk, int64_t i) const {
     const int64_t start = i * stride;
     const int64_t left = chunk.length - start;
-    const int64_t words = (left < stride ? left : stride) / kWordBits - (kPlaceWords - 1);
+    const int64_t steps = ((left < stride ? left : stride) - kLength) / kStep + 1;
     const uint32_t at = hash(uint32_t(chunk.word * kWordBits + start));
-    return start + (words > 0 ? int64_t(at % uint32_t(words)) * kWordBits : 0);
+    return start + (steps > 0 ? int64_t(at % uint32_t(steps)) * kStep : 0);
   }
 
  private:
@@ -117,12 +121,29 @@ IMPCORE_HD double sample_variance(double q, int64_t samples) {
   return q * (1 - q) * double(samples);
 }
 
-// The ranks in a sample of `samples` keys of `population` between which the k-th smallest lies with
-// near certainty: the target quantile -+ 8.5 standard errors (weights that come in layers
-// spread more than independent draws, for which 6 would do), and one for the rounding.
-IMPCORE_HD Ranks sample_ranks(int64_t k, int64_t population, int64_t samples) {
-  const double q = double(k) / double(population);
-  return ranks_around(q * double(samples), 8.5 * std::sqrt(sample_variance(q, samples)) + 1);
+// By how much the variance of the number of samples up to a quantile is larger than that of
+// independent draws, `variance` each. The weights of a place may be alike (a filter has a scale of
+// its own, or is dead), and places are like their neighbours (a layer has one): so it is half the
+// mean square of how much the numbers of two neighbouring places differ. Few pairs say little: two
+// are added in which all weights are alike. More than alike they cannot be.
+IMPCORE_HD double design_effect(double squares, double pairs, double variance, int64_t place) {
+  if (variance == 0) return 1;
+  const double alike = double(place);
+  const double sum = squares + 2 * 2 * variance * alike * alike;
+  const double effect = sum / (2 * (pairs + 2)) / (variance * alike);
+  return effect < 1 ? 1 : (effect < alike ? effect : alike);
+}
+
+// The margin, in samples, that fills nine tenths of the room for candidates.
+IMPCORE_HD double widest_margin(int64_t room, int64_t total, int64_t samples) {
+  return (room < total ? 0.45 * double(room) / double(total) : 1) * double(samples);
+}
+
+// How far from its expected rank the k-th key may be: 4 standard errors, and two samples for where
+// there are few. A miss (one in fifteen thousand) costs further reads of everything.
+IMPCORE_HD double sample_margin(double variance, double widest) {
+  const double margin = 4 * std::sqrt(variance) + 2;
+  return margin < widest ? margin : widest;
 }
 
 // Where the k-th smallest key lies, by the counts of a scan: `up_to_lo` keys at or under the

@@ -20,7 +20,7 @@ class Sampler {
         threads_(threads),
         kernels_(chunk_kernels(T::kDType)),
         total_(total_length(weights.chunks, weights.num_chunks)),
-        grid_(total_) {}
+        grid_(sample_share(total_)) {}
 
   // Where the k-th smallest of the alive keys very probably lies. Dead weights count as being above
   // all others, so that nobody need know yet how many there are.
@@ -41,9 +41,6 @@ class Sampler {
  private:
   static constexpr Bracket kAll{0, kMaxKey};
   static constexpr int kFirstShift = 31 - kBinBits;
-  // The bracket's half width in standard errors, and two samples for where there are few. A miss
-  // (one in fifteen thousand) costs another scan.
-  static constexpr double kErrors = 4;
 
   // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
   // samples it stands for an end of the line.
@@ -62,8 +59,8 @@ class Sampler {
     const int64_t sampled = number();
     if (sampled == 0) return kAll;
 
-    const double variance = design_effect(share(k)) * sample_variance(way, sampled);
-    const double margin = std::min(kErrors * std::sqrt(variance) + 2, widest());
+    const double variance = spread(share(k)) * sample_variance(way, sampled);
+    const double margin = sample_margin(variance, widest());
     Ranks ranks = ranks_around(share(k) * double(sampled) + shift, margin);
     ranks.lo = std::min(ranks.lo, sampled - 1);
     ranks.hi = std::max<int64_t>(ranks.hi, 0);
@@ -95,11 +92,9 @@ class Sampler {
     return rank + 1 - quantile.rank + quantile.samples;
   }
 
-  // The margin, in samples, that fills nine tenths of the room for candidates.
   double widest() const {
     const int64_t pages = work_.pool.pages - weights_.num_chunks;  // each chunk's last may be empty
-    const double room = double(pages * CandidatePool::kPage) / double(total_);
-    return (room < 1 ? 0.45 * room : 1) * double(number());
+    return widest_margin(pages * CandidatePool::kPage, total_, number());
   }
 
   // Takes the sample, and leaves its first digits in work_.bins.
@@ -114,12 +109,8 @@ class Sampler {
     });
   }
 
-  // By how much the variance of the number of samples up to the quantile q is larger than that of
-  // independent draws. The weights of a place may be alike (a filter has a scale of its own, or is
-  // dead), and places are like their neighbours (a layer has one): so it is half the mean square of
-  // how much a place's number differs from the one before. Few places say little: two are added in
-  // which all are alike.
-  double design_effect(double q) {
+  // At the quantile q (plan.h), from the places of a chunk that follow each other.
+  double spread(double q) {
     const double variance = q * (1 - q);  // of one draw
     if (variance == 0) return 1;
     Quantile pivot{kAll, std::max<int64_t>(int64_t(q * double(number())), 1), number()};
@@ -127,12 +118,12 @@ class Sampler {
     parallel_for(weights_.num_chunks, threads_, [&](int64_t c) {
       work_.squares[c] = kernels_.spread(samples(c), whole_places(c), pivot.range.hi);
     });
-    double pairs = 2, squares = 2 * 2 * variance * grid_.kLength * grid_.kLength;
+    double pairs = 0, squares = 0;
     for (int64_t c = 0; c < weights_.num_chunks; ++c) {
       pairs += double(std::max<int64_t>(whole_places(c) - 1, 0));
       squares += double(work_.squares[c]);
     }
-    return std::max(squares / (2 * pairs) / (variance * grid_.kLength), 1.0);
+    return design_effect(squares, pairs, variance, kPlace);
   }
 
   int64_t whole_places(int64_t c) const { return weights_.chunks[c].length / grid_.stride; }
@@ -212,7 +203,7 @@ class Sampler {
   int threads_;
   const ChunkKernels& kernels_;
   int64_t total_;
-  SampleGrid<kPlaceWords> grid_;
+  SampleGrid<kPlace> grid_;
   // Of the last bracket: samples up to its lower end and below its upper one, and that end.
   int64_t up_to_lo_ = 0, up_to_hi_ = 0;
   uint32_t hi_ = kMaxKey;

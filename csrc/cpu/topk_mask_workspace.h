@@ -15,7 +15,7 @@ inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
 }
 
 // A place of the sample: two words cost little more than one, most of which is finding their page.
-constexpr int64_t kPlaceWords = 2;
+constexpr int64_t kPlace = 2 * kWordBits;
 
 // Sampled keys and candidates share their bytes: the first are done with before the second appear.
 struct Workspace {
@@ -33,7 +33,7 @@ struct Workspace {
 
   Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
     const int64_t total = total_length(chunks, num_chunks);
-    const SampleGrid<kPlaceWords> grid(total);
+    const SampleGrid<kPlace> grid(sample_share(total));
     int64_t sampled = 0, full_pages = 0;
     for (int64_t c = 0; c < num_chunks; ++c) {
       sampled += grid.samples(chunks[c]);

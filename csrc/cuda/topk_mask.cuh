@@ -12,7 +12,12 @@ namespace impcore::cuda {
 constexpr int kBinBits = 11;
 constexpr int kBins = 1 << kBinBits;
 constexpr int kFirstShift = 31 - kBinBits;
-constexpr uint32_t kDeadKey = 0xffffffffu;  // above every key
+// What stands for a sampled key where the weight is dead, or where there is none: above every key.
+constexpr uint32_t kDeadKey = 0x80000000u, kNoKey = 0xffffffffu;
+
+// Weights in a place of the sample: 32 bytes, the least that memory moves.
+template <class T>
+constexpr int kPlace = 32 / int(sizeof(typename T::Bits));
 
 using Count = unsigned long long;  // what atomics take
 
@@ -38,11 +43,14 @@ struct Quantile {
 
 struct State {
   Mode mode;
-  Count alive;             // weights
-  Count stored;            // sampled keys, dead ones included
-  int64_t sampled;         // alive ones
+  Count slots;             // of the sample, in the workspace
+  Count sampled;           // weights, dead ones included
+  int64_t living;          // of them alive
+  uint32_t pivot;          // splits the sample at k's share of it, more or less
+  Count spread;            // pairs of places << 32 | squares of how much they differ at the pivot
   Quantile lo, hi;         // the ends of the bracket
-  Count up_to_lo, inside;  // weights, by the scan
+  Count alive;             // weights, by the scan
+  Count up_to_lo, inside;  // likewise
   Count non_finite;        // likewise
   Bracket range;           // where the threshold is known to be
   int64_t rank;            // its rank there
@@ -79,6 +87,8 @@ struct Job {
   uint32_t* keys;  // of the candidates; of the samples before there are any
   uint16_t* offsets;
   int64_t capacity;
+  int place;      // kPlace
+  int64_t share;  // sample_share
 };
 
 // Sampled keys and candidates' keys share their bytes: the first are done with before the second
@@ -95,8 +105,9 @@ struct Workspace {
 
   Workspace(void* base, int64_t num_chunks, int64_t total) : base_(static_cast<char*>(base)) {
     const int64_t num_tiles = num_chunks * kTilesPerChunk;
-    const SampleGrid<1> grid(total);
-    const int64_t samples = (ceil_div(total, grid.stride) + num_chunks) * kWordBits;
+    // A chunk's sample takes whole rows of a warp.
+    const int64_t per_row = SampleGrid<kLanes>(sample_share(total)).stride;
+    const int64_t samples = (ceil_div(total, per_row) + num_chunks) * kLanes;
     // Room for 1.5 % of the weights, and for all of them in a small model.
     capacity = total / 1000 * 15 + kChunkLength;
     take(&state, 1);
@@ -214,9 +225,9 @@ class Digit {
   int64_t before_, all_;  // in the bins of the threads before this one, and in all bins
 };
 
-// body(key) for every one of so many stored keys, by all blocks of the grid; kDeadKey where there
-// is none, so that all lanes of a warp take part in each call. Four reads a thread are under way
-// before the first is used.
+// body(key) for every one of so many stored keys, by all blocks of the grid; kNoKey where there is
+// none, so that all lanes of a warp take part in each call: in those for 32 keys side by side. Four
+// reads a thread are under way before the first is used.
 template <class Body>
 __device__ __forceinline__ void for_stored(const uint32_t* keys, int64_t count, const Body& body) {
   constexpr int kAtOnce = 4;
@@ -226,7 +237,7 @@ __device__ __forceinline__ void for_stored(const uint32_t* keys, int64_t count, 
 #pragma unroll
     for (int a = 0; a < kAtOnce; ++a) {
       const int64_t i = start + a * stride + threadIdx.x;
-      batch[a] = i < count ? keys[i] : kDeadKey;
+      batch[a] = i < count ? keys[i] : kNoKey;
     }
 #pragma unroll
     for (int a = 0; a < kAtOnce; ++a) body(batch[a]);

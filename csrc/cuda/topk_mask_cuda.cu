@@ -22,9 +22,6 @@ void topk_mask(const Weights& weights, int64_t total, const BlockOrder& blocks,
                Stream stream) {
   const Workspace work(workspace, weights.num_chunks, total);
   const int64_t tiles = weights.num_chunks * kTilesPerChunk;
-  const Job job{weights.chunks, weights.num_chunks, tiles,     total,        weights.pointers,
-                mask_in,        mask_out,           k,         status,       work.state,
-                work.bins,      work.tiles,         work.keys, work.offsets, work.capacity};
   check(cudaMemsetAsync(workspace, 0, size_t(work.cleared), static_cast<cudaStream_t>(stream)),
         "the workspace could not be cleared");
   const int64_t one = 1;
@@ -32,6 +29,10 @@ void topk_mask(const Weights& weights, int64_t total, const BlockOrder& blocks,
   const Bracket bracket = forced == nullptr ? Bracket{0, 0} : *forced;
   with_dtype(weights.dtype, [&](auto dtype) {
     using T = decltype(dtype);
+    const Job job{weights.chunks, weights.num_chunks, tiles,     total,        weights.pointers,
+                  mask_in,        mask_out,           k,         status,       work.state,
+                  work.bins,      work.tiles,         work.keys, work.offsets, work.capacity,
+                  kPlace<T>,      sample_share(total)};
     launch(sample<T>, std::max(one, weights.num_chunks), kThreads, stream, job, bracket,
            forced != nullptr);
     launch_next(refine, filling, kThreads, stream, job, kLo1);
@@ -42,9 +43,9 @@ void topk_mask(const Weights& weights, int64_t total, const BlockOrder& blocks,
     }
     launch_next(share_ties<T>, filling, kThreads, stream, job);
     launch_next(settle<T>, ceil_div(tiles, kWarps), kThreads, stream, job);
+    launch_next(fold, 2 * blocks.num_blocks, kFoldThreads, stream, job, blocks, sums_before,
+                sums_after);
   });
-  launch_next(fold, 2 * blocks.num_blocks, kFoldThreads, stream, job, blocks, sums_before,
-              sums_after);
 }
 
 }  // namespace impcore::cuda

@@ -39,21 +39,23 @@ __device__ int64_t count_ties(const Job& job, uint32_t threshold) {
 }
 
 // The ties at an end of the bracket are counted: how many of them are pruned, or else that the
-// bracket missed. By one thread.
+// bracket missed, and what lies beyond that end. By one thread.
 __device__ inline void judge_end(const Job& job) {
   State& state = *job.state;
   const int64_t ties = int64_t(__ldcg(&state.ties));
-  const int64_t up_to_lo = int64_t(state.up_to_lo);
   const bool at_lo = state.mode == Mode::kLoEnd;
-  const int64_t quota = *job.k - (at_lo ? up_to_lo - ties : up_to_lo + int64_t(state.inside));
-  if (quota < 0 || quota > ties) {
-    state.mode = Mode::kExact;
-    state.range = Bracket{0, kMaxKey};
-    state.rank = *job.k > 1 ? *job.k : 1;
-    return;
+  const uint32_t end = state.range.lo;
+  // Alive keys below the end.
+  const int64_t below = int64_t(state.up_to_lo) + (at_lo ? -ties : int64_t(state.inside));
+  const int64_t quota = *job.k - below;
+  if (quota < 0) {
+    search(&state, Bracket{0, end - 1}, *job.k, below);
+  } else if (quota > ties) {
+    search(&state, Bracket{end + 1, kMaxKey}, quota - ties, int64_t(state.alive) - below - ties);
+  } else {
+    state.quota = quota;
+    state.tiles_have_ties = true;
   }
-  state.quota = quota;
-  state.tiles_have_ties = true;
 }
 
 // The next step towards the threshold, whatever that is: a digit of it by the candidates' keys, the
@@ -141,17 +143,18 @@ __global__ void __launch_bounds__(kThreads) share_ties(Job job) {
   await_launches();
   State& state = *job.state;
   const Mode mode = state.mode;
-  if (mode == Mode::kDone || mode == Mode::kScan) return;
-  if (mode == Mode::kInside) {
-    const bool shared = 0 < state.quota && state.quota < int64_t(state.ties);
-    if (!shared) {
-      if (blockIdx.x == 0 && threadIdx.x == 0) {
-        state.last_tile = state.quota == 0 ? 0 : job.num_tiles;
-        state.last_quota = 0;
-      }
-      return;
+  if (mode == Mode::kDone) return;
+  const bool at_end = mode == Mode::kLoEnd || mode == Mode::kHiEnd;
+  const bool shared = 0 < state.quota && state.quota < int64_t(state.ties);
+  if (!at_end && !shared) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+      state.last_tile = state.quota == 0 ? 0 : job.num_tiles;
+      state.last_quota = 0;
     }
-    const uint32_t threshold = state.range.lo;
+    return;
+  }
+  const uint32_t threshold = state.range.lo;
+  if (mode == Mode::kInside) {
     const int warp = int(threadIdx.x) / kLanes, lane = int(threadIdx.x) % kLanes;
     for (int64_t t = int64_t(blockIdx.x) * kWarps + warp; t < job.num_tiles;
          t += int64_t(gridDim.x) * kWarps) {
@@ -162,9 +165,11 @@ __global__ void __launch_bounds__(kThreads) share_ties(Job job) {
       if (lane == 0) job.tiles.ties[t] = count;
     }
   } else if (mode == Mode::kExact) {
-    count_ties<T>(job, state.range.lo);
+    count_ties<T>(job, threshold);
   }
-  if (is_last_block(&state.tickets[kHistograms + 1])) spread(job);
+  if (!is_last_block(&state.tickets[kHistograms + 1])) return;
+  spread(job);
+  if (threadIdx.x == 0) state.tiles_have_ties = true;
 }
 
 // How many lanes' values before this one, and in all, of a few bits a lane.
@@ -265,9 +270,8 @@ __global__ void __launch_bounds__(kThreads) settle(Job job) {
   if (state.mode == Mode::kDone || t >= job.num_tiles) return;
   const uint32_t threshold = state.range.lo;
   const bool inside = state.mode == Mode::kInside;
-  // Inside, ties are counted only where they do not share a fate.
-  constexpr int kAll = int(kTile);
-  const int ties = inside ? kAll : job.tiles.ties[t];
+  // Ties are counted only where they do not share a fate, and at an end.
+  const int ties = state.tiles_have_ties ? job.tiles.ties[t] : int(kTile);
   const int pruned =
       t < state.last_tile ? ties : (t == state.last_tile ? int(state.last_quota) : 0);
   const bool has_candidates = job.tiles.inside[t] > 0;

@@ -46,40 +46,57 @@ __device__ int count_non_finite(const typename T::Bits* weights, uint32_t words,
   return warp_sum(count);
 }
 
+// The bracket missed, or candidates found no room: the threshold is the rank-th smallest (1-based)
+// of the `count` alive keys in a range, which every step reads all weights to narrow.
+__device__ inline void search(State* state, Bracket range, int64_t rank, int64_t count) {
+  state->mode = Mode::kExact;
+  state->range = range;
+  state->rank = rank > 0 ? rank : 1;
+  // What holds if the range is a single key; a step says it anew.
+  state->quota = rank;
+  state->ties = Count(count);
+}
+
 // What the counts of the scan lead to. By one thread.
 __device__ inline void judge(const Job& job) {
   State& state = *job.state;
   const Bracket bracket = state.bracket();
   const int64_t k = *job.k;
+  const int64_t alive = int64_t(__ldcg(&state.alive));
   const int64_t up_to_lo = int64_t(__ldcg(&state.up_to_lo));
   const int64_t inside = int64_t(__ldcg(&state.inside));
   const int64_t non_finite = int64_t(__ldcg(&state.non_finite));
-  if (non_finite > 0) {
-    *job.status = non_finite;
+  *job.status = 0 <= k && k <= alive ? non_finite : -1;
+  if (*job.status != 0) {
     state.mode = Mode::kDone;
     return;
   }
-  switch (place_of(k, up_to_lo, inside)) {
+  const int64_t rank = k - up_to_lo;  // among the candidates
+  Place place = place_of(k, up_to_lo, inside);
+  // Rank 0 is below all candidates, with all ties at the lower end.
+  if (place == Place::kInside && rank == 0 && inside > job.capacity) place = Place::kUpToLo;
+  switch (place) {
     case Place::kUpToLo:
       state.mode = Mode::kLoEnd;
       state.range = Bracket{bracket.lo, bracket.lo};
       return;
     case Place::kInside:
-      if (inside > job.capacity) break;
+      if (inside > job.capacity) {
+        search(&state, Bracket{bracket.lo + 1, bracket.hi - 1}, rank, inside);
+        return;
+      }
       state.mode = Mode::kInside;
-      state.rank = k - up_to_lo;
-      // Rank 0: below all candidates.
-      state.range = state.rank > 0 ? bracket : Bracket{bracket.lo, bracket.lo};
+      state.rank = rank;
+      state.range = rank > 0 ? bracket : Bracket{bracket.lo, bracket.lo};
       return;
     case Place::kFromHi:
-      if (bracket.lo == bracket.hi) break;
+      if (bracket.lo == bracket.hi) {
+        search(&state, Bracket{bracket.hi + 1, kMaxKey}, rank, alive - up_to_lo);
+        return;
+      }
       state.mode = Mode::kHiEnd;
       state.range = Bracket{bracket.hi, bracket.hi};
-      return;
   }
-  state.mode = Mode::kExact;
-  state.range = Bracket{0, kMaxKey};
-  state.rank = k > 1 ? k : 1;
 }
 
 // A warp's candidates to their place in the workspace, as far as there is room, in storage order.
@@ -159,6 +176,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(typename T::Bits) == 4 ? 6 : 
         all.inside += one.inside;
       }
       base = all.inside == 0 ? 0 : int64_t(atomicAdd(&state.inside, Count(all.inside)));
+      if (all.alive != 0) atomicAdd(&state.alive, Count(all.alive));
       const int up_to_lo = all.alive - all.kept - all.inside;
       if (up_to_lo != 0) atomicAdd(&state.up_to_lo, Count(up_to_lo));
       const int64_t t = blockIdx.x;

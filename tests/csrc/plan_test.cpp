@@ -58,18 +58,18 @@ void test_huge_sizes_need_64_bits() {
   CHECK(table.back().word == ((numels[0] + 31) / 32) + table.back().offset / 32);
 }
 
-template <int64_t kPlaceWords>
+template <int64_t kPlace>
 void test_sample_grid() {
-  using Grid = SampleGrid<kPlaceWords>;
+  using Grid = SampleGrid<kPlace>;
   for (int round = 0; round < 2000; ++round) {
-    const Grid grid(below(int64_t(1) << (1 + below(34))));
+    const Grid grid(sample_share(below(int64_t(1) << (1 + below(34)))));
     Chunk chunk{0, 0, 1 + below(round % 2 ? kChunkLength : 300), below(1 << 20), 0};
     if (round % 8 == 0) chunk.length = kChunkLength;
     int64_t samples = 0;
     for (int64_t i = 0; i < grid.places(chunk); ++i) {
       const int64_t place = grid.place(chunk, i), taken = grid.taken(chunk, i);
       const int64_t from = i * grid.stride, to = std::min(from + grid.stride, chunk.length);
-      CHECK(from <= place && place % kWordBits == 0 && place + taken <= to);
+      CHECK(from <= place && place % Grid::kStep == 0 && place + taken <= to);
       CHECK(0 < taken && taken <= Grid::kLength);
       CHECK((taken - 1) * grid.stride < (to - from) * Grid::kLength);  // its share, rounded up
       samples += taken;
@@ -78,15 +78,37 @@ void test_sample_grid() {
   }
 }
 
-void test_ranks() {
-  for (int round = 0; round < 20000; ++round) {
-    const int64_t alive = 1 + below(int64_t(1) << (1 + below(40)));
-    const int64_t k = round % 5 == 0 ? (round % 2 ? alive : 0) : below(alive + 1);
-    const int64_t samples = 1 + below(std::min<int64_t>(alive, 1 << 20));
-    const Ranks ranks = sample_ranks(k, alive, samples);
-    const double target = double(k) / double(alive) * double(samples);
-    CHECK(double(ranks.lo) <= target - 1 && double(ranks.hi) >= target + 1);
-    CHECK(ranks.lo < samples && ranks.hi >= 0);  // what the lookup of a sample relies on
+// Of places in which so many weights in a row are the same draw, the effect is that number.
+void test_design_effect() {
+  const int64_t place = 16;
+  for (int64_t alike : {1, 2, 4, 16}) {
+    const double q = 0.3;
+    int64_t before = 0;
+    double squares = 0, pairs = -1;
+    for (int64_t p = 0; p < 40000; ++p, ++pairs) {
+      int64_t here = 0;
+      for (int64_t i = 0; i < place; i += alike) here += below(1000) < 300 ? alike : 0;
+      if (p > 0) squares += double((here - before) * (here - before));
+      before = here;
+    }
+    const double effect = design_effect(squares, pairs, q * (1 - q), place);
+    CHECK(std::fabs(effect / double(alike) - 1) < 0.05);
+  }
+  CHECK(design_effect(0, 0, 0.2, place) == double(place));  // nothing is known
+  CHECK(design_effect(0, 1e6, 0.2, place) == 1);
+  CHECK(design_effect(1e9, 10, 0.2, place) == double(place));
+  CHECK(design_effect(0, 0, 0, place) == 1);
+}
+
+void test_margins() {
+  CHECK(sample_margin(16, 1e9) == 18 && sample_margin(16, 7) == 7);
+  CHECK(widest_margin(100, 100, 50) == 50);
+  for (int round = 0; round < 1000; ++round) {
+    const int64_t total = 2 + below(int64_t(1) << 40), room = 1 + below(total - 1);
+    const int64_t samples = 1 + below(1 << 20);
+    // What lies between the ends is nine tenths of the room.
+    const double inside = 2 * widest_margin(room, total, samples) / double(samples);
+    CHECK(std::fabs(inside * double(total) / double(room) - 0.9) < 1e-9);
   }
 }
 
@@ -233,9 +255,11 @@ void test_float32() {
 int main(int argc, char** argv) {
   test_chunks();
   test_huge_sizes_need_64_bits();
-  test_sample_grid<1>();
-  test_sample_grid<2>();
-  test_ranks();
+  test_sample_grid<8>();
+  test_sample_grid<16>();
+  test_sample_grid<64>();
+  test_design_effect();
+  test_margins();
   test_brackets_and_narrowing();
   test_quota();
   test_half<BFloat16>(7, 127);

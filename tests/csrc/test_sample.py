@@ -1,4 +1,5 @@
-"""Compiles and runs sample_test.cpp: how well the CPU's sample brackets the threshold."""
+"""Compiles and runs sample_test.cpp and cuda_sample_test.cu: how well the samples of the CPU and of
+the CUDA kernels (emulated) bracket the threshold."""
 
 import os
 import subprocess
@@ -24,4 +25,12 @@ def test_the_bracket_holds_the_threshold(program, isa):
     done = subprocess.run([program], capture_output=True, text=True, env=environ)
     if "is not supported by this CPU" in done.stderr:
         pytest.skip(f"this CPU has no {isa}")
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stdout + done.stderr
+
+
+def test_the_bracket_of_the_cuda_kernels_holds_the_threshold(tmp_path):
+    sources = [programs.HERE / "cuda_sample_test.cu", programs.EMULATOR / "runtime.cpp"]
+    flags = [*programs.CUDA_ON_HOST, "-O2", "-Wno-unused-function"]
+    program = programs.build(sources, tmp_path / "cuda_sample_test", "", flags)
+    done = subprocess.run([program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stdout + done.stderr
