@@ -26,7 +26,7 @@ NARROWING = 264  # programs that narrow; few, for they seldom have anything to d
 
 
 def capacity_of(total: int) -> int:
-    """Candidates that the pool holds: a third more than 17 standard errors of the sample."""
+    """Candidates that the pool holds: 23 standard errors of independent samples; 8 will do then."""
     if total <= SMALL:
         return total
     return min(total, int(1.35 * max(68 * total**0.5, 0.0083 * total)) + 8192)
@@ -156,12 +156,13 @@ def _find_bracket(
     kinds = {"LEVELS": levels, "KEY_BITS": key_bits, "num_warps": 8}
     topk_sample.take[(triton.cdiv(chunks.shape[0], rows),)](
         chunks, pointers, mask_in, scratch.control, scratch.samples, chunks.shape[0], k, total,
-        GROUPS=groups, ROWS=rows, INTEGER=INTEGERS[weights[0].dtype], **kinds,
+        scratch.keys.numel(), GROUPS=groups, ROWS=rows, INTEGER=INTEGERS[weights[0].dtype], **kinds,
     )  # fmt: skip
     for level in range(1, levels):
         topk_sample.refine[(triton.cdiv(count, topk_sample.BLOCK),)](
-            scratch.control, scratch.samples, count, LEVEL=level, BLOCK=topk_sample.BLOCK, **kinds
-        )
+            scratch.control, scratch.samples, count, k, total, scratch.keys.numel(),
+            LEVEL=level, BLOCK=topk_sample.BLOCK, **kinds,
+        )  # fmt: skip
 
 
 def _scan(

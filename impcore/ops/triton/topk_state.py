@@ -23,6 +23,9 @@ QUOTA = tl.constexpr(6)  # how many of its ties are pruned
 TIES = tl.constexpr(7)  # how many there are
 LAST_CHUNK = tl.constexpr(8)  # ties of earlier chunks are pruned, of later ones kept
 LAST_QUOTA = tl.constexpr(9)  # how many of its own, in order
+PIVOT = tl.constexpr(10)  # a key that splits the sample at k's share of it, more or less
+PAIRS = tl.constexpr(11)  # of neighbouring places
+SQUARES = tl.constexpr(12)  # of how much the two differ in keys up to the pivot; their sum
 INSIDE = tl.constexpr(16)  # candidates: alive keys strictly inside the bracket
 TICKETS = tl.constexpr(32)  # one a launch: take, refine x 2, narrow x 4, ties
 ENDS = tl.constexpr(48)  # the first key of both quantiles' bins and the rank there, a level
@@ -70,19 +73,39 @@ def find_bin(bins, rank):
 
 
 @triton.jit
-def sample_quantiles(control, k_scalar, total):
-    """1-based ranks of the bracket's ends among the sampled alive keys (csrc/plan.h).
+def sample_target(control, k_scalar, total):
+    """k's share of all weights, and of how many samples: both float64 (csrc/plan.h).
 
     Dead weights count as keys above all others, so the number of alive ones is not needed.
     """
-    samples = settled(control + SAMPLED).to(tl.float64)
     k = tl.minimum(tl.maximum(tl.load(k_scalar), 0), total)
     q = k.to(tl.float64) / tl.maximum(total, 1).to(tl.float64)
-    margin = 8.5 * tl.sqrt(q * (1.0 - q) * samples) + 1.0
+    return q, settled(control + SAMPLED).to(tl.float64)
+
+
+@triton.jit
+def sample_ranks(q, samples, total, capacity, effect):
+    """1-based ranks of the bracket's ends among the sampled keys (csrc/plan.h).
+
+    effect: how many times the variance of independent draws theirs is.
+    """
+    room = tl.where(capacity < total, 0.45 * capacity / tl.maximum(total, 1), 1.0)
+    margin = 4 * tl.sqrt(effect * q * (1.0 - q) * samples) + 2.0
+    margin = tl.minimum(margin, room * samples)
     target = q * samples
     low = tl.floor(target - margin).to(tl.int64) + 1
     high = tl.ceil(target + margin).to(tl.int64) + 1
     return low, high
+
+
+@triton.jit
+def design_effect(control, q, PLACE: tl.constexpr):
+    """The variance of the sample as a multiple of that of independent draws (csrc/plan.h)."""
+    variance = q * (1.0 - q)
+    squares = settled(control + SQUARES).to(tl.float64) + 4 * variance * PLACE * PLACE
+    pairs = settled(control + PAIRS).to(tl.float64) + 2
+    effect = squares / (2 * pairs * PLACE * tl.maximum(variance, 1e-30))
+    return tl.minimum(tl.maximum(effect, 1.0), PLACE)
 
 
 @triton.jit

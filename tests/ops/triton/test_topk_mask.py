@@ -15,7 +15,9 @@ if not os.environ.get("TRITON_INTERPRET"):
 from triton.runtime import interpreter
 
 from impcore.ops.reference import topk_mask as reference
+from impcore.ops.triton import tables
 from impcore.ops.triton import topk_mask as kernels
+from impcore.ops.triton.topk_state import HIGH, LOW
 
 from .. import tensors
 
@@ -92,6 +94,46 @@ def test_triton_a_bracket_that_misses_falls_back():
     _, weights, masks, alive = case(7, torch.float32, "normal", [4_200, 100])
     for bracket in ((0, 5), (2**31 - 9, 2**31 - 1)):
         check(weights, masks, alive // 3, bracket)
+
+
+def bracket_of(weights, k):
+    """Of the sample of one tensor, all of it alive; the sampling launches alone."""
+    plan = ops.Plan.make([weights.numel()])
+    workspace = torch.zeros(kernels.workspace_bytes(plan.chunks), dtype=torch.uint8)
+    scratch = kernels.Scratch.cut(workspace, len(plan.chunks), plan.total)
+    pointers = tables.addresses([weights], weights.device)
+    amount = torch.tensor(k)
+    kernels._find_bracket(scratch, plan.chunks, pointers, [weights], tensors.ones(plan), amount, [])
+    return int(scratch.control[LOW.value]), int(scratch.control[HIGH.value])
+
+
+def test_triton_filters_of_different_scale_do_not_make_the_sample_miss(monkeypatch):
+    """The weights of a place are alike: with the margin of independent draws three would miss."""
+    monkeypatch.setattr(kernels, "SMALL", 0)
+    n = 200_000
+    for seed in range(60, 72):
+        rng = np.random.default_rng(seed)
+        scale = np.repeat(rng.uniform(1, 2, -(-n // 256)), 256)[:n]
+        noise = 1 + 0.001 * rng.standard_normal(n)
+        weights = torch.from_numpy((scale * noise).astype(np.float32))
+        keys = weights.abs().view(torch.int32)
+        k = round((0.2 + 0.05 * (seed % 12)) * n)
+        low, high = bracket_of(weights, k)
+        assert low <= int(keys.kthvalue(k).values) <= high
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1.25), (torch.float16, 1.75)], ids=str)
+def test_triton_independent_weights_give_few_candidates(dtype, most, monkeypatch):
+    """In float16 the first digit has narrower bins, which the ends of the bracket do not leave."""
+    monkeypatch.setattr(kernels, "SMALL", 0)
+    n, share = 600_000, 0.3
+    weights = torch.from_numpy(np.random.default_rng(0).standard_normal(n)).to(dtype)
+    wide = dtype == torch.float32
+    keys = weights.abs().view(torch.int32 if wide else torch.int16)
+    low, high = bracket_of(weights, round(share * n))
+    errors = 8 * (share * (1 - share) * n / 64) ** 0.5 * 64
+    found = int(((keys > low) & (keys < high)).sum())
+    assert 0.7 * errors < found < most * errors
 
 
 def test_triton_launches_are_fixed_by_the_plan(monkeypatch):
