@@ -27,7 +27,9 @@ class Selection {
         k_(k),
         threads_(threads),
         work_(workspace, weights.chunks, weights.num_chunks),
-        kernels_(chunk_kernels(T::kDType)) {}
+        kernels_(chunk_kernels(T::kDType)) {
+    fill_runs(chunks_, num_chunks_, work_.runs);
+  }
 
   int64_t run(const Bracket* forced) {
     if (k_ < 0 || k_ > total_length(chunks_, num_chunks_)) return -1;
@@ -64,10 +66,13 @@ class Selection {
     bracket_ = bracket;
     *work_.pages_used = 0;
     if (has_inside()) {
-      histogram(num_chunks_, threads_, work_.bins, [&](int64_t c, int64_t* bins) {
-        const Chunk& chunk = chunks_[c];
-        kernels_.scan(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word,
-                      chunk.length, bracket, &work_.pool, bins, &work_.scans[c]);
+      histogram(work_.num_runs, threads_, work_.bins, [&](int64_t r, int64_t* bins) {
+        PageEnd end;
+        for (int64_t c = work_.runs[r]; c < work_.runs[r + 1]; ++c) {
+          const Chunk& chunk = chunks_[c];
+          kernels_.scan(weights_.at(chunk), mask_in_ + chunk.word, mask_out_ + chunk.word,
+                        chunk.length, bracket, &work_.pool, &end, bins, &work_.scans[c]);
+        }
       });
     } else {
       for_chunks([&](int64_t c, const Chunk& chunk) {
@@ -111,15 +116,16 @@ class Selection {
     return false;
   }
 
-  // body(offsets, keys, count) for each page of a chunk's candidates, in order.
+  // body(offsets, keys, count) for each page's share of a chunk's candidates, in order.
   template <class Body>
   void for_pages(int64_t c, const Body& body) const {
-    int64_t left = work_.scans[c].inside;
-    for (int32_t page = work_.scans[c].first_page; left > 0; page = work_.pool.next[page]) {
-      const int64_t base = int64_t(page) * CandidatePool::kPage;
-      body(work_.pool.offsets + base, work_.pool.keys + base,
-           std::min<int64_t>(left, CandidatePool::kPage));
-      left -= CandidatePool::kPage;
+    constexpr int64_t kPage = CandidatePool::kPage;
+    int64_t slot = work_.scans[c].first_slot;
+    for (int64_t left = work_.scans[c].inside; left > 0;) {
+      const int64_t here = std::min(left, kPage - slot % kPage);
+      body(work_.pool.offsets + slot, work_.pool.keys + slot, here);
+      left -= here;
+      if (left > 0) slot = work_.pool.next[slot / kPage] * kPage;
     }
   }
 

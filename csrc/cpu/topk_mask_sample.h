@@ -92,10 +92,7 @@ class Sampler {
     return rank + 1 - quantile.rank + quantile.samples;
   }
 
-  double widest() const {
-    const int64_t pages = work_.pool.pages - weights_.num_chunks;  // each chunk's last may be empty
-    return widest_margin(pages * CandidatePool::kPage, total_, number());
-  }
+  double widest() const { return widest_margin(work_.room(), total_, number()); }
 
   // Takes the sample, and leaves its first digits in work_.bins.
   void take() {

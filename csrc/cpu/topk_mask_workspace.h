@@ -1,5 +1,6 @@
-// The selection's scratch memory, cut up: at most 3 % of float32 weights in a large model, and at
-// most 512 KiB more than that in a smaller one of large tensors.
+// The selection's scratch memory, cut up: at most 3 % of float32 weights or, if that is more, 112
+// KiB and 210 bytes a chunk. So 3 % is enough for a million weights in fifty tensors, and for two
+// million in a thousand.
 #pragma once
 
 #include <algorithm>
@@ -17,54 +18,94 @@ inline int64_t total_length(const Chunk* chunks, int64_t num_chunks) {
 // A place of the sample: two words cost little more than one, most of which is finding their page.
 constexpr int64_t kPlace = 2 * kWordBits;
 
+// Runs are consecutive chunks of no more weights than one chunk may have, as many as fit: the
+// candidates of small tensors share pages. body(end, weights) for each, in order.
+template <class Body>
+void for_runs(const Chunk* chunks, int64_t num_chunks, const Body& body) {
+  int64_t length = 0;
+  for (int64_t c = 0; c < num_chunks; ++c) {
+    if (length > 0 && length + chunks[c].length > kChunkLength) {
+      body(c, length);
+      length = 0;
+    }
+    length += chunks[c].length;
+  }
+  if (num_chunks > 0) body(num_chunks, length);
+}
+
+inline void fill_runs(const Chunk* chunks, int64_t num_chunks, int64_t* runs) {
+  *runs = 0;
+  for_runs(chunks, num_chunks, [&](int64_t end, int64_t) { *++runs = end; });
+}
+
 // Sampled keys and candidates share their bytes: the first are done with before the second appear.
+// So do numbers that only the sample needs, and those that come after the scan.
 struct Workspace {
+  static constexpr int64_t kLeast = 112 * 1024;
+
   ChunkScan* scans;       // [chunks]
   int64_t* kept;          // [chunks] after
   int64_t* ties;          // [chunks] at the threshold
   int64_t* pruned_ties;   // [chunks]
   int64_t* first_sample;  // [chunks + 1]
   int64_t* squares;       // [chunks] of differences between places of the sample
+  int64_t* runs;          // [num_runs + 1] their first chunks
   int64_t* bins;          // [kBins]
   int32_t* pages_used;    // [1]
   uint32_t* samples;      // [sampled weights]
   CandidatePool pool;
+  int64_t num_runs = 0;
   int64_t bytes;
 
-  Workspace(void* base, const Chunk* chunks, int64_t num_chunks) {
+  Workspace(void* base, const Chunk* chunks, int64_t num_chunks) : at_(static_cast<char*>(base)) {
     const int64_t total = total_length(chunks, num_chunks);
     const SampleGrid<kPlace> grid(sample_share(total));
     int64_t sampled = 0, full_pages = 0;
-    for (int64_t c = 0; c < num_chunks; ++c) {
-      sampled += grid.samples(chunks[c]);
-      full_pages += ceil_div(chunks[c].length, CandidatePool::kPage);
-    }
-    // Room for 1.2 % of the weights and 80,000 more, or for all of them if that is less; and for
-    // one page a chunk that stays half empty.
-    const int64_t pages = std::min(320 + total / 1000000 * 48, full_pages) + num_chunks;
+    for (int64_t c = 0; c < num_chunks; ++c) sampled += grid.samples(chunks[c]);
+    for_runs(chunks, num_chunks, [&](int64_t, int64_t length) {
+      ++num_runs;
+      full_pages += ceil_div(length, CandidatePool::kPage);
+    });
 
-    at_ = static_cast<char*>(base);
     take(&scans, num_chunks);
-    take(&kept, num_chunks);
+    take(&kept, num_chunks + 1);
     take(&ties, num_chunks);
     take(&pruned_ties, num_chunks);
-    take(&first_sample, num_chunks + 1);
-    take(&squares, num_chunks);
+    first_sample = kept;
+    squares = ties;
+    take(&runs, num_runs + 1);
     take(&bins, kBins);
     take(&pages_used, 1);
+    pool.pages = int32_t(pages(total, full_pages, at_ - static_cast<char*>(base)));
+    pool.used = pages_used;
     char* shared = at_;
     take(&samples, sampled);
     char* samples_end = at_;
     at_ = shared;
-    take(&pool.keys, pages * CandidatePool::kPage);
-    take(&pool.offsets, pages * CandidatePool::kPage);
-    take(&pool.next, pages);
-    pool.pages = int32_t(pages);
-    pool.used = pages_used;
+    take(&pool.keys, pool.pages * CandidatePool::kPage);
+    take(&pool.offsets, pool.pages * CandidatePool::kPage);
+    take(&pool.next, pool.pages);
     bytes = std::max(at_, samples_end) - static_cast<char*>(base);
   }
 
+  // Candidates that fit for certain: each run's last page may be as good as empty.
+  int64_t room() const { return (pool.pages - num_runs) * CandidatePool::kPage; }
+
  private:
+  // The bins and half a kilobyte of rounding up are the rest of kLeast.
+  static constexpr int64_t kLeastPool = kLeast - kBins * int64_t(sizeof(int64_t)) - 512;
+  static constexpr int64_t kPageBytes =
+      CandidatePool::kPage * (sizeof(uint32_t) + sizeof(uint16_t)) + sizeof(int32_t);
+
+  // Room for 1.2 % of the weights and 80,000 more, as far as 3 % of their bytes allow; but no more
+  // pages than all weights fill.
+  int64_t pages(int64_t total, int64_t full_pages, int64_t taken) const {
+    const int64_t wanted = (total / 1000 * 12 + 80000) / CandidatePool::kPage + num_runs;
+    const int64_t allowed = (total * 3 / 100 * 4 - taken - 512) / kPageBytes;
+    const int64_t least = kLeastPool / kPageBytes;
+    return std::min(full_pages, std::max(least, std::min(wanted, allowed)));
+  }
+
   char* at_;
 
   template <class Item>

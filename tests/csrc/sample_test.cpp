@@ -19,6 +19,7 @@ int64_t inside(Model& model, int64_t k) {
   const Weights all{DType::kFloat32, chunks, num_chunks, pointers};
   std::vector<int64_t> memory(size_t(Workspace(nullptr, chunks, num_chunks).bytes / 8 + 1));
   Workspace work(memory.data(), chunks, num_chunks);
+  work.pool.pages = 1 << 20;  // with less room the brackets are narrower, and may miss
   Sampler<Float32> sampler(all, model.mask.data(), work, 2);
   const Bracket bracket = sampler.bracket(k);
   CHECK(model.holds(bracket, k));

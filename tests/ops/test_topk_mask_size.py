@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import impcore
@@ -28,36 +29,77 @@ def test_scratch_and_masks_of_a_large_model_are_within_a_tenth_of_its_weights(si
     assert scratch + 2 * 4 * plan.total_words <= 0.1 * weights
 
 
-@given(st.floats(4, 7).map(lambda power: round(10**power)), st.integers(1, 8))
-@example(10**4, 1)
-@example(10**6 - 1, 1)
-@example(10**7, 8)
-def test_scratch_of_a_small_model_is_within_half_a_megabyte_more(total, count):
-    sizes = [total // count] * count
-    weights = 4 * sum(sizes)
-    scratch = ops.workspace(ops.Plan.make(sizes)).numel()
-    assert scratch <= 0.03 * weights + 2**19
-    assert scratch <= 2 * weights + 2**15  # a model of some thousand weights pays for no more
+def scratch_and_weights(total, count):
+    """Bytes, for `total` weights in so many tensors, and the number of chunks."""
+    ends = [total * i // count for i in range(count + 1)]
+    plan = ops.Plan.make([end - start for start, end in pairwise(ends)])
+    return ops.workspace(plan).numel(), 4 * total, len(plan.chunks)
 
 
-@pytest.mark.parametrize("total", [1, 33, 5_000, 70_000])
-def test_all_of_a_small_model_may_be_candidates(total):
-    """There is room for a key and an offset of every weight, and none is written beyond it."""
-    generator = torch.Generator().manual_seed(total)
-    weights = [torch.rand(total, generator=generator) + 0.5]
-    plan = ops.Plan.make([total])
-    scratch = ops.workspace(plan)
-    assert scratch.numel() >= (4 + 2) * total
-    guard = torch.full((scratch.numel() + 4096,), 0xA5, dtype=torch.uint8)
+@settings(deadline=None)
+@given(st.floats(3, 9).map(lambda power: round(10**power)), st.floats(0, 3.7))
+@example(10**5, 3.62)
+@example(7 * 10**6, 3.7)
+def test_scratch_of_any_model(total, power):
+    count = max(1, min(total, round(10**power)))
+    scratch, weights, chunks = scratch_and_weights(total, count)
+    assert scratch <= max(0.03 * weights, 112 * 1024 + 210 * chunks)
+    assert scratch <= 2 * weights + 2**15 + 210 * chunks  # some thousand weights pay for no more
+
+
+@pytest.mark.parametrize(
+    ("total", "count"),
+    [(10**6, 1), (10**6, 50), (2 * 10**6, 1000), (10**7, 4096), (10**8, 4096), (10**9, 4)],
+)
+def test_scratch_is_within_three_percent_in_few_tensors_and_in_many(total, count):
+    scratch, weights, _ = scratch_and_weights(total, count)
+    assert scratch <= 0.03 * weights
+
+
+def check_a_guarded_selection(sizes, k):
+    """Every weight is a candidate, and nothing is written beyond the workspace."""
+    generator = torch.Generator().manual_seed(sum(sizes))
+    weights = [torch.rand(size, generator=generator) + 0.5 for size in sizes]
+    plan = ops.Plan.make(sizes)
+    needed = ops.workspace(plan).numel()
+    guard = torch.full((needed + 4096,), 0xA5, dtype=torch.uint8)
     mask = tensors.ones(plan)
     found = torch.empty_like(mask)
-    k = total // 2
-    ops.topk_mask(plan, weights, mask, found, k, guard[: scratch.numel()], bracket=(1, 2**31 - 1))
-    kept = ops.bits.unpack(found, total)
-    order = weights[0].argsort(stable=True)
+    every = (1, 2**31 - 1)
+    selection = ops.topk_mask(plan, weights, mask, found, k, guard[:needed], bracket=every)
+    spans = zip(plan.spans, sizes, strict=True)
+    kept = torch.cat([ops.bits.unpack(found[span], size) for span, size in spans])
+    values = torch.cat(weights)
+    order = values.argsort(stable=True)
     assert not kept[order[:k]].any()
     assert kept[order[k:]].all()
-    assert (guard[scratch.numel() :] == 0xA5).all()
+    assert (guard[needed:] == 0xA5).all()
+    parts = zip(kept.split(sizes), values.split(sizes), strict=True)
+    sums = torch.stack([(part * of).double().sum() for part, of in parts])
+    torch.testing.assert_close(selection.sums_after[0], sums, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("total", [1, 33, 5_000, 15_000, 70_000])
+def test_all_of_a_small_model_may_be_candidates(total):
+    """There is room for a key and an offset of every weight, up to 15,000."""
+    assert total > 15_000 or ops.workspace(ops.Plan.make([total])).numel() >= (4 + 2) * total
+    check_a_guarded_selection([total], total // 2)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1] * 300,
+        [127, 1, 128, 129, 0, 255, 3],
+        [7_000, 5, 6_000, 1_500],
+        [65_530, 6, 1, 300],  # a run ends where the next chunk would not fit into one
+        [60_000, 6_000, 65_536, 1],
+    ],
+    ids=lambda sizes: f"{len(sizes)}-{max(sizes)}",
+)
+@pytest.mark.parametrize("threads", [1, 3], indirect=True)
+def test_candidates_of_small_tensors_share_pages(sizes, threads):
+    check_a_guarded_selection(sizes, sum(sizes) // 3)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")

@@ -19,15 +19,22 @@
 
 namespace impcore::cpu {
 
-// Where a chunk's candidates (keys strictly inside the bracket) go: fixed-size pages from a common
-// pool, linked per chunk. Overflow depends on the counts alone, never on the order of threads.
+// Where candidates (keys strictly inside the bracket) go: fixed-size pages from a common pool,
+// linked per run of consecutive chunks. Overflow depends on the counts alone, never on the order of
+// threads.
 struct CandidatePool {
-  static constexpr int32_t kPage = 256;
+  static constexpr int32_t kPage = 128;
   uint32_t* keys;     // [pages * kPage]
   uint16_t* offsets;  // [pages * kPage] within the chunk
-  int32_t* next;      // [pages] following page of the same chunk, or -1
+  int32_t* next;      // [pages] following page of the same run, or -1
   int32_t pages;
   int32_t* used;  // pages handed out; may pass `pages`, which is the overflow flag
+};
+
+// Where the candidates of a run's next chunk begin: behind those of the chunk before.
+struct PageEnd {
+  int32_t page = -1;
+  int32_t filled = CandidatePool::kPage;
 };
 
 // A histogram's digit.
@@ -43,7 +50,7 @@ struct ChunkScan {
   int64_t non_finite;
   double sum_before;   // sum of |theta| over the alive
   double sum_after;    // over those at or above the upper end (and above the lower one)
-  int32_t first_page;  // of the candidates, in order; -1: none
+  int64_t first_slot;  // of the candidates in the pool, in order, if there are any
 };
 
 // What an optimiser's step reads and writes of one tensor or chunk: weights, gradients and, of the
@@ -66,10 +73,11 @@ struct ChunkKernels {
   // Adds those of `count` keys that lie in a range to bins, 2^shift keys each.
   void (*count_keys)(const uint32_t* keys, int64_t count, Bracket range, int shift, int64_t* bins);
   // Reads a chunk once. mask_out gets the keys at or above the bracket's upper end (but above its
-  // lower one), the pool those strictly inside; `bins` counts these by the first kBinBits of their
-  // distance to the lower end.
+  // lower one), the pool those strictly inside, from `end` on, which is moved; `bins` counts these
+  // by the first kBinBits of their distance to the lower end.
   void (*scan)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out, int64_t length,
-               Bracket bracket, CandidatePool* pool, int64_t* bins, ChunkScan* result);
+               Bracket bracket, CandidatePool* pool, PageEnd* end, int64_t* bins,
+               ChunkScan* result);
   // The same where no key can lie strictly inside the bracket; counts those at its upper end.
   void (*scan_ties)(const void* weights, const uint32_t* mask_in, uint32_t* mask_out,
                     int64_t length, Bracket bracket, ChunkScan* result);
