@@ -37,6 +37,22 @@ def test_blocks_one_after_the_other_spare_anew() -> None:
     assert kept
 
 
+def test_what_a_caller_has_frozen_stays_frozen() -> None:
+    gc.collect()
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        later = weakref.ref(Node())
+        with spared():
+            within = weakref.ref(Node())
+            gc.collect()
+            assert within() is None
+            assert later() is None
+        assert gc.get_freeze_count() >= 0.9 * frozen
+    finally:
+        gc.unfreeze()
+
+
 def test_nothing_is_collected_in_a_pause_and_all_of_it_after() -> None:
     gc.collect()
     with paused():
