@@ -50,7 +50,8 @@ class TextBatches:
         share: what this process takes of each training batch, and of the batches of evaluation.
 
     Raises:
-        DataError: the split is smaller than one batch with `drop_last`.
+        DataError: the split is smaller than one batch with `drop_last`; or a row for masked
+            language modelling holds special tokens alone.
         ValueError: an argument is not as above; the message names and quotes it.
     """
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _log = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
 _writes = ContextVar("writes", default=True)
 
 

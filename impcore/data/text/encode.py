@@ -128,15 +128,20 @@ def _answer(spans: NDArray[np.int32], passage: Passage) -> tuple[int, int]:
 def blocks(lines: Sequence[str], vocabulary: Vocabulary, max_length: int) -> Arrays:
     """A running text as rows of `max_length` tokens, the last as long as what is left.
 
-    Lines follow one another without a separator; empty ones are left out.
+    Lines follow one another without a separator; empty ones are left out, and so are rows of
+    special tokens alone (a text may spell them), in which nothing could be predicted.
+
+    Raises:
+        DataError: no row is left.
     """
     texts = [line for line in lines if line.strip()]
     ids = [token for row in _ids(texts, vocabulary) for token in row]
-    room = max_length - 2
-    rows = [
-        [vocabulary.cls, *ids[begin : begin + room], vocabulary.sep]
-        for begin in range(0, len(ids), room)
-    ]
+    room, special = max_length - 2, set(vocabulary.special)
+    pieces = (ids[begin : begin + room] for begin in range(0, len(ids), room))
+    kept = (piece for piece in pieces if not special.issuperset(piece))
+    rows = [[vocabulary.cls, *piece, vocabulary.sep] for piece in kept]
+    if not rows:
+        raise DataError(f"text: {len(lines)} lines without a token that could be predicted")
     lengths = np.asarray([len(row) for row in rows], dtype=np.int32)
     return _flat(rows) | {"second": lengths, "targets": np.zeros(len(rows), np.int64)}
 

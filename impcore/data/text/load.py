@@ -71,7 +71,7 @@ def dataset(
         vocab_size=vocabulary.size,
         pad=vocabulary.pad,
         mask=vocabulary.mask,
-        special=tuple(sorted({vocabulary.pad, vocabulary.cls, vocabulary.sep, vocabulary.mask})),
+        special=vocabulary.special,
         train=parts[0],
         test=parts[1],
         source=digest_of(source),

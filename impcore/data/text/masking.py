@@ -12,6 +12,7 @@ from torch import Tensor
 
 from impcore.data.order import keyed_generator, to_device
 from impcore.data.text.dataset import TextDataset, TextSplit
+from impcore.errors import DataError
 
 RATE = 0.15
 """The fraction of a row's tokens that are predicted, at least one, as create_pretraining_data.py
@@ -21,15 +22,26 @@ _HIDDEN, _OTHER = 0.8, 0.9
 
 
 class Masker:
-    """Masks batches of one split. Choices are drawn on the CPU: every device sees the same."""
+    """Masks batches of one split. Choices are drawn on the CPU: every device sees the same.
+
+    Raises:
+        DataError: a row holds special tokens alone. A batch of such rows, or one process's share of
+            a batch, would have no target, and the mean loss over none is not a number.
+    """
 
     def __init__(self, dataset: TextDataset, split: TextSplit) -> None:
         self._mask, self._vocab_size = dataset.mask, dataset.vocab_size
         self._starts = split.starts.numpy()
         self._maskable = ~np.isin(split.tokens.numpy(), dataset.special)
         free = np.add.reduceat(self._maskable, self._starts[:-1], dtype=np.int64)
-        most = np.maximum(1, np.round(free * RATE)).astype(np.int64)
-        self.wanted: np.ndarray = np.minimum(most, free)
+        if not free.all():
+            row = int(np.argmin(free))
+            length = int(self._starts[row + 1] - self._starts[row])
+            raise DataError(
+                f"{dataset.name}: row {row} is {length} special tokens; should hold others, of "
+                "which some can be predicted"
+            )
+        self.wanted: np.ndarray = np.maximum(1, np.round(free * RATE)).astype(np.int64)
         """int64 [rows], how many tokens of each are predicted, whatever is drawn."""
 
     def mask(

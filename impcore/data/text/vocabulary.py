@@ -26,6 +26,11 @@ class Vocabulary:
     sep: int
     mask: int
 
+    @property
+    def special(self) -> tuple[int, ...]:
+        """The tokens that stand for no text, in order: masked language modelling hides none."""
+        return tuple(sorted({self.pad, self.cls, self.sep, self.mask}))
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 in hex."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from impcore.data.order import Share
 from impcore.data.text.batches import MULTIPLE, TextBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
+from impcore.errors import DataError
 
 SIZE, PAD, MASK = 90, 0, 4
 
@@ -110,6 +111,16 @@ def test_masks_hide_fifteen_percent_of_each_row_and_nothing_special() -> None:
         assert all(0 < place < length - 1 for place in mine)
     for (row, place), (_, target) in found.items():
         assert target == int(rows.tokens[rows.starts[row] + place])
+
+
+def test_a_row_of_special_tokens_alone_is_refused_where_tokens_are_predicted() -> None:
+    rows = split([5, 4, 6])
+    rows.tokens[5:9] = torch.tensor([2, MASK, 3, 3])
+    batches(rows)
+    with pytest.raises(DataError, match="t: row 1 is 4 special tokens; should hold others"):
+        batches(rows, "mlm")
+    rows.tokens[6] = 1  # an unknown word can be predicted
+    assert [len(targets) for _, targets in batches(rows, "mlm").eval_batches(1)] == [1, 1, 1]
 
 
 def test_masks_of_evaluation_do_not_depend_on_the_batch_size_but_training_draws_anew() -> None:

@@ -109,3 +109,11 @@ def test_running_text_is_cut_into_whole_rows(words: Vocabulary) -> None:
     expected = [[words.cls, *tokens[:4], words.sep], [words.cls, *tokens[4:], words.sep]]
     assert rows(made) == expected
     assert made["second"].tolist() == [6, 4]
+
+
+def test_rows_without_anything_to_predict_are_left_out(words: Vocabulary) -> None:
+    made = encode.blocks(["[SEP] [PAD] [MASK] [CLS] the cat", "sat on [SEP]"], words, 6)
+    assert rows(made) == [[words.cls, *ids(words, "the cat sat on"), words.sep]]
+    for lines in (["[SEP] [MASK]"], [" "], []):
+        with pytest.raises(DataError, match=f"text: {len(lines)} lines without a token"):
+            encode.blocks(lines, words, 6)
