@@ -6,11 +6,12 @@ three; a fault of a file or of the weights is a ConfigError or a DataError that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,6 +24,9 @@ from impcore.data.order import Share
 from impcore.data.text.batches import MULTIPLE
 from impcore.errors import CheckpointError, ConfigError, TokenizerError
 from impcore.models.weights import Taken, take
+
+if TYPE_CHECKING:
+    from impcore.data.text.vocabulary import Vocabulary
 
 Check = Callable[[], None] | None
 
@@ -104,23 +108,49 @@ def _image_batches(
 
 
 def _text(config: Config, check: Check) -> TextDataset:
-    try:
+    with _named_tokenizer(config):
         return data.load_text(
             config.data.name,
             root=config.data.root,
             source=config.data.source or "files",
-            tokenizer=config.data.tokenizer or _own_tokenizer(config),
+            tokenizer=_tokenizer(config),
             max_length=config.data.max_length,
             doc_stride=config.data.doc_stride,
         )
+
+
+def vocabulary_of(config: Config) -> Vocabulary | None:
+    """The vocabulary of the recipe's tokenizer; None if the data set, which is text, has its own.
+
+    Raises:
+        ConfigError: it cannot be read; names the key that says where it is.
+        MissingExtraError: a library of the extra `hf` is not installed.
+    """
+    from impcore.data.text import vocabulary
+
+    source = _tokenizer(config)
+    if source is None:
+        return None
+    with _named_tokenizer(config):
+        return vocabulary.load(source)
+
+
+def _tokenizer(config: Config) -> str | None:
+    """data.tokenizer, or model.path where a tokenizer may lie beside the weights: a directory or a
+    hub name.
+    """
+    own = config.model.path if config.model.hidden_size is None else None
+    return config.data.tokenizer or own
+
+
+@contextmanager
+def _named_tokenizer(config: Config) -> Iterator[None]:
+    """A fault of the tokenizer, by the key that says where it is."""
+    try:
+        yield
     except TokenizerError as error:
         key = "model.path" if config.data.tokenizer is None else "data.tokenizer"
         raise ConfigError(f"{key}: {error}") from error
-
-
-def _own_tokenizer(config: Config) -> str | None:
-    """model.path, where that is a directory or a hub name, with a tokenizer beside the weights."""
-    return config.model.path if config.model.hidden_size is None else None
 
 
 def _text_model(config: Config, dataset: TextDataset) -> tuple[nn.Module, Taken | None]:

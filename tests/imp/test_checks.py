@@ -13,6 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from impcore import models
 from impcore.config import Config, load
 from impcore.errors import ConfigError
 from impcore.imp import checks, lab, run
@@ -202,6 +203,28 @@ def test_folders_of_images_are_counted_and_not_decoded(
     assert code == 0
     assert "image_folder: 10 training and 4 test images; not decoded yet" in text
     assert sorted((tmp_path / "images").rglob("*")) == before
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_weights_are_looked_at_without_the_folders(
+    depth: int, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "resnet18.pth"
+    torch.save(models.build("resnet18", stem="imagenet", num_classes=5).state_dict(), path)
+    weights = {"model__path": str(path), "model__arch": f"resnet{depth}"}
+    config = make_config(
+        data__name="image_folder",
+        data__root=str(tmp_path / "none"),
+        model__stem="imagenet",
+        **weights,
+    )
+    code, text = said(config)
+    assert code == 2
+    assert f"{tmp_path / 'none'}" in text
+    assert (f"{path}: fits resnet18, apart from what depends on the data" in text) == (depth == 18)
+    assert ("model.path: " in text) == (depth == 34)
+    assert f"{1 + (depth == 34)} fault" in text
+    assert "steps and times depend on the missing data" in text
 
 
 def test_it_looks_at_one_process(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,18 +213,78 @@ def test_what_does_not_fit_is_named_by_its_key(
         lab.build(make("rte", **changes, rewind={"to": "init"}))
 
 
+def checked(config: Config) -> tuple[int, str]:
+    with open(os.devnull, "w") as nowhere:
+        console = Console(width=10_000, record=True, file=nowhere)
+        return checks.check(config, console), console.export_text()
+
+
 def test_a_check_makes_tokens_and_keeps_none(
     make: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimate, "_STEPS", 2)
-    config = make("rte")
-    with open(os.devnull, "w") as nowhere:
-        console = Console(width=10_000, record=True, file=nowhere)
-        assert checks.check(config, console) == 0
-    text = console.export_text()
+    code, text = checked(make("rte"))
+    assert code == 0
     assert "rte: 40 training and 12 test rows" in text
     assert "left random: classifier.weight, classifier.bias" in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "tokenizer", "said"),
+    [
+        ({"path": "BERT"}, None, ["ok BERT: fits bert, apart from"]),
+        ({"path": "./none"}, None, ["fault model.path: tokenizer: './none' is not a directory"]),
+        ({"path": "./none"}, "./no", ["fault data.tokenizer: tokenizer: './no' is not a directory",
+                                      "fault model.path: ./none: is not a directory"]),
+        ({"path": "EMPTY"}, None, ["fault model.path: tokenizer: 'EMPTY'",
+                                   "fault model.path: EMPTY: has no config.json"]),
+        ({**SIZES}, "BERT", []),
+        ({**SIZES}, "./no", ["fault data.tokenizer: tokenizer: './no' is not a directory"]),
+        ({"path": "FILE", **SIZES}, "BERT", ["ok FILE: fits bert, apart from"]),
+        ({"path": "FILE", **SIZES, "hidden_size": 8}, "BERT",
+         ["fault model.path: FILE: bert.embeddings.word_embeddings.weight is"]),
+        ({"path": "FILE", **SIZES}, "./no",
+         ["fault data.tokenizer: tokenizer: './no' is", "ok FILE: 44 tensors, not compared"]),
+        ({"path": "no.safetensors", **SIZES}, "./no",
+         ["fault data.tokenizer: tokenizer: './no' is",
+          "fault model.path: no.safetensors: not a safetensors file"]),
+    ],
+)  # fmt: skip
+def test_a_check_without_data_looks_at_tokenizer_and_weights(
+    make: Callable[..., Config],
+    files: Path,
+    tmp_path: Path,
+    model: dict[str, Any],
+    tokenizer: str | None,
+    said: list[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    bert = str(files / "bert")
+    places = {"FILE": f"{bert}/model.safetensors", "BERT": bert, "EMPTY": str(tmp_path / "empty")}
+    given = {key: places.get(value, value) for key, value in ({"path": None} | model).items()}
+    data = {"root": str(tmp_path / "nowhere"), "tokenizer": places.get(tokenizer, tokenizer)}
+    code, text = checked(make("rte", model=given, data=data, rewind={"to": "init"}))
+    assert code == 2
+    for name, place in places.items():
+        text = text.replace(place, name)
+    lines = [" ".join(line.split()[1:]) for line in text.splitlines()]
+    assert "train.tsv" in lines[0]
+    assert "warning not checked: steps and times depend on the missing data" in lines
+    found = [line for line in lines[1:] if line.startswith(("fault ", "ok ")) and "run" not in line]
+    for expected, line in zip(said, found, strict=True):
+        assert line.startswith(expected)
+
+
+def test_a_check_with_data_and_without_tokenizer_looks_at_the_weights(
+    make: Callable[..., Config],
+) -> None:
+    code, text = checked(make("rte", model={"path": "./none"}, data={"tokenizer": "./no"}))
+    assert code == 2
+    assert "train.tsv" not in text
+    assert "data.tokenizer: tokenizer: './no' is not a directory" in text
+    assert "model.path: ./none: is not a directory" in text
+    assert "2 faults; nothing was written" in text
 
 
 def test_tasks_take_up_what_masked_language_modelling_learned(

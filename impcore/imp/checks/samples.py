@@ -17,6 +17,7 @@ from impcore.data import Dataset, Split, image_cache, image_folder
 from impcore.data.stored_images import StoredSplit
 from impcore.errors import ConfigError, DataError, MissingExtraError
 from impcore.imp import materials
+from impcore.imp.checks import given
 from impcore.imp.checks.findings import Findings
 from impcore.imp.checks.resources import room
 
@@ -50,7 +51,11 @@ def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
     except (ConfigError, DataError, MissingExtraError) as error:
         what = "weights" if str(error).startswith("model.path") else "data"
         findings.fault(f"{prefix}{what}", str(error))
-        return _noise(config, prefix, findings)
+        if config.data.name in _SIZES:
+            return _noise(config, prefix, findings)
+        given.look_at(config, prefix, error, findings)
+        findings.warn(f"{prefix}rest", "not checked: steps and times depend on the missing data")
+        return None
     findings.note(f"{prefix}data", _counts(config, len(dataset.train), len(dataset.test)))
     return dataset
 
@@ -80,9 +85,6 @@ def _of_folders(config: Config, prefix: str, findings: Findings) -> Any:
 
 
 def _noise(config: Config, prefix: str, findings: Findings) -> Any:
-    if config.data.name not in _SIZES:
-        findings.warn(f"{prefix}rest", "not checked: the model depends on the missing data")
-        return None
     shape, classes, train, test = _SIZES[config.data.name]
     findings.warn(f"{prefix}rest", "checked with noise of the data's published size in its place")
     if shape is None:
