@@ -37,17 +37,14 @@ __device__ inline Quantile hi_of(const Digit& first, const Ranks& ranks) {
   return quantile_of(first, ranks.hi);
 }
 
-// How uncertain the sample is turns out with the second digit; until then the variance is taken to
-// be so many times that of independent draws.
-constexpr double kGuess = 2;
-
-// The state that the samples' first digit leads to. By the last block of threads.
+// The state that the samples' first digit leads to, as if they were independent draws: how much
+// they differ from that turns out with the second digit. By the last block of threads.
 __device__ inline void begin(const Job& job, const Bracket& forced, bool is_forced) {
   const int64_t sampled = int64_t(__ldcg(&job.state->sampled));
   const Digit first(job.bins + kSampled * kBins);
   const Ranks none{-1, first.all()};
   const bool samples = !is_forced && first.all() > 0;
-  const Ranks ranks = samples ? ranks_of(job, sampled, kGuess) : none;
+  const Ranks ranks = samples ? ranks_of(job, sampled, 1) : none;
   const int64_t middle = samples ? int64_t(share_of(job) * double(sampled)) : -1;
   Quantile lo = lo_of(first, ranks), hi = hi_of(first, ranks);
   const Quantile pivot = quantile_of(first, min(middle, first.all() - 1));
@@ -143,7 +140,7 @@ __device__ inline void aim(const Job& job, Quantile ends[2], bool counted[2]) {
   const double q = share_of(job);
   const double effect =
       design_effect(double(spread & 0xffffffff), double(spread >> 32), q * (1 - q), job.place);
-  const Ranks guessed = ranks_of(job, sampled, kGuess), ranks = ranks_of(job, sampled, effect);
+  const Ranks guessed = ranks_of(job, sampled, 1), ranks = ranks_of(job, sampled, effect);
   const int64_t moves[2] = {ranks.lo - guessed.lo, ranks.hi - guessed.hi};
   for (int e = 0; e < 2; ++e) {
     const int64_t rank = ends[e].rank + moves[e];
