@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import platform
 import subprocess
@@ -41,10 +42,10 @@ def faults(choice: str, **environment: str) -> tuple[bool | None, int]:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_what_is_freed_is_used_again() -> None:
-    kept, few = faults("keep")
+    kept, count = faults("keep")
     assert kept is True
-    _, many = faults("leave")
-    assert few < many / 10
+    # Without it mostly all of their pages; sometimes none, as glibc moves its own threshold.
+    assert count < 5 * 2**26 / mmap.PAGESIZE / 20
 
 
 def test_the_users_own_settings_stay() -> None:
