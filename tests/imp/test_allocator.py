@@ -12,9 +12,9 @@ import pytest
 
 # Tensors of 16 MiB, of which a step keeps some while it frees and makes others.
 _SCRIPT = """
-import json, resource, sys, torch
+import json, resource, torch
 from impcore.imp import allocator
-kept = allocator.keep_freed() if sys.argv[1] == "keep" else None
+kept = allocator.keep_freed()
 def step():
     held = [torch.ones(2**22) for _ in range(4)]
     return sum(float(t.sum()) for t in held)
@@ -27,10 +27,10 @@ print(json.dumps([kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - bef
 """
 
 
-def faults(choice: str, **environment: str) -> tuple[bool | None, int]:
+def faults(**environment: str) -> tuple[bool, int]:
     """Whether memory is kept, and the page faults of five steps that need 64 MiB each."""
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, choice],
+        [sys.executable, "-c", _SCRIPT],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -42,14 +42,14 @@ def faults(choice: str, **environment: str) -> tuple[bool | None, int]:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_what_is_freed_is_used_again() -> None:
-    kept, count = faults("keep")
+    kept, count = faults()
     assert kept is True
     # Without it mostly all of their pages; sometimes none, as glibc moves its own threshold.
     assert count < 5 * 2**26 / mmap.PAGESIZE / 20
 
 
 def test_the_users_own_settings_stay() -> None:
-    kept, _ = faults("keep", MALLOC_TRIM_THRESHOLD_="131072")
+    kept, _ = faults(MALLOC_TRIM_THRESHOLD_="131072")
     assert kept is False
 
 
