@@ -24,7 +24,10 @@ class Sampler {
 
   // Where the k-th smallest of the alive keys very probably lies. Dead weights count as being above
   // all others, so that nobody need know yet how many there are.
-  Bracket bracket(int64_t k) { return around(k, 0, share(k)); }
+  Bracket bracket(int64_t k) {
+    crowded_ = 1;
+    return around(k, 0, share(k));
+  }
 
   // The same after a scan with the last bracket, which missed or held more than there is room for.
   // It has counted the keys up to the bracket's lower end, and those strictly inside. What the
@@ -35,6 +38,10 @@ class Sampler {
     const bool from_lo = k - up_to_lo < up_to_hi - k || hi_ == kMaxKey;
     const double counted = share(from_lo ? up_to_lo : up_to_hi);
     const double shift = double(from_lo ? up_to_lo_ : up_to_hi_) - counted * double(number());
+    if (inside > work_.room()) {
+      const double sampled = double(up_to_hi_ - up_to_lo_) / double(number());
+      crowded_ = std::max(share(inside) / std::max(sampled, share(1)), 1.0);
+    }
     return around(k, shift, std::abs(share(k) - counted));
   }
 
@@ -92,7 +99,7 @@ class Sampler {
     return rank + 1 - quantile.rank + quantile.samples;
   }
 
-  double widest() const { return widest_margin(work_.room(), total_, number()); }
+  double widest() const { return widest_margin(work_.room(), total_, number()) / crowded_; }
 
   // Takes the sample, and leaves its first digits in work_.bins.
   void take() {
@@ -204,6 +211,9 @@ class Sampler {
   // Of the last bracket: samples up to its lower end and below its upper one, and that end.
   int64_t up_to_lo_ = 0, up_to_hi_ = 0;
   uint32_t hi_ = kMaxKey;
+  // How many times as many keys have been found in a bracket as its samples stood for, if that was
+  // too many for the room there is.
+  double crowded_ = 1;
 };
 
 }  // namespace impcore::cpu
