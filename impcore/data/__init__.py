@@ -208,7 +208,9 @@ def load_text(
 
     Raises:
         DataError: unknown name; files missing or malformed (names file and line); no tokenizer.
+        TokenizerError: the tokenizer cannot be read, or is not one of BERT's kind.
         MissingExtraError: a library of the extra `hf` is not installed.
+        ValueError: max_length is no integer of at least 8, or doc_stride none of at least 1.
     """
     if not isinstance(name, str) or name not in TEXT_DATASETS:
         from impcore.errors import DataError
@@ -217,8 +219,12 @@ def load_text(
         hint = f" (nearest: {near[0]!r})" if near else ""
         valid = ", ".join(TEXT_DATASETS)
         raise DataError(f"name: no text data set {name!r}{hint}; valid: {valid}")
+    from impcore.data.order import check_int
     from impcore.data.text.load import LOADERS, Options
 
+    for field, value, least in (("max_length", max_length, 8), ("doc_stride", doc_stride, 1)):
+        if value is not None:
+            check_int(field, value, least)
     return LOADERS[name](Options(root, source, tokenizer, max_length, doc_stride))
 
 

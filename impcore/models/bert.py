@@ -207,7 +207,13 @@ def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Be
             "tokenizer"
         )
     config.num_labels = num_classes
-    model = kind(config)
+    try:
+        model = kind(config)
+    except Exception as error:  # what a wrong size ends in is of a dozen unrelated types
+        raise CheckpointError(
+            f"{path}: no BERT can be made by its config.json: {type(error).__name__}: "
+            f"{str(error)[:300]}"
+        ) from error
     return model, take(model, weights)
 
 
@@ -239,11 +245,12 @@ def _model(task: str) -> type[Bert]:
 def _files(source: str) -> tuple[Any, str]:
     """The config and the file of weights of a directory, or of a model on the hub."""
     try:
-        config = AutoConfig.from_pretrained(source)
+        # Not None, with which transformers would ask whoever sits at the terminal.
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         for name in ("model.safetensors", "pytorch_model.bin"):
             found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
             if found is not None:
                 return config, found
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a malformed file raises a dozen unrelated types there
         raise CheckpointError(f"{source}: {str(error)[:500]}") from error
     raise CheckpointError(f"{source}: has neither model.safetensors nor pytorch_model.bin")

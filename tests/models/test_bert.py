@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -245,3 +246,36 @@ def test_without_transformers_the_extra_is_named():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'impcore[hf]'" in out.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": "x"}, "vocab_size"),
+        ({"num_attention_heads": 3}, "no BERT can be made by its config.json: ValueError"),
+        ({"num_attention_heads": 0}, "ZeroDivisionError"),
+        ({"hidden_act": "nosuch"}, "KeyError: 'nosuch'"),
+        ({"pad_token_id": 5000}, "AssertionError: Padding_idx"),
+        ({"model_type": "nosuch"}, "nosuch"),
+    ],
+)
+def test_a_malformed_config_is_named(tmp_path, change, message):
+    tiny("mlm").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message) as error:
+        models.load_text("bert", str(tmp_path), task="mlm", num_classes=1, vocab_size=40)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_code_beside_weights_is_not_run_and_nobody_is_asked(tmp_path, monkeypatch):
+    questions = []
+    monkeypatch.setattr("builtins.input", lambda *_: questions.append(1) or "y")
+    tiny("mlm").save_pretrained(tmp_path)
+    (tmp_path / "foreign.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\n")
+    foreign = {"model_type": "foreign", "auto_map": {"AutoConfig": "foreign.C"}}
+    (tmp_path / "config.json").write_text(json.dumps(foreign))
+    with pytest.raises(CheckpointError, match="custom code"):
+        models.load_text("bert", str(tmp_path), task="mlm", num_classes=1, vocab_size=40)
+    assert not questions
+    assert not (tmp_path / "ran").exists()

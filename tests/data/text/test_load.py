@@ -87,3 +87,16 @@ def test_wikitext(tmp_path: Path, tokenizer: str) -> None:
 def test_without_a_tokenizer_the_key_is_named(write_glue: WriteGlue) -> None:
     with pytest.raises(DataError, match="rte: no tokenizer given: set `tokenizer`"):
         load_text("rte", root=str(write_glue("rte")))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 7}, "max_length: 7 is not an integer of at least 8"),
+        ({"max_length": 0}, "max_length: 0 is not"),
+        ({"doc_stride": True}, "doc_stride: True is not an integer of at least 1"),
+    ],
+)
+def test_lengths_are_checked_before_any_file_is_read(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_text("squad", root="/nowhere", **options)

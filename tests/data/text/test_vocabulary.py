@@ -48,3 +48,36 @@ def test_a_directory_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
 def test_a_missing_directory_is_named_without_asking_the_hub(source: str) -> None:
     with pytest.raises(TokenizerError, match=f"{source}' is not a directory"):
         vocabulary.load(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", b"{"),
+        ("tokenizer.json", b"[1]"),
+        ("vocab.txt", b"\xff\xfe\x00"),
+        ("tokenizer_config.json", b'{"tokenizer_class": "Nope"}'),
+    ],
+)
+def test_malformed_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TokenizerError, match=f"tokenizer: '{tmp_path}'"):
+        vocabulary.load(str(tmp_path))
+
+
+def test_code_beside_a_tokenizer_is_not_run_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[int] = []
+    monkeypatch.setattr("builtins.input", lambda *_: questions.append(1) or "y")
+    (tmp_path / "foreign.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass T: pass\n")
+    (tmp_path / "config.json").write_text('{"model_type": "foreign"}')
+    classes = '["foreign.T", "foreign.T"]'
+    (tmp_path / "tokenizer_config.json").write_text(
+        f'{{"auto_map": {{"AutoTokenizer": {classes}}}}}'
+    )
+    with pytest.raises(TokenizerError):
+        vocabulary.load(str(tmp_path))
+    assert not questions
+    assert not (tmp_path / "ran").exists()
