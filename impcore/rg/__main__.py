@@ -51,6 +51,9 @@ def _report(options: argparse.Namespace) -> int:
         except ImpcoreError as error:
             failures += 1
             print(f"error: {error}", file=sys.stderr)
+        except ValueError as error:  # an option that does not fit this run
+            failures += 1
+            print(f"error: {directory}: {error}", file=sys.stderr)
     return 2 if failures else 0
 
 

@@ -71,11 +71,12 @@ def analyse(
 
     Args:
         observables: name → [states, columns], finite and not negative; need not sum to 1.
-        estimator, rounds, level: as for `eigen`. Without enough states for `rounds`, or with counts
-            that do not fall, the analysis holds the reason instead of eigenvalues.
+        estimator, rounds, level: as for `eigen`. With fewer than two states, or with counts that do
+            not fall, the analysis holds the reason instead of eigenvalues.
 
     Raises:
-        ValueError: an observable of the caller does not fit the run, or an option is wrong.
+        ValueError: an observable of the caller does not fit the run, or an option is wrong;
+            `rounds` must pick two of the run's states or more.
     """
     checks.confidence(level)
     checks.choice("estimator", estimator, ESTIMATORS)

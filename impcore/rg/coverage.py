@@ -77,6 +77,7 @@ def coverage(
     counts = checks.real("remaining", remaining)
     if counts.ndim != 1 or len(counts) < 2:
         raise ValueError(f"remaining must have shape [N >= 2], not {list(counts.shape)}")
+    counts = checks.counts(counts, len(counts), range(len(counts)))
     _, log_c = checks.coarse_graining(counts, range(len(counts)))
     draws = np.random.default_rng(seed)
     steps = sigma * log_c[:, None]

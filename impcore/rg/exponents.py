@@ -63,7 +63,7 @@ def fit(
     """
     d, eps = _data(density, error)
     confidence = checks.confidence(level)
-    checks.choice("deviation", deviation, DEVIATIONS)
+    check_choices(eps_np, deviation)
     problem = _problem(d, eps, eps_np, within, deviation)
     if len(d) <= sum(problem.free):
         raise ValueError(
@@ -77,6 +77,14 @@ def fit(
     agreeing = sum(one.cost <= best.cost * (1 + _AGREE) + _AGREE**2 * len(d) for one in solutions)
     polished = solve(problem, best.logs) or best
     return _fit(problem, polished.logs, confidence, (agreeing, len(solutions)))
+
+
+def check_choices(eps_np: float | str, deviation: str) -> None:
+    """Raise ValueError unless these are choices that `fit` has, whatever the data."""
+    checks.choice("deviation", deviation, DEVIATIONS)
+    number = isinstance(eps_np, (int, float)) and not isinstance(eps_np, bool)
+    if eps_np not in ("free", "measured") and not (number and 0 < float(eps_np) <= 1):
+        raise ValueError(f'eps_np must be "free", "measured" or a number in (0, 1], not {eps_np!r}')
 
 
 def _fit(problem: Problem, logs: Floats, level: float, agreeing: tuple[int, int]) -> Fit:
@@ -135,12 +143,9 @@ def _problem(d: Floats, eps: Floats, eps_np: float | str, within: float, deviati
         if not 0 < within < 1:
             raise ValueError(f"within must be a number between 0 and 1, not {within!r}")
         np_bounds = (measured + math.log1p(-within), measured + math.log1p(within))
-    elif eps_np == "measured":
-        np_bounds = (measured, measured)
-    elif isinstance(eps_np, (int, float)) and not isinstance(eps_np, bool) and 0 < eps_np <= 1:
-        np_bounds = (math.log(eps_np), math.log(eps_np))
     else:
-        raise ValueError(f'eps_np must be "free", "measured" or a number in (0, 1], not {eps_np!r}')
+        fixed = measured if eps_np == "measured" else math.log(float(eps_np))
+        np_bounds = (fixed, fixed)
     bounds = (
         np_bounds,
         (float(np.log(eps.min())) - 1e-9, 1e-9),

@@ -68,6 +68,7 @@ def test_the_same_seed_gives_the_same_number_and_prints_it():
         ({"noise": "pink"}, "noise must be one of walk, density walk, observation, not 'pink'"),
         ({"remaining": [5]}, r"remaining must have shape \[N >= 2\]"),
         ({"remaining": [5, 6]}, "fall strictly"),
+        ({"remaining": [5, 0]}, "remaining must be positive and finite"),
     ],
 )
 def test_bad_arguments_are_named(options, message):

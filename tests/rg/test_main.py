@@ -55,3 +55,15 @@ def test_a_report_imports_no_torch_and_no_pyplot(make_run):
         [sys.executable, "-c", code, str(make_run(3))], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_rounds_that_a_run_does_not_have_leave_the_others_their_reports(make_run, capsys, tmp_path):
+    short = make_run(3).rename(tmp_path / "short")
+    whole = make_run(9)
+    assert main(["report", str(short), str(whole), "--rounds", "3:"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == f"{whole / 'report.html'}\n"
+    assert (
+        captured.err
+        == f"error: {short}: rounds must pick 2 or more states in rising order, not []\n"
+    )

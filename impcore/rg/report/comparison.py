@@ -59,7 +59,7 @@ def compare(
     made: list[Comparison] = []
     for names, runs in sets.items():
         means = [
-            (f"{group.label} (mean of {len(group.members)} seeds)", vector(group.seeds))
+            (f"{group.label} (mean of {len(group.seeds.sigma)} seeds)", vector(group.seeds))
             for group in groups
             if group.seeds is not None and vector(group.seeds).names == names
         ]

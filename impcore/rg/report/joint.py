@@ -27,7 +27,8 @@ _PAIRS = 8  # runs up to which every pair is listed with its interval
 def heading(subjects: Sequence[Subject], groups: Sequence[Group]) -> Html:
     """What the report is about."""
     runs = f"{len(subjects)} runs"
-    experiments = f" of {len(groups)} experiments" if len(groups) < len(subjects) else ""
+    plural = "s" * (len(groups) != 1)
+    experiments = f" of {len(groups)} experiment{plural}" if len(groups) < len(subjects) else ""
     methods = {subject.run.method for subject in subjects}
     how = methods.pop() if len(methods) == 1 else "pruning by several methods"
     return page.join(
@@ -88,12 +89,16 @@ def reasons(subjects: Sequence[Subject]) -> Html:
 
 
 def seeds(groups: Sequence[Group]) -> list[Html]:
-    """What the seeds of each experiment agree on."""
+    """What the seeds of each experiment agree on, or why they have no mean."""
     made = []
     for group in groups:
         if group.seeds is not None:
             shown = group.seeds.table()
             made.append(page.table(shown.headers, shown.rows, f"{group.label}: {shown.title}"))
+        elif group.differing:
+            blocks = "; ".join(f"{label}: {names}" for label, names in group.differing.items())
+            words = f"{group.label}: no mean σ over seeds, whose blocks differ ({blocks})."
+            made.append(page.paragraph(words, "warning"))
     return made
 
 

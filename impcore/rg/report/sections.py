@@ -121,13 +121,14 @@ def rounds_table(run: Run) -> Html:
     headers = (
         "round", "density", "remaining", "accuracy", "loss", "seconds", "mask"
     )  # fmt: skip
+    unknown = DASH if "import" in run.config else "not finite"  # imports may have recorded none
     rows = [
         (
             str(row.round),
             percent(row.remaining / row.total),
             f"{row.remaining:,}",
             percent(row.accuracy),
-            f"{row.loss:.4f}" if math.isfinite(row.loss) else "not finite",
+            f"{row.loss:.4f}" if math.isfinite(row.loss) else unknown,
             f"{row.seconds:,.1f}" if math.isfinite(row.seconds) else DASH,
             row.mask_hash[:12] or DASH,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
@@ -66,7 +66,15 @@ class Group:
     label: str
     members: tuple[Subject, ...]
     seeds: Seeds | None = None
-    fits: SeedFits | None = field(default=None)
+    fits: SeedFits | None = None
+
+    @property
+    def differing(self) -> Mapping[str, str]:
+        """Seed -> the blocks that it has σ of, where these differ: a block may have collapsed."""
+        found = {
+            one.label: ", ".join(one.eigen.names) for one in self.members if one.eigen is not None
+        }
+        return found if len(set(found.values())) > 1 else {}
 
 
 def subjects(runs: Sequence[tuple[str | None, Run]], options: Options) -> list[Subject]:
@@ -81,6 +89,7 @@ def subjects(runs: Sequence[tuple[str | None, Run]], options: Options) -> list[S
 
 def subject(run: Run, options: Options, *, label: str = "", group: str = "") -> Subject:
     """Analyse one run."""
+    exponents.check_choices(options.eps_np, options.deviation)
     analyses = analyse(run, estimator=options.estimator, rounds=options.rounds, level=options.level)
     made, reason = _fit(run, options)
     return Subject(label or run.name, group or run.name, run, analyses, made, reason)

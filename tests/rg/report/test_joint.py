@@ -180,17 +180,14 @@ def test_options_reach_the_numbers(runs, tmp_path):
         (["--rounds", "5"], "rounds must be FIRST:LAST, such as 2:10, not '5'"),
         (["--rounds", "11:"], "rounds must pick 2 or more states"),
         (["--level", "2"], "level must be a number between 0 and 1"),
-        (["--eps-np", "7"], "Eq. 15: eps_np must be"),
+        (["--eps-np", "7"], 'eps_np must be "free", "measured" or a number in (0, 1], not 7.0'),
     ],
 )
 def test_wrong_options_are_named(runs, tmp_path, capsys, options, message):
     out = tmp_path / "out"
-    status = main(["report", str(runs[0]), str(runs[1]), "--out", str(out), *options])
-    if status == 2:
-        assert message in capsys.readouterr().err
-        assert not out.exists()
-    else:
-        assert message in read(out / "report.html").text
+    assert main(["report", str(runs[0]), str(runs[1]), "--out", str(out), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_broken_run_stops_a_joint_report_before_anything_is_written(runs, tmp_path):
@@ -233,3 +230,26 @@ def test_the_heading_names_the_method_that_all_runs_share(tmp_path):
             (path / "config.toml").write_text(f'{kept}[prune]\nscore = "{score}"\n')
         made = subjects([(None, rg.load(path)) for path in paths], Options())
         assert how in joint.heading(made, groups(made))
+
+
+def test_seeds_whose_blocks_differ_have_no_mean_and_the_report_says_why(runs, tmp_path):
+    with np.load(runs[1] / "flow.npz") as archive:
+        arrays = dict(archive)
+    for key in ("M", "P"):
+        arrays[key] = np.where(np.arange(12)[:, None] * [0, 1, 0, 0] > 5, 0, arrays[key])
+        arrays[key] /= arrays[key].sum(axis=1, keepdims=True)
+    np.savez(runs[1] / "flow.npz", **arrays)
+    html = report.write_joint([(None, path) for path in runs[:3]], tmp_path / "out")
+    text = read(html).text
+    assert "3 runs of 1 experiment:" in text
+    assert "ten: no mean σ over seeds, whose blocks differ" in text
+    assert "ten-seed1: stage1, stage3, stage4" in text
+
+
+def test_a_mean_counts_the_seeds_that_it_is_over(runs, tmp_path):
+    for key in ("flow.npz", "rounds.jsonl"):
+        (runs[2] / key).unlink()
+    write_flow(runs[2], P=np.full((1, 4), 0.25), M=np.full((1, 4), 0.25), names=np.array(STAGES),
+               remaining=geometric_counts(1), theta=np.array("trained"))  # fmt: skip
+    html = report.write_joint([(None, path) for path in runs[:3]], tmp_path / "out")
+    assert "ten (mean of 2 seeds)" in read(html).text

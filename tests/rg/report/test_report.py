@@ -196,6 +196,8 @@ def test_odd_rounds_get_a_report(make_run):
     text = read(report.write(path)).text
     assert "Round 0 and round 1 have 10 and 10 remaining weights" in text
     assert "not finite" in text
+    (path / "config.toml").write_text('[import]\nkind = "cv_lth"\n')
+    assert "not finite" not in read(report.write(path)).text  # it was not recorded
     nothing = make_run(2, counts=np.array([10, 0]))
     assert "No weight remains" in read(report.write(nothing)).text
 
