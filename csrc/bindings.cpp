@@ -11,8 +11,8 @@
 #if defined(IMPCORE_CUDA)
 #include "bindings_cuda.h"
 #endif
+#include "bindings_gather.h"
 #include "bindings_modules.h"
-#include "bindings_steps.h"
 #include "cpu/ops.h"
 
 namespace py = pybind11;
@@ -82,12 +82,11 @@ void masked_sgd(const StepArgs& args, Number lr, double momentum, double dampeni
                            threads);
 }
 
-void masked_adamw(const StepArgs& args, const Addresses& steps, Number lr, Number beta1,
-                  Number beta2, Number weight_decay, double eps, bool maximize, int64_t grad_scale,
-                  int threads) {
+void masked_adamw(const StepArgs& args, Number lr, Number beta1, Number beta2,
+                  Number weight_decay, double eps, bool maximize, int64_t grad_scale, int threads) {
   const impcore::StepTensors tensors = tensors_of(args);
   const bool amsgrad = tensors.states.size() == 3;
-  impcore::cpu::masked_adamw(tensors, steps,
+  impcore::cpu::masked_adamw(tensors, args.counts,
                              {value(lr), value(beta1), value(beta2), value(weight_decay), eps,
                               amsgrad, maximize, pointer<const float>(grad_scale)},
                              threads);
@@ -110,11 +109,12 @@ PYBIND11_MODULE(_C, m) {
       .def_static("read", bound::read_operands);
   py::class_<StepArgs>(m, "StepArgs")
       .def(py::init([](int32_t dtype, const Addresses& weights, const Addresses& grads,
-                       const std::vector<Addresses>& states, const Addresses& numels,
-                       const Addresses& words, int64_t mask) {
-        return StepArgs{dtype, weights, grads, states, numels, words, mask};
-      }))
-      .def_static("read", bound::read_step);
+                       const std::vector<Addresses>& states, const Addresses& counts,
+                       const Addresses& numels, const Addresses& words, int64_t mask) {
+        return StepArgs{dtype, weights, grads, states, counts, numels, words, mask};
+      }));
+  py::class_<bound::Places>(m, "Places")
+      .def(py::init<const py::list&, const Addresses&, const py::object&>());
   m.def("read_tensors_by",
         [](const py::capsule& table, const py::type& tensor, const py::type& parameter) {
           bound::reader().read_by(table, tensor, parameter);

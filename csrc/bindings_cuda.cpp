@@ -92,10 +92,10 @@ void masked_sgd(const bound::StepArgs& args, Number lr, double momentum, double 
                    pointer<void>(stream));
 }
 
-void masked_adamw(const bound::StepArgs& args, const bound::Addresses& steps, Number lr,
-                  Number beta1, Number beta2, Number weight_decay, double eps, bool maximize,
-                  int64_t grad_scale, int64_t found_inf, int64_t constants, int64_t stream) {
-  cuda::masked_adamw(bound::tensors_of(args), steps,
+void masked_adamw(const bound::StepArgs& args, Number lr, Number beta1, Number beta2,
+                  Number weight_decay, double eps, bool maximize, int64_t grad_scale,
+                  int64_t found_inf, int64_t constants, int64_t stream) {
+  cuda::masked_adamw(bound::tensors_of(args), args.counts,
                      {number(lr), number(beta1), number(beta2), number(weight_decay), eps, maximize,
                       pointer<float>(grad_scale), pointer<float>(found_inf)},
                      pointer<double>(constants), pointer<void>(stream));

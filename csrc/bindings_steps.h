@@ -15,12 +15,13 @@ using Addresses = std::vector<int64_t>;
 // The address of a scalar tensor, and whether it holds a double (else a float).
 using Number = std::pair<int64_t, bool>;
 
-// Addresses of the tensors of a step and of the mask; states: a list a kind.
+// Addresses of the tensors of a step and of the mask; states: a list a kind; counts: of the steps
+// that each tensor has taken, if they are counted.
 struct StepArgs {
   int32_t dtype;
   Addresses weights, grads;
   std::vector<Addresses> states;
-  Addresses numels, words;
+  Addresses counts, numels, words;
   int64_t mask;
 };
 
@@ -34,33 +35,22 @@ inline impcore::StepTensors tensors_of(const StepArgs& args) {
           reinterpret_cast<const uint32_t*>(args.mask)};
 }
 
-// Appends the address of every tensor; false if one cannot be read.
-inline bool append_addresses(const pybind11::list& tensors, Addresses* out) {
-  TensorView view;
-  out->reserve(tensors.size());
-  for (const pybind11::handle tensor : tensors) {
-    if (!reader().read(tensor, &view)) return false;
-    out->push_back(view.address());
+// csrc/keys.h's DType of a tensor, if it has one.
+inline std::optional<int32_t> dtype_of(const TensorView& view) {
+  using impcore::DType;
+  if (view.dtype_lanes != 1) return std::nullopt;
+  if (view.dtype_code == 4 && view.dtype_bits == 16) return int32_t(DType::kBFloat16);
+  if (view.dtype_code != 2) return std::nullopt;
+  switch (view.dtype_bits) {
+    case 16:
+      return int32_t(DType::kFloat16);
+    case 32:
+      return int32_t(DType::kFloat32);
+    case 64:
+      return int32_t(DType::kFloat64);
+    default:
+      return std::nullopt;
   }
-  return true;
-}
-
-// The same from the tensors themselves; none if one of them cannot be read.
-inline std::optional<StepArgs> read_step(int32_t dtype, const pybind11::list& weights,
-                                         const pybind11::list& grads,
-                                         const std::vector<pybind11::list>& states,
-                                         const Addresses& words, int64_t mask) {
-  StepArgs args{dtype, {}, {}, std::vector<Addresses>(states.size()), {}, words, mask};
-  TensorView view;
-  for (const pybind11::handle weight : weights) {
-    if (!reader().read(weight, &view)) return std::nullopt;
-    args.weights.push_back(view.address());
-    args.numels.push_back(view.numel());
-  }
-  bool whole = append_addresses(grads, &args.grads);
-  for (size_t i = 0; whole && i < states.size(); ++i)
-    whole = append_addresses(states[i], &args.states[i]);
-  return whole ? std::optional(std::move(args)) : std::nullopt;
 }
 
 }  // namespace bound

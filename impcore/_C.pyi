@@ -17,19 +17,14 @@ class StepArgs:
         weights: list[int],
         grads: list[int],
         states: list[list[int]],
+        counts: list[int],
         numels: list[int],
         words: list[int],
         mask: int,
     ) -> None: ...
-    @staticmethod
-    def read(
-        dtype: int,
-        weights: list[Tensor],
-        grads: list[Tensor],
-        states: list[list[Tensor]],
-        words: list[int],
-        mask: int,
-    ) -> StepArgs | None: ...
+
+class Places:
+    def __init__(self, params: list[Any], words: list[int], arena: Tensor) -> None: ...
 
 class ModuleTree:
     @staticmethod
@@ -46,8 +41,12 @@ Number = tuple[int, bool]  # a scalar tensor's address, and whether it holds a d
 
 def read_tensors_by(table: object, tensor: type, parameter: type) -> None: ...
 def gather(
-    params: list[Tensor], state: dict[Tensor, Any], keys: list[str], counter: str | None
-) -> list[list[Tensor]] | None: ...
+    params: list[Tensor],
+    state: dict[Tensor, Any],
+    keys: list[str],
+    counter: str | None,
+    places: Places | None,
+) -> tuple[Any, ...] | None: ...
 def are_laid_out(
     tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...]], beside: Tensor
 ) -> bool: ...
@@ -108,7 +107,6 @@ def masked_sgd(
 ) -> None: ...
 def masked_adamw(
     args: StepArgs,
-    steps: list[int],
     lr: Number,
     beta1: Number,
     beta2: Number,
@@ -201,7 +199,6 @@ class cuda:
     @staticmethod
     def masked_adamw(
         args: StepArgs,
-        steps: list[int],
         lr: Number,
         beta1: Number,
         beta2: Number,

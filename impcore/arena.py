@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from impcore import ops
+from impcore import _C, ops
 from impcore.binding import Binding
 from impcore.ops import checks, native
 from impcore.ops.plan import WORD_BITS, words_of
@@ -60,6 +60,7 @@ class Arena:
         self._logical = [torch.empty(p.shape, device="meta").stride() for p in parameters]
         self._words = self._all_ones().to(parameters[0].device)
         self._spare: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._places: tuple[list[torch.nn.Parameter], _C.Places] | None = None
 
     def _all_ones(self) -> torch.Tensor:
         words = torch.full((self.plan.total_words,), -1, dtype=torch.int32, device="cpu")
@@ -69,7 +70,8 @@ class Arena:
         return words
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_spare": None}  # scratch is not worth copying
+        # Scratch is not worth copying, and a copy's parameters are in places of their own.
+        return {**self.__dict__, "_spare": None, "_places": None}
 
     @property
     def words(self) -> torch.Tensor:
@@ -89,6 +91,18 @@ class Arena:
                 self._follow(parameters)
         return self._words
 
+    def places(self) -> _C.Places:
+        """Where the bits of each bound Parameter are, as the last use found those.
+
+        Not to be traced. Raises as `words` does.
+        """
+        if self._places is None or self._places[0] is not self._binding.places()[0]:
+            words = self.words  # which may find others
+            found, positions = self._binding.places()
+            starts = [self.plan.words[i] for i in positions]
+            self._places = found, _C.Places(found, starts, words)
+        return self._places[1]
+
     @torch.inference_mode(False)
     def _follow(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         devices = {p.device for p in parameters}
@@ -105,7 +119,7 @@ class Arena:
                 checks.check_dense(parameters[i], self._binding.names[i])
                 span = self._span(i)
                 words[span] = ops.bits.permute(words[span], self._shape(i), old, new)
-        self._words, self._strides = words, strides
+        self._words, self._strides, self._places = words, strides, None
 
     def bound(self, parameters: Sequence[torch.nn.Parameter]) -> Bound:
         """The bound parameters, which have just been looked up, and `words`."""

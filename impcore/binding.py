@@ -47,6 +47,7 @@ class Binding:
             "_model": self.model,
             "_index": None,
             "_pairs": None,
+            "_positions": None,
             "_paths": None,
             "_checked": None,
         }
@@ -81,6 +82,24 @@ class Binding:
     def last(self) -> list[nn.Parameter]:
         """`parameters`, as the last use found them."""
         return self._found[: len(self.names)]
+
+    def places(self) -> tuple[list[nn.Parameter], list[int]]:
+        """Each masked Parameter, further names' included, and its position, as the last use found
+        them: the same lists as long as none is replaced.
+        """
+        return self._found, self._positions
+
+    def holds(self, met: int) -> bool:
+        """Whether the model certainly still has the Parameters that the last use found.
+
+        Of these `met` have just been in use; where not all have been, the model is looked through,
+        which may have others in their place. Not to be traced.
+        """
+        if met == len(self._found) and not self._pairs:
+            return True
+        model = self.model
+        leads = model is not None and self._paths.lead_to(model, self._found)
+        return leads and not self._untied()
 
     def index(self) -> dict[int, int]:
         """From the id of each masked Parameter, further names' included, to its position."""
@@ -138,15 +157,13 @@ class Binding:
         model = self.model
         if model is None:
             return
-        found = self._found
-        if torch.compiler.is_compiling() or not self._paths.lead_to(model, found):
-            try:
-                found = self._walk(model)
-            except (KeyError, AttributeError):
-                found = []
-        same = found is self._found or (
-            len(found) == len(self._found) and all(map(is_, found, self._found))
-        )
+        if not torch.compiler.is_compiling() and self.holds(0):
+            return
+        try:
+            found = self._walk(model)
+        except (KeyError, AttributeError):
+            found = []
+        same = len(found) == len(self._found) and all(map(is_, found, self._found))
         if not same or self._untied():
             self._rebind(model, found)
 
@@ -165,6 +182,7 @@ class Binding:
         self._found = found
         self._checked = None  # it knows these parameters by their addresses
         positions = [*range(len(self.names)), *map(self.position, self.aliases)]
+        self._positions = positions
         self._index = {id(p): i for p, i in zip(found, positions, strict=True)}
         pairs = [(p, found[i]) for p, i in zip(found, positions, strict=True)]
         self._pairs = [(p, first) for p, first in pairs if p is not first]

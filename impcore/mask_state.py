@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from impcore import ops
+from impcore import _C, ops
 from impcore import scope as scopes
 from impcore.arena import Arena, Bound
 from impcore.binding import Binding
@@ -111,6 +111,20 @@ class MaskState:
         words = self.words_of(parameters)
         masked = max(words, default=-1) >= 0
         return words, self._arena.words_of(self._binding.last) if masked else None
+
+    def places(self) -> _C.Places | None:
+        """Where the bits of each masked Parameter are, for `native.gather`; None if released.
+
+        Whether the model still has these Parameters is for `hold` to say. Not to be traced.
+        """
+        return None if self._binding.model is None else self._arena.places()
+
+    def hold(self, met: int) -> bool:
+        """Whether the model certainly still has the Parameters in `places`.
+
+        `met` of them have gradients, which is to say, have just been in use.
+        """
+        return self._binding.holds(met)
 
     def covers(self, ids: Iterable[int]) -> bool:
         """Whether any of these is the id of a masked Parameter, as the model holds them now."""

@@ -34,6 +34,32 @@ def test_parameters_follow_every_replacement() -> None:
         assert binding.index() == {id(model.get_parameter(n)): i for i, n in enumerate(PRUNABLE)}
 
 
+def test_it_holds_until_a_parameter_is_replaced_and_again_from_the_next_use() -> None:
+    model = net()
+    binding = bound(model)
+    every = len(binding.places()[0])
+    assert binding.holds(0)
+    model.fc = nn.Linear(5, 7)
+    assert not binding.holds(every - 1)
+    assert binding.holds(every)  # all are in use elsewhere, whatever the model has
+    assert [id(p) for p in binding.parameters] == [
+        id(p) for p in binding.places()[0][: len(PRUNABLE)]
+    ]
+    assert binding.holds(0)
+
+
+def test_tied_parameters_that_part_are_never_taken_for_granted() -> None:
+    model = net()
+    model.head = nn.Linear(5, 7)
+    model.head.weight = nn.Parameter(model.fc.weight.data)
+    binding = bound(model)
+    assert binding.aliases
+    every = len(binding.places()[0])
+    assert binding.holds(every)
+    model.head.weight.data = model.head.weight.data.clone()
+    assert not binding.holds(every)
+
+
 @pytest.mark.parametrize(
     ("change", "phrases"),
     [

@@ -4,7 +4,7 @@ A tensor's device decides; the environment variable IMPCORE_BACKEND forces one b
 serves every device by copying to the host, and only ever runs when it is asked for.
 
 A backend is a package beside this module, with one module an op, whose functions have the names and
-signatures of the registered ops.
+signatures of the registered ops; those of optimisers' steps take `stepped.Stepped` first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from impcore import _C
 from impcore.errors import BackendError
 
 BACKENDS = ("cpu", "cuda", "triton", "reference")
+_FORCE = "IMPCORE_BACKEND"
 _SERVES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
 
 
@@ -45,7 +46,7 @@ def forced_backend() -> str | None:
     Raises:
         BackendError: the name is unknown, or this build does not hold that backend.
     """
-    name = _C.getenv("IMPCORE_BACKEND")
+    name = _C.getenv(_FORCE)
     if not name:
         return None
     if name not in BACKENDS:
@@ -63,9 +64,9 @@ def find(op: str, device: torch.device) -> ModuleType:
     Raises:
         BackendError: the forced backend does not serve the device, or none of this build does.
     """
-    name = forced_backend()
+    name = forced_backend() if _C.getenv(_FORCE) else None
     if name is None:
-        return _module(_serving(device.type), op)
+        return _usual(op, device.type)
     # Triton's interpreter runs kernels on the host, for tests.
     interpreted = name == "triton" and device.type == "cpu" and os.environ.get("TRITON_INTERPRET")
     if name != "reference" and device.type not in _SERVES[name] and not interpreted:
@@ -74,11 +75,15 @@ def find(op: str, device: torch.device) -> ModuleType:
 
 
 @cache
+def _usual(op: str, device: str) -> ModuleType:
+    return _module(_serving(device), op)
+
+
+@cache
 def _module(name: str, op: str) -> ModuleType:
     return import_module(f"impcore.ops.{name}.{op}")
 
 
-@cache
 def _serving(device: str) -> str:
     for name in _built():
         # PyTorch calls AMD's devices cuda too; CUDA kernels do not run there, Triton's do.

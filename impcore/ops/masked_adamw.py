@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from impcore.ops import masked_step
+from impcore.ops.stepped import Stepped
 
 
 def masked_adamw(
@@ -72,15 +73,9 @@ def masked_adamw(
     for name, number in numbers.items():
         masked_step.check_scalar(number, masked_step.NUMBERS, device, name)
     masked_step.check_scaler(grad_scale, found_inf, device)
+    states = [list(each) for each in (exp_avgs, exp_avg_sqs, max_exp_avg_sqs) if each]
     unchecked(
-        list(params),
-        list(grads),
-        list(exp_avgs),
-        list(exp_avg_sqs),
-        list(max_exp_avg_sqs),
-        list(steps),
-        mask,
-        list(words),
+        Stepped(list(params), list(grads), states, list(steps), mask, list(words)),
         lr,
         beta1,
         beta2,
@@ -106,5 +101,6 @@ unchecked = masked_step.define(
     " Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] max_exp_avg_sqs, Tensor(e!)[] steps, Tensor? mask,"
     " int[] words, Tensor lr, Tensor beta1, Tensor beta2, Tensor weight_decay, float eps,"
     " bool maximize, Tensor? grad_scale, Tensor? found_inf) -> ()",
-    written=(0, 2, 3, 4, 5),
+    states=3,
+    counted=True,
 )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from impcore.ops import masked_step
+from impcore.ops.stepped import Stepped
 
 
 def masked_sgd(
@@ -63,12 +64,9 @@ def masked_sgd(
     masked_step.check_scalar(weight_decay, masked_step.NUMBERS, device, "weight_decay")
     masked_step.check_scalar(first, (torch.bool, torch.uint8), device, "first")
     masked_step.check_scaler(grad_scale, found_inf, device)
+    states = [list(momenta)] if momenta else []
     unchecked(
-        list(params),
-        list(grads),
-        list(momenta),
-        mask,
-        list(words),
+        Stepped(list(params), list(grads), states, [], mask, list(words)),
         lr,
         momentum,
         dampening,
@@ -85,5 +83,6 @@ unchecked = masked_step.define(
     "masked_sgd(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] momenta, Tensor? mask,"
     " int[] words, Tensor lr, float momentum, float dampening, Tensor weight_decay, bool nesterov,"
     " bool maximize, Tensor(c!)? first, Tensor? grad_scale, Tensor? found_inf) -> ()",
-    written=(0, 2),
+    states=1,
+    counted=False,
 )

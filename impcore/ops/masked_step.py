@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from impcore.ops import backend, checks, library
 from impcore.ops.plan import words_of
+from impcore.ops.stepped import Stepped
 
 DTYPES = (*checks.MASKED_DTYPES, torch.float64)
 NUMBERS = (torch.float64, torch.float32)  # what a scalar option may be
@@ -21,27 +22,43 @@ NUMBERS = (torch.float64, torch.float32)  # what a scalar option may be
 Tensors = Sequence[torch.Tensor]
 
 
-def define(schema: str, written: Sequence[int]) -> Any:
-    """Registers a step whose first argument is its params, and returns it unchecked.
+def define(schema: str, states: int, *, counted: bool) -> Any:
+    """Registers a step, and returns it unchecked.
 
     Args:
-        schema: as torch.library takes it.
-        written: which arguments are lists of tensors that a step writes.
+        schema: as torch.library takes it: params, grads, the lists of states, the counts if they
+            are counted, the mask, words, and whatever else the backends take after `Stepped`.
+        states: how many lists of states there may be; the last ones may be empty.
 
     Returns:
-        The op for callers whose own checks are stronger: all arguments positional, lists as lists;
-        eagerly it does without PyTorch's dispatcher.
+        The op for callers whose own checks are stronger: a `Stepped`, then all other arguments by
+        position; eagerly it does without PyTorch's dispatcher.
     """
 
     name = schema.partition("(")[0]
 
-    def implementation(*args: Any) -> None:
-        if not args[0]:
+    def run(on: Stepped, *options: Any) -> None:
+        if not on.params:
             return
-        getattr(backend.find(name, args[0][0].device), name)(*args)
-        library.written([tensor for i in written for tensor in args[i]])
+        getattr(backend.find(name, on.params[0].device), name)(on, *options)
+        library.written(on.written())
 
-    return library.register(schema, implementation, lambda *args: None)
+    def implementation(params: Any, grads: Any, *args: Any) -> None:
+        kept = [state for state in args[:states] if state]
+        counts, rest = (args[states], args[states + 1 :]) if counted else ([], args[states:])
+        run(Stepped(params, grads, kept, counts, *rest[:2]), *rest[2:])
+
+    op = library.register(schema, implementation, lambda *args: None)
+
+    def call(on: Stepped, *options: Any) -> None:
+        if not torch.compiler.is_compiling():
+            run(on, *options)
+            return
+        kept = [*on.states, *[[] for _ in range(states - len(on.states))]]
+        counts = [on.counts] if counted else []
+        op(on.params, on.grads, *kept, *counts, on.mask, on.words, *options)
+
+    return call
 
 
 def check_lists(params: Tensors, lists: Mapping[str, Tensors]) -> None:

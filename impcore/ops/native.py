@@ -22,16 +22,19 @@ if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
 
 
 def gather(
-    params: list[torch.Tensor], state: dict[torch.Tensor, Any], keys: list[str], counter: str | None
-) -> list[list[torch.Tensor]] | None:
-    """What a step does for a group, as lists that go side by side, if that is certain.
+    params: list[torch.Tensor],
+    state: dict[torch.Tensor, Any],
+    keys: list[str],
+    counter: str | None,
+    places: _C.Places | None,
+) -> tuple[Any, ...] | None:
+    """What a step is applied to of a group, as `Stepped` has it, if all of that is certain.
 
-    They are the parameters that have gradients, these, the states under each key, and the counters
-    of steps, if there are any: all dense, of one dtype and device, in one storage order.
+    The parameters that have gradients, these, the states under each key, and the counts of steps,
+    if there is a counter: all dense, of one dtype and device, in one storage order, which is that
+    of the bits in `places` too. None also if there is nothing to step. Not to be traced.
     """
-    if torch.compiler.is_compiling():
-        return None
-    return _C.gather(params, state, keys, counter)
+    return _C.gather(params, state, keys, counter, places)
 
 
 class Weights(list[torch.Tensor]):
@@ -90,19 +93,17 @@ def step_args(
     params: list[torch.Tensor],
     grads: list[torch.Tensor],
     states: list[list[torch.Tensor]],
+    counts: list[torch.Tensor],
     mask: torch.Tensor | None,
     words: list[int],
 ) -> _C.StepArgs:
     """What every optimiser's step begins with; states: a list a kind, in the kernel's order."""
-    dtype = DTYPE_CODES[params[0].dtype]
-    read = _C.StepArgs.read(dtype, params, grads, states, words, address(mask))
-    if read is not None:
-        return read
     return _C.StepArgs(
-        dtype,
+        DTYPE_CODES[params[0].dtype],
         addresses(params),
         addresses(grads),
         [addresses(state) for state in states],
+        addresses(counts),
         [p.numel() for p in params],
         words,
         address(mask),

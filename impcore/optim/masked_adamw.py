@@ -15,6 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from impcore.masks import Masks
 from impcore.ops.masked_adamw import unchecked
+from impcore.ops.stepped import Stepped
 from impcore.optim.masked_optimizer import MaskedOptimizer, check_number
 from impcore.optim.work import Kept, Work
 
@@ -124,7 +125,7 @@ class MaskedAdamW(MaskedOptimizer):
         if group["amsgrad"]:
             averages["max_exp_avg_sq"] = largest
         lists = [self.in_order(todo, key, values) for key, values in averages.items()]
-        return Kept([*lists, steps], [])
+        return Kept(lists, steps, [])
 
     def _init_group(
         self,
@@ -155,20 +156,12 @@ class MaskedAdamW(MaskedOptimizer):
             if group["amsgrad"]:
                 largest.append(state["max_exp_avg_sq"])
 
-    def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
-        """Steps parameters of one dtype and one device."""
-        device = todo.params[0].device
+    def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+        """Steps parameters of one dtype and one device; there are no flags."""
+        device = on.params[0].device
         beta1, beta2 = group["betas"]
-        exp_avgs, exp_avg_sqs, *largest, steps = kept.lists
         unchecked(
-            todo.params,
-            todo.grads,
-            exp_avgs,
-            exp_avg_sqs,
-            largest[0] if largest else [],
-            steps,
-            todo.mask,
-            todo.words,
+            on,
             self.on_device(group, "lr", group["lr"], device),
             self.on_device(group, "beta1", beta1, device),
             self.on_device(group, "beta2", beta2, device),

@@ -15,11 +15,22 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
+from impcore import _C
 from impcore.masks import Masks
 from impcore.ops import checks, native
 from impcore.ops.masked_step import check_param
+from impcore.ops.stepped import Stepped
 from impcore.optim.hooked import hooked
-from impcore.optim.work import Kept, Work, batches, check_grad, describe, is_dense, like
+from impcore.optim.work import (
+    Kept,
+    Launch,
+    Work,
+    check_grad,
+    describe,
+    is_dense,
+    launches,
+    like,
+)
 
 
 class MaskedOptimizer(Optimizer):
@@ -54,7 +65,7 @@ class MaskedOptimizer(Optimizer):
         """The states that go with a group's gradients, made where absent."""
         raise NotImplementedError
 
-    def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
+    def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         raise NotImplementedError
 
@@ -73,32 +84,29 @@ class MaskedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        usual = [self.usual(group) for group in self.param_groups]
-        ready = [one for one in usual if one is not None]
+        usual = self._usual()
+        ready = [launch for launch in usual if launch is not None]
         if len(ready) < len(usual):
-            self._step_with_care(usual)
-        else:
-            for group, one in zip(self.param_groups, ready, strict=True):
-                self._launch(group, *one)
+            ready = self._made_ready(usual)
+        for group, launch in zip(self.param_groups, ready, strict=True):
+            for each in launch:
+                self.launch(group, *each)
         return loss
 
     @torch.no_grad()
-    def _step_with_care(self, usual: list[tuple[Work, Kept] | None]) -> None:
-        """A step of which some groups are not as `usual`: to be made ready, or refused."""
-        groups = self.param_groups
-        found = [
-            ready or (self.gather(group), None) for group, ready in zip(groups, usual, strict=True)
-        ]
-        kept = [
-            kept or self.kept(group, todo)
-            for group, (todo, kept) in zip(groups, found, strict=True)
-        ]
-        for group, (todo, _), states in zip(groups, found, kept, strict=True):
-            self._launch(group, todo, states)
+    def _made_ready(self, usual: list[list[Launch] | None]) -> list[list[Launch]]:
+        """What is to be launched for each group, those that are not as `usual` with care.
 
-    def _launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
-        for batch in batches(todo, kept):
-            self.launch(group, *batch)
+        Nothing of it is launched, and no state made, before all of it has been checked.
+        """
+        todo = [
+            self.gather(group) if ready is None else None
+            for group, ready in zip(self.param_groups, usual, strict=True)
+        ]
+        return [
+            (ready or []) if work is None else launches(work, self.kept(group, work))
+            for group, ready, work in zip(self.param_groups, usual, todo, strict=True)
+        ]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch.optim.Optimizer's."""
@@ -149,19 +157,30 @@ class MaskedOptimizer(Optimizer):
         """The flags of parameters whose states are there; see `Kept`."""
         return []
 
-    def usual(self, group: dict[str, Any]) -> tuple[Work, Kept] | None:
+    def _usual(self) -> list[list[Launch] | None]:
+        """What is to be launched for each group, where that is as in most steps."""
+        if torch.compiler.is_compiling():
+            return [None for _ in self.param_groups]
+        places = None if self.masks is None else self.masks.places()
+        usual = [self.usual(group, places) for group in self.param_groups]
+        if self.masks is None or places is None:
+            return usual
+        met = sum([each[0][0].masked for each in usual if each is not None])
+        return usual if self.masks.hold(met) else [None for _ in usual]
+
+    def usual(self, group: dict[str, Any], places: _C.Places | None) -> list[Launch] | None:
         """`gather` and `kept` in one native walk; None where something is to be made or moved.
 
         Or refused: those two are for everything that is not as in most steps.
         """
-        found = native.gather(group["params"], self.state, *self.keys(group))
-        if found is None or not found[0]:
+        found = native.gather(group["params"], self.state, *self.keys(group), places)
+        if found is None:
             return None
-        params, grads, *states = found
-        words, mask = self._place(params)
-        if mask is not None and params[0].dtype == torch.float64:
+        on = Stepped(*found)
+        flags = self.flags(group, on.params)
+        if len(set(map(id, flags))) > 1:
             return None
-        return Work(params, grads, words, mask, []), Kept(states, self.flags(group, params))
+        return [(on, flags[0] if flags else None)]
 
     def _place(self, params: list[Tensor]) -> tuple[list[int], Tensor | None]:
         """Each parameter's first word in the arena, or -1; the arena if any of them is masked."""

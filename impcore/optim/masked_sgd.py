@@ -15,6 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from impcore.masks import Masks
 from impcore.ops.masked_sgd import unchecked
+from impcore.ops.stepped import Stepped
 from impcore.optim.masked_optimizer import MaskedOptimizer, check_number
 from impcore.optim.work import Kept, Work
 
@@ -114,11 +115,11 @@ class MaskedSGD(MaskedOptimizer):
     def kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """The momenta (none without momentum) and flags that go with a group's gradients."""
         if group["momentum"] == 0:
-            return Kept([], [])
+            return Kept([], [], [])
         momenta: list[Tensor] = []
         flags: list[Tensor | None] = []
         self._init_group(group, momenta, flags)
-        return Kept([self.in_order(todo, "momentum_buffer", momenta)], flags)
+        return Kept([self.in_order(todo, "momentum_buffer", momenta)], [], flags)
 
     def _init_group(
         self, group: dict[str, Any], momenta: list[Tensor], flags: list[Tensor | None]
@@ -156,17 +157,12 @@ class MaskedSGD(MaskedOptimizer):
             if flag is not None and users[id(flag)] < all_users[id(flag)]:
                 self._flags[param] = own.setdefault(id(flag), flag.clone())
 
-    def launch(self, group: dict[str, Any], todo: Work, kept: Kept) -> None:
+    def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
-        device = todo.params[0].device
-        first = kept.flags[0] if kept.flags else None
+        device = on.params[0].device
         found_inf = self.from_scaler("found_inf", device)
         unchecked(
-            todo.params,
-            todo.grads,
-            kept.lists[0] if kept.lists else [],
-            todo.mask,
-            todo.words,
+            on,
             self.on_device(group, "lr", group["lr"], device),
             group["momentum"],
             group["dampening"],
@@ -178,7 +174,7 @@ class MaskedSGD(MaskedOptimizer):
             found_inf,
         )
         if first is not None and found_inf is None and device.type == "cpu":
-            self._forget_flags(todo.params)
+            self._forget_flags(on.params)
 
     def _forget_flags(self, params: list[Tensor]) -> None:
         """The step is over, and was not skipped: their flags are 0, and count as none."""

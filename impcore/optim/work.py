@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from impcore.ops import checks
+from impcore.ops.stepped import Stepped
 
 
 class Work(NamedTuple):
     """One group's parameters that have gradients, for one step.
 
     Gradients are in their parameters' storage order; words[i] is a parameter's first word in the
-    arena `mask`, or -1; described: `describe(params)`, or nothing where all are of one dtype, on
-    one device.
+    arena `mask`, or -1; described: `describe(params)`.
     """
 
     params: list[Tensor]
@@ -29,12 +29,18 @@ class Work(NamedTuple):
 class Kept(NamedTuple):
     """What the optimiser keeps of the parameters of a `Work`, in their order.
 
-    lists: one list for each kind of state, empty where the group's options need none; parameters of
-    different flags need different launches, no flags at all are as many of None.
+    states: a list for each kind of state that the group's options need; counts: of steps, if the
+    optimiser counts them; parameters of different flags need different launches, no flags at all
+    are as many of None.
     """
 
-    lists: list[list[Tensor]]
+    states: list[list[Tensor]]
+    counts: list[Tensor]
     flags: list[Tensor | None]
+
+
+Launch = tuple[Stepped, Tensor | None]
+"""What one call of the op steps, and the flag of all of that."""
 
 
 def describe(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
@@ -57,29 +63,26 @@ def like(param: Tensor, values: Tensor) -> Tensor:
     return torch.empty_like(param).copy_(values)
 
 
-def batches(todo: Work, kept: Kept) -> list[tuple[Work, Kept]]:
-    """Splits a step into launches; most often there is one."""
-    if todo.params and not todo.described and len(set(map(id, kept.flags))) <= 1:
-        return [(todo, kept)]
+def launches(todo: Work, kept: Kept) -> list[Launch]:
+    """Splits a step into launches, of one dtype, device and flag each."""
     # torch.compile of PyTorch 2.11 does not take id(None).
     flags = [None if flag is None else id(flag) for flag in kept.flags or [None] * len(todo.params)]
     keys = [(p.dtype, p.device, flag) for p, flag in zip(todo.params, flags, strict=True)]
-    if keys and keys.count(keys[0]) == len(keys):
-        return [(todo, kept)]
     found: dict[Any, list[int]] = {}
     for i, key in enumerate(keys):
         found.setdefault(key, []).append(i)
     return [_pick(todo, kept, batch) for batch in found.values()]
 
 
-def _pick(todo: Work, kept: Kept, batch: list[int]) -> tuple[Work, Kept]:
+def _pick(todo: Work, kept: Kept, batch: list[int]) -> Launch:
     def of(values: list[Any]) -> list[Any]:
         return [values[i] for i in batch] if values else []
 
     words = of(todo.words)
     mask = todo.mask if max(words) >= 0 else None
-    work = Work(of(todo.params), of(todo.grads), words, mask, of(todo.described))
-    return work, Kept([of(values) for values in kept.lists], of(kept.flags))
+    states = [of(values) for values in kept.states]
+    on = Stepped(of(todo.params), of(todo.grads), states, of(kept.counts), mask, words)
+    return on, kept.flags[batch[0]] if kept.flags else None
 
 
 def is_dense(tensor: Tensor) -> bool:

@@ -52,7 +52,8 @@ assert ops.backends()[:2] == ["cpu", "cuda"], ops.backends()
 
 cuda = native.cuda
 weights, blocks = cuda.Weights(0, 64, 1, 64), cuda.BlockOrder(64, 64, 1)
-args = [native.StepArgs(0, [64], [64], states, [40], [-1], 0) for states in ([[64]], [[64]] * 2)]
+states = [[64]], [[64]] * 2
+args = [native.StepArgs(0, [64], [64], each, [64], [40], [-1], 0) for each in states]
 number = (64, True)
 calls = {
     "upload": lambda: cuda.upload([1], 64, 0),
@@ -68,7 +69,7 @@ calls = {
         args[0], number, 0.9, 0.0, number, False, False, 0, 0, 0, 0
     ),
     "masked_adamw": lambda: cuda.masked_adamw(
-        args[1], [64], *[number] * 4, 1e-8, False, 0, 0, 64, 0
+        args[1], *[number] * 4, 1e-8, False, 0, 0, 64, 0
     ),
 }
 known = {name for name in dir(cuda) if name[0].islower() and not name.endswith("_workspace")}

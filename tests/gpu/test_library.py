@@ -128,9 +128,9 @@ def test_without_a_backend_for_the_gpu_the_error_says_what_to_do(monkeypatch):
     from impcore.ops import backend
 
     monkeypatch.setattr(backend, "_built", lambda: ("cpu", "reference"))
-    backend._serving.cache_clear()
+    backend._usual.cache_clear()
     try:
         with pytest.raises(impcore.errors.BackendError, match="pip install triton"):
             impcore.prune_global(network().cuda(), rate=0.2)
     finally:
-        backend._serving.cache_clear()
+        backend._usual.cache_clear()

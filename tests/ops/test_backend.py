@@ -68,11 +68,11 @@ def held(monkeypatch):
 
     def pretend(*names):
         monkeypatch.setattr(backends, "_built", lambda: names)
-        backends._serving.cache_clear()
+        backends._usual.cache_clear()
 
     yield pretend
     monkeypatch.undo()
-    backends._serving.cache_clear()
+    backends._usual.cache_clear()
 
 
 def test_without_cuda_or_triton_a_gpu_tensor_is_refused_and_told_what_to_do(held):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from impcore import _C
 from impcore.ops import native
+from impcore.ops.stepped import Stepped
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
@@ -34,34 +36,65 @@ def group(shapes=((3, 4), (), (0, 2), (2, 3, 1, 5)), dtype=torch.float32):
     return params, state
 
 
-def same(found, wanted):
-    if found is None or [len(part) for part in found] != [len(part) for part in wanted]:
-        return False
-    return all(
-        a is b for a, b in zip(itertools.chain(*found), itertools.chain(*wanted), strict=True)
+def gather(params, state, keys=(), counter=None, places=None):
+    """What the walk finds."""
+    found = native.gather(params, state, list(keys), counter, places)
+    return None if found is None else Stepped(*found)
+
+
+def same(found, params, state, keys="", counter=None):
+    """Whether these very tensors of the params were found, and nothing else."""
+    wanted = [params, [p.grad for p in params], *([state[p][key] for p in params] for key in keys)]
+    wanted.append([state[p][counter] for p in params] if counter else [])
+    lists = [found.params, found.grads, *found.states, found.counts]
+    return [len(part) for part in lists] == [len(part) for part in wanted] and all(
+        a is b for a, b in zip(itertools.chain(*lists), itertools.chain(*wanted), strict=True)
     )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gathering_gives_the_very_tensors(dtype):
     params, state = group(dtype=dtype)
-    wanted = [params, [p.grad for p in params]]
-    assert same(native.gather(params, state, [], None), wanted)
-    averages = [[state[p][key] for p in params] for key in "ba"]
-    assert same(native.gather(params, state, ["b", "a"], None), [*wanted, *averages])
-    counts = [state[p]["n"] for p in params]
-    found = native.gather(params, state, ["b", "a"], "n")
-    assert same(found, [*wanted, *averages, counts])
+    assert same(gather(params, state), params, state)
+    assert same(gather(params, state, "ba"), params, state, "ba")
+    found = gather(params, state, "ba", "n")
+    assert same(found, params, state, "ba", "n")
+    assert (found.mask, found.words) == (None, [-1] * 4)
 
 
 def test_gathering_leaves_out_what_has_no_gradient():
     params, state = group()
     params[1].grad = None
     alive = [params[0], *params[2:]]
-    found = native.gather(params, state, ["a"], None)
-    assert same(found, [alive, [p.grad for p in alive], [state[p]["a"] for p in alive]])
-    found = native.gather(params[2:], state, ["a"], None)  # as the second of two groups
-    assert same(found, [alive[1:], [p.grad for p in alive[1:]], [state[p]["a"] for p in alive[1:]]])
+    assert same(gather(params, state, "a"), alive, state, "a")
+    assert same(gather(params[2:], state, "a"), params[2:], state, "a")  # as the second of two
+    assert gather(params[1:2], state, "a") is None  # nothing to step
+
+
+def test_gathering_finds_bits_where_they_lie_as_the_parameters_do():
+    params, state = group()
+    arena = torch.zeros(9, dtype=torch.int32)
+    places = _C.Places([params[3], params[0]], [5, 2], arena)
+    found = gather(params, state, "a", None, places)
+    assert same(found, params, state, "a")
+    assert found.mask is arena
+    assert found.words == [2, -1, -1, 5]
+    found = gather(params[1:3], state, "a", None, places)
+    assert (found.mask, found.words) == (None, [-1, -1])
+    params[3].data = params[3].data.transpose(0, 3).contiguous().transpose(0, 3)
+    params[3].grad = torch.ones_like(params[3])
+    state[params[3]]["a"] = torch.ones_like(params[3])
+    assert gather(params, state, "a", None, places) is None
+    assert gather(params, state, "a") is not None
+    elsewhere = _C.Places([params[0]], [0], arena.to("meta"))
+    assert gather(params, state, "a", None, elsewhere) is None
+
+
+def test_gathering_leaves_masked_weights_of_another_dtype_to_python():
+    params, state = group(dtype=torch.float64)
+    places = _C.Places(params[:1], [0], torch.zeros(9, dtype=torch.int32))
+    assert gather(params, state, "a", None, places) is None
+    assert gather(params[1:], state, "a", None, places) is not None
 
 
 def replace_state(key, value):
@@ -107,11 +140,11 @@ UNUSUAL = {
 def test_gathering_does_not_take_what_is_unusual(change):
     params, state = group()
     params[0].grad = None  # so that a dtype of its own can be given
-    assert native.gather(params, state, ["a"], "n") is not None
+    assert gather(params, state, "a", "n") is not None
     change(params, state)
     if params[0].grad is None:
         params[0].grad = torch.ones_like(params[0])
-    assert native.gather(params, state, ["a"], "n") is None
+    assert gather(params, state, "a", "n") is None
 
 
 def test_gathering_takes_any_dense_order():
@@ -123,7 +156,7 @@ def test_gathering_takes_any_dense_order():
     ]
     for p in params:
         p.grad = torch.zeros_like(p) if p.dim() != 3 else torch.zeros(12).as_strided(*shape(p))
-    assert same(native.gather(params, {}, [], None), [params, [p.grad for p in params]])
+    assert same(gather(params, {}), params, {})
 
 
 def shape(p):

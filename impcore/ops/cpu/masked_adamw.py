@@ -7,17 +7,11 @@ import torch
 from impcore import _C
 from impcore.ops import native
 from impcore.ops.cpu import masked_step
+from impcore.ops.stepped import Stepped
 
 
 def masked_adamw(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    exp_avgs: list[torch.Tensor],
-    exp_avg_sqs: list[torch.Tensor],
-    max_exp_avg_sqs: list[torch.Tensor],
-    steps: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     beta1: torch.Tensor,
     beta2: torch.Tensor,
@@ -30,10 +24,8 @@ def masked_adamw(
     """torch.optim.AdamW's update; where the mask is 0, weight and states become +0."""
     if masked_step.is_skipped(found_inf):
         return
-    states = [exp_avgs, exp_avg_sqs, *([max_exp_avg_sqs] if max_exp_avg_sqs else [])]
     _C.masked_adamw(
-        native.step_args(params, grads, states, mask, words),
-        native.addresses(steps),
+        on.args(),
         native.number(lr),
         native.number(beta1),
         native.number(beta2),

@@ -7,14 +7,11 @@ import torch
 from impcore import _C
 from impcore.ops import native
 from impcore.ops.cpu import masked_step
+from impcore.ops.stepped import Stepped
 
 
 def masked_sgd(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    momenta: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,
@@ -29,7 +26,7 @@ def masked_sgd(
     if masked_step.is_skipped(found_inf):
         return
     _C.masked_sgd(
-        native.step_args(params, grads, [momenta] if momenta else [], mask, words),
+        on.args(),
         native.number(lr),
         momentum,
         dampening,

@@ -7,14 +7,11 @@ import torch
 from impcore import _C
 from impcore.ops import library, native
 from impcore.ops.cuda import launch
+from impcore.ops.stepped import Stepped
 
 
 def masked_sgd(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    momenta: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,
@@ -26,9 +23,9 @@ def masked_sgd(
     found_inf: torch.Tensor | None,
 ) -> None:
     """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
-    with launch.on(params[0].device) as stream:
+    with launch.on(on.params[0].device) as stream:
         _C.cuda.masked_sgd(
-            native.step_args(params, grads, [momenta] if momenta else [], mask, words),
+            on.args(),
             native.number(lr),
             momentum,
             dampening,

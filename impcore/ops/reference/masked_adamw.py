@@ -5,17 +5,11 @@ from __future__ import annotations
 import torch
 
 from impcore.ops.reference import storage
+from impcore.ops.stepped import Stepped
 
 
 def masked_adamw(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    exp_avgs: list[torch.Tensor],
-    exp_avg_sqs: list[torch.Tensor],
-    max_exp_avg_sqs: list[torch.Tensor],
-    steps: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     beta1: torch.Tensor,
     beta2: torch.Tensor,
@@ -30,19 +24,20 @@ def masked_adamw(
         return
     rate, b1, b2 = float(lr.item()), float(beta1.item()), float(beta2.item())
     scale = 1.0 if grad_scale is None else float(grad_scale.item())
-    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
-        t = float(steps[i].add_(1).item())
+    exp_avgs, exp_avg_sqs, *largest = on.states
+    for i, (param, grad) in enumerate(zip(on.params, on.grads, strict=True)):
+        t = float(on.counts[i].add_(1).item())
         update = storage.flat(grad).double() / scale
         if maximize:
             update = -update
         m = b1 * storage.flat(exp_avgs[i]).double() + (1 - b1) * update
         v = b2 * storage.flat(exp_avg_sqs[i]).double() + (1 - b2) * update**2
         states = [(exp_avgs[i], m), (exp_avg_sqs[i], v)]
-        if max_exp_avg_sqs:
-            v = torch.maximum(storage.flat(max_exp_avg_sqs[i]).double(), v)
-            states.append((max_exp_avg_sqs[i], v))
+        if largest:
+            v = torch.maximum(storage.flat(largest[0][i]).double(), v)
+            states.append((largest[0][i], v))
         root = (v / (1 - b2**t)).sqrt() + eps
         theta = storage.flat(param).double() * (1 - rate * float(weight_decay.item()))
         theta = theta - rate / (1 - b1**t) * m / root
         for tensor, values in [(param, theta), *states]:
-            storage.flat(tensor).copy_(storage.select(values, mask, words[i]))
+            storage.flat(tensor).copy_(storage.select(values, on.mask, on.words[i]))

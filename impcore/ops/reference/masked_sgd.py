@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 
 from impcore.ops.reference import storage
+from impcore.ops.stepped import Stepped
 
 
 def masked_sgd(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    momenta: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,
@@ -28,19 +25,21 @@ def masked_sgd(
         return
     starts = first is not None and bool(first.item())
     scale = 1.0 if grad_scale is None else float(grad_scale.item())
-    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+    for i, (param, grad) in enumerate(zip(on.params, on.grads, strict=True)):
         theta = storage.flat(param).double()
         update = storage.flat(grad).double() / scale
         if maximize:
             update = -update
         update = update + float(weight_decay.item()) * theta
         if momentum != 0:
-            buffer = storage.flat(momenta[i])
+            buffer = storage.flat(on.states[0][i])
             velocity = update
             if not starts:
                 velocity = momentum * buffer.double() + (1 - dampening) * update
-            buffer.copy_(storage.select(velocity, mask, words[i]))
+            buffer.copy_(storage.select(velocity, on.mask, on.words[i]))
             update = update + momentum * velocity if nesterov else velocity
-        storage.flat(param).copy_(storage.select(theta - float(lr.item()) * update, mask, words[i]))
+        storage.flat(param).copy_(
+            storage.select(theta - float(lr.item()) * update, on.mask, on.words[i])
+        )
     if first is not None:
         first.zero_()

@@ -10,6 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
+from impcore.ops.stepped import Stepped
 from impcore.ops.triton import masked_step, tables
 from impcore.ops.triton.masked_step import (
     alive_of,
@@ -145,14 +146,7 @@ def step(
 
 
 def masked_adamw(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    exp_avgs: list[torch.Tensor],
-    exp_avg_sqs: list[torch.Tensor],
-    max_exp_avg_sqs: list[torch.Tensor],
-    steps: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     beta1: torch.Tensor,
     beta2: torch.Tensor,
@@ -163,21 +157,20 @@ def masked_adamw(
     found_inf: torch.Tensor | None,
 ) -> None:
     """torch.optim.AdamW's update; where the mask is 0, weight and states become +0."""
-    amsgrad = [max_exp_avg_sqs] if max_exp_avg_sqs else []
-    device, kind = params[0].device, params[0].dtype
+    device, kind = on.params[0].device, on.params[0].dtype
     with tables.on(device):
-        table, tiles = masked_step.tensors(params, [exp_avgs, exp_avg_sqs, *amsgrad], words)
-        constants = torch.empty((len(params), 2), dtype=torch.float64, device=device)
+        table, tiles = masked_step.tensors(on.params, on.states, on.words)
+        constants = torch.empty((len(on.params), 2), dtype=torch.float64, device=device)
         found = masked_step.optional(found_inf, table)
         common = {"CHECKED": found_inf is not None, "enable_fp_fusion": False}
-        counts = tables.addresses(steps, device)
-        advance[(len(params),)](counts, constants, lr, beta1, beta2, found, **common)
+        counts = tables.addresses(on.counts, device)
+        advance[(len(on.params),)](counts, constants, lr, beta1, beta2, found, **common)
         if tiles:
             step[(tiles,)](
-                table, tables.addresses(grads, device), len(params), constants,
-                masked_step.optional(mask, table), lr, beta1, beta2, weight_decay, eps,
-                masked_step.optional(grad_scale, table), found, MASKED=mask is not None,
-                AMSGRAD=bool(amsgrad), MAXIMIZE=maximize, SCALED=grad_scale is not None,
+                table, tables.addresses(on.grads, device), len(on.params), constants,
+                masked_step.optional(on.mask, table), lr, beta1, beta2, weight_decay, eps,
+                masked_step.optional(grad_scale, table), found, MASKED=on.mask is not None,
+                AMSGRAD=len(on.states) == 3, MAXIMIZE=maximize, SCALED=grad_scale is not None,
                 KIND=FLOATS[kind], WORK=tl.float64 if kind == torch.float64 else tl.float32,
                 TILE=masked_step.TILE, **common,
             )  # fmt: skip

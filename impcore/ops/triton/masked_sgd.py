@@ -9,6 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
+from impcore.ops.stepped import Stepped
 from impcore.ops.triton import masked_step, tables
 from impcore.ops.triton.masked_step import alive_of, at, gradient, locate, put, read, skipped
 from impcore.ops.triton.tiles import is_whole
@@ -84,11 +85,7 @@ def clear(first, found_inf, CHECKED: tl.constexpr):
 
 
 def masked_sgd(
-    params: list[torch.Tensor],
-    grads: list[torch.Tensor],
-    momenta: list[torch.Tensor],
-    mask: torch.Tensor | None,
-    words: list[int],
+    on: Stepped,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,
@@ -100,18 +97,18 @@ def masked_sgd(
     found_inf: torch.Tensor | None,
 ) -> None:
     """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
-    kind, device = params[0].dtype, params[0].device
+    kind, device = on.params[0].dtype, on.params[0].device
     flag = None if first is None else first.view(torch.uint8)
     checked = {"CHECKED": found_inf is not None}
     with tables.on(device):
-        table, tiles = masked_step.tensors(params, [momenta] if momenta else [], words)
+        table, tiles = masked_step.tensors(on.params, on.states, on.words)
         if tiles:
             step[(tiles,)](
-                table, tables.addresses(grads, device), len(params),
-                masked_step.optional(mask, table), lr, momentum, dampening, weight_decay,
+                table, tables.addresses(on.grads, device), len(on.params),
+                masked_step.optional(on.mask, table), lr, momentum, dampening, weight_decay,
                 masked_step.optional(flag, table), masked_step.optional(grad_scale, table),
-                masked_step.optional(found_inf, table), MASKED=mask is not None,
-                MOMENTUM=bool(momenta), NESTEROV=nesterov, MAXIMIZE=maximize,
+                masked_step.optional(found_inf, table), MASKED=on.mask is not None,
+                MOMENTUM=bool(on.states), NESTEROV=nesterov, MAXIMIZE=maximize,
                 FIRST=flag is not None, SCALED=grad_scale is not None, KIND=FLOATS[kind],
                 WORK=tl.float64 if kind == torch.float64 else tl.float32, TILE=masked_step.TILE,
                 enable_fp_fusion=False, **checked,

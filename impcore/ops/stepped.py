@@ -1,0 +1,48 @@
+"""What an optimiser's step is applied to, from the optimiser to the kernel."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from impcore.ops import native
+
+if TYPE_CHECKING:
+    from impcore import _C
+
+
+class Stepped(NamedTuple):
+    """Tensors of one dtype on one device, in lists that go side by side in one storage order.
+
+    Attributes:
+        params: what is stepped.
+        grads: their gradients.
+        states: a list for each kind of state, in the kernel's order.
+        counts: how many steps each has taken, if they are counted: float32, one element.
+        mask: int32 mask arena, or None.
+        words: each param's first word in the arena, or -1 for no mask.
+        read: all of that as addresses, where it has been read.
+        masked: how many of the params were then found to have a mask.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    states: list[list[Tensor]]
+    counts: list[Tensor]
+    mask: Tensor | None
+    words: list[int]
+    read: _C.StepArgs | None = None
+    masked: int = 0
+
+    def args(self) -> _C.StepArgs:
+        """What a native op takes."""
+        if self.read is not None:
+            return self.read
+        lists = self.params, self.grads, self.states, self.counts
+        return native.step_args(*lists, self.mask, self.words)
+
+    def written(self) -> list[Tensor]:
+        """The tensors that a step writes."""
+        return [*self.params, *chain(*self.states), *self.counts]
