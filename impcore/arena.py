@@ -15,7 +15,7 @@ import torch
 
 from impcore import _C, ops
 from impcore.binding import Binding
-from impcore.ops import checks, native
+from impcore.ops import checks, library, native
 from impcore.ops.plan import WORD_BITS, words_of
 
 
@@ -126,6 +126,8 @@ class Arena:
         words = self.words_of(parameters)
         # Eager ops see memory alone; what is traced would need a gradient's formula.
         traced = torch.compiler.is_compiling()
+        if not traced:
+            library.refuse_fake()  # before scratch is made, which is kept
         return Bound([p.detach() for p in parameters] if traced else parameters, words, self)
 
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:

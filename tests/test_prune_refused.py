@@ -16,6 +16,7 @@ from library_cases import (
     snapshot,
 )
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import impcore
 from impcore import ops
@@ -255,3 +256,22 @@ def test_other_dtypes_after_the_masks_are_refused_by_name() -> None:
         impcore.prune_global(model, 0.3)
     model.half()
     assert regrown(impcore.prune_global(model, 0.3)) == 0
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_a_fake_mode_is_refused_and_leaves_nothing_fake_behind(allow: bool) -> None:
+    model = net()
+    masks = impcore.Masks(model)
+    flow = impcore.Flow(masks)
+    opt = impcore.MaskedSGD(model.parameters(), lr=0.1, masks=masks)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    before = snapshot(model)
+    for act in (lambda: impcore.prune_global(model, 0.2), flow.record, opt.step):
+        refused = pytest.raises(NotImplementedError, match="FakeTensorMode")
+        with refused, FakeTensorMode(allow_non_fake_inputs=allow):
+            act()
+        assert same_bits(model, before)
+    impcore.prune_global(model, 0.2, flow=flow)
+    assert masks.remaining == masks.total - round(0.2 * masks.total)
+    assert len(flow.M) == 1

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 # torch does not annotate its Library.
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
 _LIBRARY: Any = torch.library.Library("impcore", "DEF")  # type: ignore[no-untyped-call]
 
 
@@ -23,7 +24,7 @@ def register(
 
     Compiled, that is the op; eagerly the implementation itself, for PyTorch's dispatcher costs more
     than all else that Python does in a call. `fake` computes the outputs' shapes and dtypes without
-    data, for tracing.
+    data, for tracing. Within a FakeTensorMode the callable raises as `refuse_fake` does.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
@@ -35,9 +36,25 @@ def register(
     op = getattr(torch.ops.impcore, name).default
 
     def call(*args: Any) -> Any:
-        return op(*args) if torch.compiler.is_compiling() else implementation(*args)
+        if torch.compiler.is_compiling():
+            return op(*args)
+        refuse_fake()
+        return implementation(*args)
 
     return call
+
+
+def refuse_fake() -> None:
+    """Raises NotImplementedError within a FakeTensorMode, whose tensors have no memory.
+
+    Eager ops go past PyTorch's dispatcher, and so past the mode: they would write to what is real,
+    and read results that are not.
+    """
+    if torch._C._get_dispatch_mode(_FAKE) is not None:
+        raise NotImplementedError(
+            "masks and masked steps work on memory, which tensors made within a FakeTensorMode do "
+            "not have; leave the mode for them, or torch.compile what is to be traced"
+        )
 
 
 def written(tensors: list[torch.Tensor]) -> None:
