@@ -46,10 +46,13 @@ def deterministic(threads: int) -> Iterator[None]:
 
 
 def seed_all(seed: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's global generators (all devices)."""
+    """Seed Python's, NumPy's and PyTorch's global generators (of the CPU and all CUDA devices)."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    # As torch.manual_seed does, which takes a millisecond to note its caller for absent devices.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def capture(device: torch.device) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _INTEGER_OF = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().view(_INTEGER_OF[tensor.element_size()])
+    return tensor.view(_INTEGER_OF[tensor.element_size()])
 
 
 def _require(holds: bool, what: str) -> None:
@@ -34,32 +34,33 @@ def check_prune(
     model: nn.Module,
     masks: Masks,
     *,
-    before: Mapping[str, Tensor],
+    before: Tensor,
     remaining: int,
     point: Mapping[str, Tensor],
 ) -> None:
     """Check what one prune and one rewind left.
 
-    `before` is `masks.state_dict()` from before the prune, `remaining` the exact number of weights
-    that should be alive, `point` the state that survivors should now equal bit for bit, and
-    everything unmasked too (a tied parameter's other name counts as masked). Raises
+    `before` is a copy of `masks.words` from before the prune, `remaining` the exact number of
+    weights that should be alive, `point` the state that survivors should now equal bit for bit,
+    and everything unmasked too (a tied parameter's other name counts as masked). Raises
     InvariantError, naming the tensor.
     """
     _require(
         masks.remaining == remaining, f"{masks.remaining} weights are alive instead of {remaining}"
     )
-    after = masks.state_dict()
-    alive = 0
-    for name, packed in after.items():
-        revived = bool((packed & ~before[name]).any())
-        _require(not revived, f"{name} has weights alive that an earlier prune had removed")
+    revived = masks.words & ~before
+    if revived.any():
+        spans = zip(masks.names, masks.plan.spans, strict=True)
+        name = next(name for name, span in spans if revived[span].any())
+        _require(False, f"{name} has weights alive that an earlier prune had removed")
+    alive, names = 0, set(masks.names)
     owner = {p.data_ptr(): name for name, p in zip(masks.names, masks.parameters, strict=True)}
     for name, tensor in model.state_dict().items():
         wanted = _bits(point[name])
-        masked = name if name in after else owner.get(tensor.data_ptr() or -1)
+        masked = name if name in names else owner.get(tensor.data_ptr() or -1)
         if masked is not None:
-            mask = masks[masked].contiguous()
-            alive += int(mask.sum()) if masked == name else 0
+            mask = masks[masked]
+            alive += int(mask.count_nonzero()) if masked == name else 0
             wanted = torch.where(mask, wanted, torch.zeros_like(wanted))
         equal = torch.equal(_bits(tensor), wanted)
         _require(equal, f"{name} is not its rewind point under the mask, bit for bit")

@@ -164,7 +164,7 @@ class Rounds:
         """Prune to the next count, rewind, and check both."""
         lab = self._lab
         target = lab.counts[self.progress.round + 1]
-        before = lab.masks.state_dict()
+        before = lab.masks.words.clone()
         if not self._weights:
             self.state.point = rewinding.capture(lab.model)
         elif lab.config.rewind.head == "keep":

@@ -43,9 +43,18 @@ def steps(
         epoch, offset = divmod(step, per_epoch)
         first = offset * accumulate
         rest = batches.epoch(epoch, first)
-        while step < end and (group := list(islice(rest, accumulate))):
-            weight = batches.weight(epoch, range(first, first + len(group)))
-            loss = learner.step(group, rate(step), weight)
-            first += len(group)
+        # Looked up for the whole epoch: one by one, amid the work of a training, which leaves
+        # nothing of it in the cache, each would take ten times as long.
+        last = min(end, (epoch + 1) * per_epoch)
+        rates = [rate(each) for each in range(step, last)]
+        weights = _weights(batches, epoch, range(first, batches.steps_per_epoch, accumulate))
+        for value, weight in zip(rates, weights, strict=False):
+            loss = learner.step(list(islice(rest, accumulate)), value, weight)
             step += 1
             yield step, loss
+
+
+def _weights(batches: Batches, epoch: int, firsts: range) -> list[float]:
+    """Of the groups of batches of an epoch that begin at `firsts`."""
+    count = batches.steps_per_epoch
+    return [batches.weight(epoch, range(n, min(n + firsts.step, count))) for n in firsts]

@@ -20,7 +20,7 @@ class Pruned:
         self.model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Linear(5, 2))
         self.point = rewinding.capture(self.model)
         self.masks = impcore.prune_global(self.model, count=9)
-        self.before: dict[str, Tensor] = self.masks.state_dict()
+        self.before: Tensor = self.masks.words.clone()
         impcore.prune_global(self.model, count=10)
         rewinding.rewind_model(self.model, self.masks, self.point)
         self.remaining = 18
@@ -46,7 +46,8 @@ def _wrong_count(pruned: Pruned) -> None:
 def _revived(pruned: Pruned) -> None:
     """One weight back, another gone: the count is right, the masks are not nested."""
     first = pruned.masks["0.weight"].flatten()
-    earlier = torch.tensor([byte >> i & 1 for byte in pruned.before["0.weight"] for i in range(8)])
+    words = pruned.before[pruned.masks.plan.spans[0]].tolist()
+    earlier = torch.tensor([word >> i & 1 for word in words for i in range(32)])
     gone = int((earlier[:27] == 0).nonzero()[0])
     first[int(first.nonzero()[0])] = False
     first[gone] = True
@@ -107,7 +108,7 @@ def test_a_tied_weight_counts_once() -> None:
     model[1].weight = model[0].weight
     point = copy.deepcopy(rewinding.capture(model))
     masks = impcore.Masks(model)
-    before = masks.state_dict()
+    before = masks.words.clone()
     impcore.prune_global(model, count=5)
     rewinding.rewind_model(model, masks, point)
     invariants.check_prune(model, masks, before=before, remaining=11, point=point)
