@@ -38,7 +38,7 @@ def single(
         _section("The flow as a whole", sections.flow_tables(one)),
         page.section("Critical exponent", sections.exponent_table(one)),
         page.section("Rounds", sections.rounds_table(run)),
-        sections.about(run),
+        sections.about(run, options),
         sections.setup(run),
     ]
     title = f"{run.name} – impcore report"
@@ -64,7 +64,7 @@ def many(
         page.section("Similarity", *apart, joint.static(made)),
         _section("Critical exponents", joint.exponents(made, found)),
         _section("Published values", _printed(options)),
-        joint.about(made),
+        joint.about(made, options),
         sections.environment_section(),
     ]
     title = f"{len(made)} runs – impcore report"
@@ -96,7 +96,7 @@ def over_tasks(
         page.section("Similarity", *apart, joint.static(made)),
         _section("Critical exponents", joint.exponents(made, [])),
         _section("Published values", _printed(options)),
-        joint.about(made),
+        joint.about(made, options),
         page.section("Configuration", page.preformatted(of.tasks.config_text.strip("\n"))),
         sections.environment_section(),
     ]

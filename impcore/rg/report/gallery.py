@@ -199,8 +199,8 @@ def _maps(one: Comparison, number: int) -> Iterator[Drawn]:
         f"heat-map{suffix}",
         maps.heat_map(clusters, one.names),
         f"Heat map: {one.title}",
-        f"{one.title}: red is relevant, blue irrelevant; beyond the scale's ends σ has the ends' "
-        "colour. Rows in the order of the tree: neighbours are alike.",
+        f"{one.title}: red is above 0, blue below, whatever the interval; beyond the scale's ends "
+        "σ has the ends' colour. Rows in the order of the tree: neighbours are alike.",
         ("run", "block", "sigma"),
         rows,
     )

@@ -17,7 +17,7 @@ from impcore.rg.formats import DASH, figures, percent, probability, signed, span
 from impcore.rg.report import notes, page
 from impcore.rg.report.comparison import Comparison
 from impcore.rg.report.page import Cell, Html
-from impcore.rg.report.subject import Group, Subject
+from impcore.rg.report.subject import Group, Options, Subject
 from impcore.rg.similarity import distance, fixed_point
 from impcore.rg.vectors import REST, Vector
 
@@ -182,8 +182,9 @@ def published_tables(numbers: Sequence[int]) -> list[Html]:
     return [page.shown(published.table(number).table()) for number in numbers]
 
 
-def about(subjects: Sequence[Subject]) -> Html:
+def about(subjects: Sequence[Subject], options: Options) -> Html:
     """Definitions, sources and limits."""
     thetas = list(dict.fromkeys(one.run.theta for one in subjects))
-    paragraphs = [page.prose(words) for words in notes.closing(*thetas, several=True)]
+    words = notes.closing(*thetas, estimator=options.estimator, several=True)
+    paragraphs = [page.prose(some) for some in words]
     return page.section("What these numbers are", *paragraphs)

@@ -1,7 +1,7 @@
 """Heat map and dendrogram of many runs, in one order of rows.
 
 Invariant: the scale of the heat map is symmetric about 0, where its colour is white: red is
-relevant, blue irrelevant. A σ far beyond the others saturates, and its number says how far.
+above 0, blue below. A σ far beyond the others saturates, and its number says how far.
 """
 
 from __future__ import annotations

@@ -39,13 +39,34 @@ BRIEFLY = (
     "below says more."
 )
 
-UNCERTAINTY = (
-    "The SEM is the standard deviation of σ over the steps of this one run divided by the square "
-    "root of their number. It is not an uncertainty over seeds: only repeated runs measure that. "
+_SEM = {
+    "mean_log": "the standard deviation of σ over the steps of one run divided by the square root "
+    "of their number",
+    "log_mean": "that of the mean λ over the steps of one run, carried over to its logarithm",
+    "endpoints": "the spread of σ over the steps of one run, each weighted by its log c",
+    "regression": "that of the slope of log M, from the residuals of one run's states",
+}
+_WALK = (
     "The t-interval treats the steps as independent draws; they are successive states of one "
-    "network. It holds σ as often as it says if log M is a random walk; if M is exact but for an "
+    "network. It holds σ as often as it says if log M is a random walk{}; if M is exact but for an "
     "error at every state, it is far too wide."
 )
+_INTERVAL = {
+    "mean_log": _WALK.format(""),
+    "log_mean": _WALK.format(""),
+    "endpoints": _WALK.format(" in log density"),
+    "regression": "The t-interval treats the states' errors as independent draws. It holds σ as "
+    "often as it says if that is what they are; if log M is a random walk, it is far too narrow.",
+}
+
+
+def uncertainty(estimator: str) -> str:
+    """What the SEM is of, and when the interval is right: see `impcore.rg.estimators`."""
+    return (
+        f"The SEM is {_SEM[estimator]}. It is not an uncertainty over seeds: only repeated runs "
+        f"measure that. {_INTERVAL[estimator]}"
+    )
+
 
 DEPENDENCE = (
     "The shares sum to 1 at every state, so the blocks are not independent: when one gains, others "
@@ -80,13 +101,13 @@ EXPONENTS = (
 )
 
 
-def closing(*thetas: str, several: bool = False) -> tuple[str, ...]:
+def closing(*thetas: str, estimator: str, several: bool = False) -> tuple[str, ...]:
     """The paragraphs under "What these numbers are"."""
     return (
         " ".join([OBSERVABLES, *(THETA[theta] for theta in thetas)]),
         EIGENVALUES,
         RELEVANCE,
-        UNCERTAINTY,
+        uncertainty(estimator),
         *((SEEDS, PUBLISHED) if several else ()),
         COMPARISON,
         EXPONENTS,

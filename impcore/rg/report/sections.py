@@ -15,7 +15,7 @@ from impcore.rg.formats import DASH, duration, percent
 from impcore.rg.report import notes, page
 from impcore.rg.report.environment import environment, recorded
 from impcore.rg.report.page import Html
-from impcore.rg.report.subject import Subject
+from impcore.rg.report.subject import Options, Subject
 from impcore.rg.run import Run
 from impcore.rg.similarity import fixed_point, uniformity
 from impcore.rg.table import Table
@@ -145,9 +145,10 @@ def rounds_table(run: Run) -> Html:
     return page.join(page.paragraph(words, "warning"), table)
 
 
-def about(run: Run) -> Html:
+def about(run: Run, options: Options) -> Html:
     """Definitions, sources and limits."""
-    paragraphs = [page.prose(words) for words in notes.closing(run.theta)]
+    words = notes.closing(run.theta, estimator=options.estimator)
+    paragraphs = [page.prose(some) for some in words]
     return page.section("What these numbers are", *paragraphs)
 
 
