@@ -60,6 +60,10 @@ def _check_flow(path: Path, flow: Mapping[str, npt.NDArray[Any]]) -> None:
         dtype = "float64" if key.startswith(PREFIX) else _DTYPES.get(key)
         if dtype is not None and flow[key].dtype != np.dtype(dtype):
             raise RunDirectoryError(f"{path}: {key} must be {dtype}, not {flow[key].dtype}")
+        if key in (PREFIX, f"{PREFIX}M", f"{PREFIX}P"):
+            raise RunDirectoryError(
+                f"{path}: {key} must have a name of its own, not M or P or none"
+            )
     names, theta = flow["names"], flow["theta"]
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
         raise RunDirectoryError(f"{path}: names must be a list of one or more strings")

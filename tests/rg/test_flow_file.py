@@ -24,6 +24,8 @@ from .conftest import geometric_counts, rewrite
         ({"total": np.array(5)}, "total must be one number, at least 270896, not 5"),
         ({"total": np.array([300_000])}, "total must be one number"),
         ({"total": np.array(3e5)}, "total must be int64, not float64"),
+        ({"observable_M": np.ones((3, 4))}, "observable_M must have a name of its own"),
+        ({"observable_": np.ones((3, 4))}, "observable_ must have a name of its own"),
         ({"observable_x": np.ones((3, 4), int)}, "observable_x must be float64"),
         ({"observable_x": np.ones((3, 3))}, "observable_x must have shape"),
         ({"observable_x": -np.ones((3, 4))}, "observable_x of state 0 is negative"),

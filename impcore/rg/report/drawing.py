@@ -58,7 +58,7 @@ def style() -> Iterator[None]:
 
 
 def svg(figure: Figure, prefix: str) -> str:
-    """The <svg> element of a figure, for inclusion in HTML; `prefix` makes its ids unique."""
+    """The <svg> element of a figure, for HTML; `prefix`, a plain word, makes its ids unique."""
     text = svg_file(figure)
     text = text[text.index("<svg") :]  # no XML declaration or doctype inside HTML
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)

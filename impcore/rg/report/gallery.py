@@ -6,6 +6,7 @@ tidy table, so that it can be redrawn without the run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from impcore.rg.report.subject import Subject
 from impcore.rg.vectors import REST
 
 Cell = str | int | float
+_WORD = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +104,24 @@ def _projection(subjects: Sequence[Subject]) -> Iterator[Drawn]:
 
 def _flows(subjects: Sequence[Subject]) -> Iterator[Drawn]:
     """Every observable of one run; of many, the first observable of each."""
-    for number, one in enumerate(subjects):
-        shown = one.analyses.values() if len(subjects) == 1 else [one.first]
-        for analysis in shown:
-            name = f"flow-{analysis.observable}" + (f"-{number}" if len(subjects) > 1 else "")
+    if len(subjects) == 1:
+        for place, analysis in enumerate(subjects[0].analyses.values()):
             if len(analysis.states):
-                yield _flow(one, analysis, name, len(subjects) > 1)
+                yield _flow(subjects[0], analysis, f"flow-{_plain(analysis, place)}", named=False)
+        return
+    for number, one in enumerate(subjects):
+        if len(one.first.states):
+            name = f"flow-{_plain(one.first, 0)}-{number}"
+            yield _flow(one, one.first, name, named=True)
+
+
+def _plain(analysis: Analysis, place: int) -> str:
+    """The observable's name in a file's name or an id; its place if that is no plain word.
+
+    A file that a stranger made may call an observable anything, "../../x" as well.
+    """
+    name = analysis.observable
+    return name if _WORD.fullmatch(name) else f"observable-{place}"
 
 
 def _flow(one: Subject, analysis: Analysis, name: str, named: bool) -> Drawn:
@@ -139,7 +153,7 @@ def _sigmas(subjects: Sequence[Subject]) -> Iterator[Drawn]:
     """σ of every observable, where the report is of one run; of many, the heat map shows it."""
     if len(subjects) > 1:
         return
-    for analysis in subjects[0].analyses.values():
+    for place, analysis in enumerate(subjects[0].analyses.values()):
         result = analysis.eigen
         if result is None:
             continue
@@ -149,7 +163,7 @@ def _sigmas(subjects: Sequence[Subject]) -> Iterator[Drawn]:
             for i, name in enumerate(result.names)
         ]
         yield Drawn(
-            f"sigma-{analysis.observable}",
+            f"sigma-{_plain(analysis, place)}",
             figures.sigma(analysis),
             f"σ of {analysis.observable} per block with error bars",
             f"σ of {analysis.observable} per block. Thick bar: ± SEM over the steps; thin bar: "
