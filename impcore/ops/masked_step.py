@@ -40,8 +40,9 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
     def run(on: Stepped, *options: Any) -> None:
         if not on.params:
             return
-        getattr(backend.find(name, on.params[0].device), name)(on, *options)
-        library.written(on.written())
+        step = getattr(backend.find(name, on.params[0].device), name)
+        library.written(on.written())  # before: afterwards little of them is left in the cache
+        step(on, *options)
 
     def implementation(params: Any, grads: Any, *args: Any) -> None:
         kept = [state for state in args[:states] if state]
