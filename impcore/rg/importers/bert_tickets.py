@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from impcore.errors import CheckpointError
-from impcore.rg.importers.files import natural
+from impcore.rg.importers.files import as_number, natural
 from impcore.rg.importers.measure import Load, Masked, State
 from impcore.rg.importers.prune_keys import MASK
 from impcore.tensor_files import RECIPE, load, load_mapping, tensors_of
@@ -101,7 +101,10 @@ def _results(path: Path) -> list[Metrics]:
         content = load(path)
     if not isinstance(content, list) or not all(isinstance(one, Mapping) for one in content):
         raise CheckpointError(f"{path}: must list the evaluations")
-    return [{str(key): float(value) for key, value in one.items()} for one in content]
+    return [
+        {str(key): as_number(f"{path}: entry {n}: {key}", value) for key, value in one.items()}
+        for n, one in enumerate(content)
+    ]
 
 
 def _numpy_numbers() -> AbstractContextManager[object]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from impcore.errors import CheckpointError
 from impcore.rg.importers import prune_keys
-from impcore.rg.importers.files import natural
+from impcore.rg.importers.files import last, natural
 from impcore.rg.importers.measure import Load, Masked, State
 from impcore.tensor_files import load_mapping, tensors_of
 
@@ -57,7 +57,11 @@ def _state(path: Path, number: int, names: tuple[str, ...], theta: str) -> State
             raise CheckpointError(f"{path}: init_weight lacks {name}")
         return Masked(rewound[name], mask)
 
-    extra = {"epoch": content.get("epoch"), "validation_accuracy": _last(path, content, "ta")}
+    epoch = content.get("epoch")
+    extra = {
+        "epoch": epoch if isinstance(epoch, int) else None,
+        "validation_accuracy": _last(path, content, "ta"),
+    }
     return State(str(path), names, read, _last(path, content, "test_ta"), math.nan, extra)
 
 
@@ -71,9 +75,9 @@ def _last(path: Path, content: Mapping[str, Any], key: str) -> float:
     """The last epoch's accuracy as a fraction; NaN where none was recorded."""
     result = content.get("result")
     values = result.get(key) if isinstance(result, Mapping) else None
-    if not values:
+    percent = last(f"{path}: result[{key!r}]", values)
+    if percent is None:
         return math.nan
-    percent = float(values[-1])
     if not 0 <= percent <= 100:
         raise CheckpointError(f"{path}: result[{key!r}] must be percentages, not {percent}")
     return percent / 100

@@ -104,6 +104,11 @@ class _Measured:
             raise CheckpointError(
                 f"{state.source}: other prunable tensors than before: {sorted(differing)[:4]}"
             )
+        if not (math.isnan(state.accuracy) or 0 <= state.accuracy <= 1):
+            raise CheckpointError(
+                f"{state.source}: its recorded accuracy is {state.accuracy}; should be a fraction, "
+                "from 0 to 1"
+            )
         magnitude, alive = _measure_state(state, self.columns, self.sizes)
         if self.counts and sum(alive) >= sum(self.counts[-1]):
             raise CheckpointError(

@@ -89,7 +89,7 @@ def _last(logger: Path, metric: str) -> float:
     if not logger.exists():
         return math.nan
     found: dict[int, float] = {}
-    for number, line in enumerate(logger.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(logger.read_text("utf-8", "replace").splitlines(), start=1):
         try:
             name, iteration, value = line.split(",")
             if name == metric:

@@ -83,4 +83,6 @@ def _rounds(flow: Flow) -> bytes:
 
 
 def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

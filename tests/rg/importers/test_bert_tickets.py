@@ -77,6 +77,25 @@ def test_squads_exact_match_is_a_percentage_and_other_metrics_keep_their_names(t
     assert run.rows[1].extra["metrics"] == {"mcc": 0.5}
 
 
+def test_metrics_that_are_not_finite_are_null_and_no_metrics_are_refused(tmp_path):
+    write(tmp_path / "cola", rounds=2)
+    result = tmp_path / "cola" / "result.pt"
+    torch.save([{"mcc": float("nan"), "acc": torch.tensor(0.5)}, {}], result)
+    import_run("bert_tickets", tmp_path / "cola", tmp_path / "out")
+    run = rg.load(tmp_path / "out")
+    assert run.rows[0].extra["metrics"] == {"mcc": None, "acc": 0.5}
+    assert run.accuracy[0] == 0.5
+    for wrong, message in (
+        ([{"acc": 85.0}], "its recorded accuracy is 85.0; should be a fraction"),
+        ([{}, {"f1": torch.ones(2)}], r"result\.pt: entry 1: f1 must be a number"),
+        ([{"acc": "0.5"}], r"result\.pt: entry 0: acc must be a number, not 0\.5"),
+    ):
+        torch.save(wrong, result)
+        with pytest.raises(CheckpointError, match=message):
+            import_run("bert_tickets", tmp_path / "cola", tmp_path / "out2")
+        assert not (tmp_path / "out2").exists()
+
+
 def test_a_pickled_module_is_refused_with_a_recipe_of_two_lines(tmp_path):
     write(tmp_path / "mnli", rounds=2)
     for mask in (tmp_path / "mnli").glob("*/mask.pt"):

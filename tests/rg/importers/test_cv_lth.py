@@ -121,3 +121,27 @@ def test_faults_are_named(tmp_path, resnet):
     ):
         import_run("cv_lth", run, out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"test_ta": 93.5}, r"result\['test_ta'\] must be a list of numbers, not a float"),
+        ({"test_ta": [90.0, "x"]}, r"result\['test_ta'\], its last entry, must be a number, not x"),
+        ({"test_ta": [930.0]}, "must be percentages, not 930.0"),
+    ],
+)
+def test_accuracies_that_are_none_are_refused(tmp_path, resnet, result, message):
+    write(tmp_path / "run", resnet, result=result)
+    with pytest.raises(CheckpointError, match=message):
+        import_run("cv_lth", tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_accuracies_and_epochs_may_be_tensors_or_missing(tmp_path, resnet):
+    write(tmp_path / "run", resnet, result={"test_ta": [torch.tensor(92.5)], "ta": []},
+          epoch=torch.tensor([1, 2]))  # fmt: skip
+    import_run("cv_lth", tmp_path / "run", tmp_path / "out")
+    run = rg.load(tmp_path / "out")
+    assert run.accuracy.tolist() == [0.925] * 4
+    assert run.rows[0].extra == {"epoch": None, "validation_accuracy": None}

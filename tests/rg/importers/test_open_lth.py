@@ -111,6 +111,10 @@ def test_faults_are_named(tmp_path, truth):
     assert not trace.exists()
     torch.save(good, mask)
     (replicate / "level_1" / "main" / "logger").write_text("test_accuracy,5\n")
+    (replicate / "level_0" / "main" / "logger").write_bytes(b"test_accuracy,1,0.5\n\xff\xfe\n")
+    with pytest.raises(CheckpointError, match="logger:2: not NAME,ITERATION,VALUE"):
+        import_run("open_lth", replicate, tmp_path / "out")
+    (replicate / "level_0" / "main" / "logger").unlink()
     with pytest.raises(CheckpointError, match="logger:1: not NAME,ITERATION,VALUE"):
         import_run("open_lth", replicate, out)
     (replicate / "level_1").rename(replicate / "level_7")
