@@ -2,8 +2,8 @@
 
 Invariant: a file's name is the hash of all that its content is made from, and the file carries the
 hash of that content: a stale or damaged one is never used, whoever wrote it, and readers see a
-whole file or none. One process makes a file at a time; the others wait for it. Within `unwritten`
-files are read, and none is made.
+whole file or none. One process makes a file at a time; the others wait for it. A file that is there
+is read without a lock, from a read-only folder too. Within `unwritten` none is made.
 """
 
 from __future__ import annotations
@@ -63,12 +63,14 @@ def arrays(key: Mapping[str, Any], make: Callable[[], Arrays]) -> dict[str, Tens
     folder = directory() / "tokens"
     path = folder / f"{name}.safetensors"
     try:
+        found = _read(path)
+        if found is not None:
+            return found
         if not _writes.get():
-            found = _read(path)
-            return found or {name: from_numpy(array) for name, array in make().items()}
+            return {name: from_numpy(array) for name, array in make().items()}
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
-            found = _read(path)
+            found = _read(path, logging.DEBUG)  # another process may have made it meanwhile
             if found is None:
                 _write(path, make())
                 found = _read(path)
@@ -91,8 +93,8 @@ def _write(path: Path, made: Arrays) -> None:
     atomic.write(path, save(plain, {"sha256": digest.hexdigest()}))
 
 
-def _read(path: Path) -> dict[str, Tensor] | None:
-    """What the file holds, or None if it is not there or, after a warning, damaged."""
+def _read(path: Path, level: int = logging.WARNING) -> dict[str, Tensor] | None:
+    """What the file holds, or None if it is not there or, which is logged at `level`, damaged."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -103,14 +105,15 @@ def _read(path: Path) -> dict[str, Tensor] | None:
             found = {name: file.get_tensor(name) for name in sorted(file.keys())}
             sealed = (file.metadata() or {}).get("sha256")
     except (SafetensorError, OSError) as error:
-        _log.warning("%s: damaged (%s); it is made again", path, error)
+        _log.log(level, "%s: damaged (%s); it is made again", path, error)
         return None
     for name, tensor in found.items():
         array = tensor.numpy()
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(array.data)
     if digest.hexdigest() != sealed:
-        _log.warning("%s: damaged (its content is not what was written); it is made again", path)
+        why = "its content is not what was written"
+        _log.log(level, "%s: damaged (%s); it is made again", path, why)
         return None
     return found
 
