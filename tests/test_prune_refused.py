@@ -272,6 +272,7 @@ def test_a_fake_mode_is_refused_and_leaves_nothing_fake_behind(allow: bool) -> N
         with refused, FakeTensorMode(allow_non_fake_inputs=allow):
             act()
         assert same_bits(model, before)
+        assert not opt.state
     impcore.prune_global(model, 0.2, flow=flow)
     assert masks.remaining == masks.total - round(0.2 * masks.total)
     assert len(flow.M) == 1

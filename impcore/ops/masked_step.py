@@ -32,7 +32,8 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
 
     Returns:
         The op for callers whose own checks are stronger: a `Stepped`, then all other arguments by
-        position; eagerly it does without PyTorch's dispatcher.
+        position; eagerly it does without PyTorch's dispatcher, and raises as
+        `library.refuse_fake` does.
     """
 
     name = schema.partition("(")[0]
@@ -53,6 +54,7 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
 
     def call(on: Stepped, *options: Any) -> None:
         if not torch.compiler.is_compiling():
+            library.refuse_fake()
             run(on, *options)
             return
         kept = [*on.states, *[[] for _ in range(states - len(on.states))]]

@@ -17,7 +17,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 
 from impcore import _C
 from impcore.masks import Masks
-from impcore.ops import checks, native
+from impcore.ops import checks, library, native
 from impcore.ops.masked_step import check_param
 from impcore.ops.stepped import Stepped
 from impcore.optim.hooked import hooked
@@ -99,6 +99,8 @@ class MaskedOptimizer(Optimizer):
 
         Nothing of it is launched, and no state made, before all of it has been checked.
         """
+        if not torch.compiler.is_compiling():
+            library.refuse_fake()
         todo = [
             self.gather(group) if ready is None else None
             for group, ready in zip(self.param_groups, usual, strict=True)
