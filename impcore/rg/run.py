@@ -148,7 +148,7 @@ def load(path: Path | str) -> Run:
         total=_total(rows, flow),
         theta=str(flow["theta"]),
     )
-    _check_agreement(run)
+    _check_agreement(run, flow.get("total"))
     return run
 
 
@@ -171,10 +171,13 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
         raise RunDirectoryError(f"{path}: not a TOML file: {error}") from error
 
 
-def _check_agreement(run: Run) -> None:
+def _check_agreement(run: Run, total: npt.NDArray[np.int64] | None) -> None:
+    """Between flow.npz, whose `total` is given if it has one, and rounds.jsonl."""
     rounds, flow = run.path / ROUNDS, run.path / FLOW
     if not rounds.exists():
         return
+    if total is not None and int(total) != run.total:
+        raise RunDirectoryError(f"{flow}: total is {int(total)}, but {run.total} in {rounds}")
     if len(run.rows) != len(run.remaining):
         raise RunDirectoryError(
             f"{flow}: has {len(run.remaining)} states where {rounds} has {len(run.rows)}"

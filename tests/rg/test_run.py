@@ -107,8 +107,14 @@ def test_a_broken_config_is_named(make_run, text):
         rg.load(path)
 
 
-def test_flow_and_rounds_must_have_the_same_states(make_run):
+def test_flow_and_rounds_must_have_the_same_states_and_total(make_run):
     path = make_run(3)
+    rewrite(path, total=np.array(TOTAL))
+    assert rg.load(path).total == TOTAL
+    rewrite(path, total=np.array(TOTAL + 1))
+    with pytest.raises(RunDirectoryError, match=rf"total is {TOTAL + 1}, but {TOTAL} in"):
+        rg.load(path)
+    rewrite(path, total=None)
     write_rounds(path, geometric_counts(2))
     with pytest.raises(RunDirectoryError, match=r"has 3 states where .* has 2"):
         rg.load(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ _HOW = (
     f"to get them, put {TRAIN} and {DEV} of https://rajpurkar.github.io/SQuAD-explorer there, or "
     'set data.source = "hub"'
 )
+_HALF = re.compile("[\ud800-\udfff]")  # JSON can spell it, UTF-8 cannot
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,11 @@ def read(root: str | Path | None) -> tuple[list[Passage], list[Passage]]:
 
 def with_answers(questions: list[Passage], where: str) -> list[Passage]:
     """Those whose first answer stands where it is said to; BERT's run_squad.py skips the others."""
-    kept = [q for q in questions if q.context.startswith(q.answers[0], q.answer_start)]
+    kept = [
+        q
+        for q in questions
+        if q.answer_start >= 0 and q.context.startswith(q.answers[0], q.answer_start)
+    ]
     if len(kept) < len(questions):
         _log.warning(
             "%s: %d of %d questions are left out: their answer is not where it is said to be",
@@ -93,4 +99,6 @@ def _get(node: object, key: str, kind: type, where: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         found = "missing" if value is None else f"a {type(value).__name__}"
         raise DataError(f"{where}: {key!r} is {found}; should be a {kind.__name__}")
+    if isinstance(value, str) and _HALF.search(value):
+        raise DataError(f"{where}: {key!r} holds half of a surrogate pair, which is no character")
     return value

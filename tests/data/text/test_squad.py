@@ -49,6 +49,10 @@ def _broken(change: Callable[[Any], object]) -> Any:
             _broken(lambda p: p["qas"][0]["answers"][0].update(answer_start=True)),
             r"qas\[0\]\.answers\[0\]: 'answer_start' is a bool",
         ),
+        (
+            _broken(lambda p: p["qas"][1].update(question="Who \ud83d?")),
+            r"qas\[1\]: 'question' holds half of a surrogate pair",
+        ),
     ],
 )
 def test_faults_are_named_by_file_and_place(
@@ -70,3 +74,13 @@ def test_what_is_no_json_is_named_by_its_line(write_squad: Callable[..., Path]) 
     path.unlink()
     with pytest.raises(DataError, match=r"missing from .*; to get them"):
         squad.read(root)
+
+
+def test_an_answer_is_not_counted_from_the_end(write_squad: Callable[..., Path]) -> None:
+    def behind(paragraph: dict) -> None:
+        answer = paragraph["qas"][0]["answers"][0]
+        answer["answer_start"] -= len(paragraph["context"])
+
+    train, dev = squad.read(write_squad(_broken(behind)))
+    assert [q.id for q in train] == ["q1"]
+    assert [q.id for q in dev] == ["q0", "q1"]
