@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,9 +186,9 @@ def load(
 def load_text(
     name: str,
     *,
-    root: str | None = None,
+    root: Path | str | None = None,
     source: str = "files",
-    tokenizer: str | None = None,
+    tokenizer: Path | str | None = None,
     max_length: int | None = None,
     doc_stride: int | None = None,
 ) -> TextDataset:
@@ -210,7 +211,8 @@ def load_text(
         DataError: unknown name; files missing or malformed (names file and line); no tokenizer.
         TokenizerError: the tokenizer cannot be read, or is not one of BERT's kind.
         MissingExtraError: a library of the extra `hf` is not installed.
-        ValueError: max_length is no integer of at least 8, or doc_stride none of at least 1.
+        ValueError: source is another one, max_length no integer of at least 8, or doc_stride none
+            of at least 1.
     """
     if not isinstance(name, str) or name not in TEXT_DATASETS:
         from impcore.errors import DataError
@@ -220,12 +222,15 @@ def load_text(
         valid = ", ".join(TEXT_DATASETS)
         raise DataError(f"name: no text data set {name!r}{hint}; valid: {valid}")
     from impcore.data.order import check_int
-    from impcore.data.text.load import LOADERS, Options
+    from impcore.data.text.load import LOADERS, SOURCES, Options
 
+    if source not in SOURCES:
+        raise ValueError(f"source: {source!r} is not one of {', '.join(SOURCES)}")
     for field, value, least in (("max_length", max_length, 8), ("doc_stride", doc_stride, 1)):
         if value is not None:
             check_int(field, value, least)
-    return LOADERS[name](Options(root, source, tokenizer, max_length, doc_stride))
+    folder, words = (None if at is None else os.fspath(at) for at in (root, tokenizer))
+    return LOADERS[name](Options(folder, source, words, max_length, doc_stride))
 
 
 def __getattr__(name: str) -> object:

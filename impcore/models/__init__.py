@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ def build_text(
 
 
 def load_text(
-    arch: str, path: str, *, task: str, num_classes: int, vocab_size: int
+    arch: str, path: str | os.PathLike[str], *, task: str, num_classes: int, vocab_size: int
 ) -> tuple[nn.Module, Taken]:
     """Load the text model `arch` with its own sizes; what its file lacks is freshly initialised.
 
@@ -176,18 +177,18 @@ def load_text(
         CheckpointError: there are no such weights, or they are another network's.
     """
     loaded: tuple[nn.Module, Taken] = _text(arch).load(
-        path, task=task, num_classes=num_classes, vocab_size=vocab_size
+        os.fspath(path), task=task, num_classes=num_classes, vocab_size=vocab_size
     )
     return loaded
 
 
-def config_of_text(arch: str, path: str) -> str:
+def config_of_text(arch: str, path: str | os.PathLike[str]) -> str:
     """Return the config.json of the text model `arch` at `path`, as `load_text` finds it.
 
     Raises:
         ValueError, MissingExtraError, CheckpointError: as in `load_text`.
     """
-    found: str = _text(arch).config_of(path)
+    found: str = _text(arch).config_of(os.fspath(path))
     return found
 
 

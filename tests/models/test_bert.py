@@ -113,7 +113,7 @@ def test_the_global_generator_alone_decides_the_weights():
 def load(task, path, seed=0, vocab_size=40):
     torch.manual_seed(seed)
     options = {"task": task, "num_classes": TASKS[task], "vocab_size": vocab_size}
-    return models.load_text("bert", str(path), **options)
+    return models.load_text("bert", path, **options)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -28,7 +28,7 @@ def test_glue(name: str, write_glue: WriteGlue, tokenizer: str) -> None:
     assert found.num_classes == max(1, len(glue.TASKS[name].labels))
     assert len(found.train) == 6
     assert found.test.truth.metrics == glue.TASKS[name].metrics
-    again = load_text(name, root=root, tokenizer=tokenizer)
+    again = load_text(name, root=Path(root), tokenizer=Path(tokenizer))
     assert again.fingerprint == found.fingerprint
     shorter = load_text(name, root=root, tokenizer=tokenizer, max_length=8)
     assert shorter.longest <= 8 < found.longest
@@ -94,9 +94,10 @@ def test_without_a_tokenizer_the_key_is_named(write_glue: WriteGlue) -> None:
     [
         ({"max_length": 7}, "max_length: 7 is not an integer of at least 8"),
         ({"max_length": 0}, "max_length: 0 is not"),
+        ({"source": "hubb"}, "source: 'hubb' is not one of files, hub"),
         ({"doc_stride": True}, "doc_stride: True is not an integer of at least 1"),
     ],
 )
-def test_lengths_are_checked_before_any_file_is_read(options: dict, message: str) -> None:
+def test_options_are_checked_before_any_file_is_read(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_text("squad", root="/nowhere", **options)
