@@ -121,6 +121,7 @@ PYBIND11_MODULE(_C, m) {
         });
   m.def("gather", bound::gather);
   m.def("are_laid_out", bound::are_laid_out);
+  m.def("row_of", bound::row_of);
   py::class_<bound::ModuleTree>(m, "ModuleTree")
       .def_static("read", bound::ModuleTree::read)
       .def("is_that_of", &bound::ModuleTree::is_that_of);

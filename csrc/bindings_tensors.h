@@ -143,6 +143,18 @@ inline std::optional<Operands> read_operands(const pybind11::tuple& numels,
   return found;
 }
 
+// How many integers of so many bits this row of them has; -1 unless it certainly is one, without
+// gaps and on the device of `beside`. Bytes: unsigned, from a multiple of 8 on.
+inline int64_t row_of(pybind11::handle tensor, int bits, pybind11::handle beside) {
+  TensorView view, place;
+  const bool is_row = reader().read(tensor, &view) && reader().read(beside, &place) &&
+                      view.ndim == 1 && (view.shape[0] <= 1 || view.strides[0] == 1) &&
+                      view.dtype_code == (bits == 8) && view.dtype_bits == bits &&
+                      view.dtype_lanes == 1 && (bits != 8 || view.address() % 8 == 0) &&
+                      view.device_type == place.device_type && view.device_id == place.device_id;
+  return is_row ? view.shape[0] : -1;
+}
+
 // Whether all of these are on the device of `beside`, with these strides, a tuple each.
 inline bool are_laid_out(const pybind11::list& tensors, const pybind11::list& strides,
                          pybind11::handle beside) {

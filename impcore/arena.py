@@ -61,6 +61,9 @@ class Arena:
         self._words = self._all_ones().to(parameters[0].device)
         self._spare: tuple[torch.Tensor, torch.Tensor] | None = None
         self._places: tuple[list[torch.nn.Parameter], _C.Places] | None = None
+        # The model's tree for which the bits have followed, and what ops need of its parameters.
+        self._tree: object = None
+        self._operands: Any = None
 
     def _all_ones(self) -> torch.Tensor:
         words = torch.full((self.plan.total_words,), -1, dtype=torch.int32, device="cpu")
@@ -71,7 +74,13 @@ class Arena:
 
     def __getstate__(self) -> dict[str, Any]:
         # Scratch is not worth copying, and a copy's parameters are in places of their own.
-        return {**self.__dict__, "_spare": None, "_places": None}
+        return {
+            **self.__dict__,
+            "_spare": None,
+            "_places": None,
+            "_tree": None,
+            "_operands": None,
+        }
 
     @property
     def words(self) -> torch.Tensor:
@@ -105,6 +114,7 @@ class Arena:
 
     @torch.inference_mode(False)
     def _follow(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self._tree = None
         devices = {p.device for p in parameters}
         if len(devices) > 1:
             raise ValueError(
@@ -121,14 +131,22 @@ class Arena:
                 words[span] = ops.bits.permute(words[span], self._shape(i), old, new)
         self._words, self._strides, self._places = words, strides, None
 
-    def bound(self, parameters: Sequence[torch.nn.Parameter]) -> Bound:
-        """The bound parameters, which have just been looked up, and `words`."""
+    def bound(self, parameters: Sequence[torch.nn.Parameter], tree: object = None) -> Bound:
+        """The bound parameters, which have just been looked up, and `words`.
+
+        tree: stands for all that they are but their values (`Binding.check_model`); None: unknown.
+        """
+        if torch.compiler.is_compiling():  # ops that are traced would need a gradient's formula
+            return Bound([p.detach() for p in parameters], self.words_of(parameters), self)
+        library.refuse_fake()  # before scratch is made, which is kept
+        if tree is not None and tree is self._tree:
+            known = native.Weights(parameters, self.plan.numels, self._operands)
+            return Bound(known, self._words, self)
         words = self.words_of(parameters)
-        # Eager ops see memory alone; what is traced would need a gradient's formula.
-        traced = torch.compiler.is_compiling()
-        if not traced:
-            library.refuse_fake()  # before scratch is made, which is kept
-        return Bound([p.detach() for p in parameters] if traced else parameters, words, self)
+        weights = native.read_weights(self.plan.numels, parameters)
+        if weights is not None and tree is not None:
+            self._tree, self._operands = tree, weights.operands
+        return Bound(parameters if weights is None else weights, words, self)
 
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scratch bits and a selection's workspace where the bits are, allocated once and kept."""

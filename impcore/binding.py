@@ -117,10 +117,11 @@ class Binding:
         except ValueError:
             raise KeyError(f"{name!r} is not a masked parameter") from None
 
-    def check_model(self, include: scopes.Patterns, exclude: scopes.Patterns) -> None:
+    def check_model(self, include: scopes.Patterns, exclude: scopes.Patterns) -> object:
         """Raises unless the model has these prunable parameters, no others, and they can be masked.
 
-        After it `last` are the parameters that the model has now.
+        After it `last` are the parameters that the model has now. As long as it returns the same
+        object, and not None, they are the same in type, place and layout.
 
         Raises:
             ModelChangedError: parameters were renamed, removed, added or reshaped; all are listed.
@@ -129,19 +130,22 @@ class Binding:
         model = self.model
         if model is None:
             self.check_maskable()
-            return
+            return None
         include = scopes.included(model, include)
         # Most often nothing has changed since the last check, and seeing that is far cheaper.
         if self._checked is not None:
             tree, _, *patterns = self._checked
             if patterns == [include, exclude] and tree.is_that_of(model):
-                return
+                return tree
         tree_and_kept = _C.ModuleTree.read(model)
         known = {*self.names, *self.aliases, *self.frozen}
         in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
         self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
         self.check_maskable()
-        self._checked = None if tree_and_kept is None else (*tree_and_kept, include, exclude)
+        if tree_and_kept is None:
+            return None
+        self._checked = (*tree_and_kept, include, exclude)
+        return self._checked[0]
 
     def check_maskable(self) -> None:
         """Raises unless the parameters can be masked as they are now; messages give names."""

@@ -140,8 +140,8 @@ class MaskState:
                 way; the message lists the difference.
             TypeError, LayoutError, ValueError: a parameter can no longer be masked, by name.
         """
-        self._binding.check_model(self.include, self.exclude)
-        return self._arena.bound(self._binding.last)
+        tree = self._binding.check_model(self.include, self.exclude)
+        return self._arena.bound(self._binding.last, tree)
 
     def expected_remaining(self) -> int:
         """`remaining`, taking asynchronous prunes for clean: no host read if the count is known."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from torch import nn
 
@@ -98,8 +98,10 @@ def narrow(
 
 def included(model: nn.Module, include: Patterns) -> Patterns:
     """`include`, or what the model says of itself where that is None."""
-    if include is None and isinstance(model, HasScope):
-        return patterns_of(model.prunable_patterns(), "prunable_patterns()")
+    # By its class, for which the answer is kept; of an object the protocol asks for each method.
+    if include is None and issubclass(type(model), HasScope):
+        patterns = cast(HasScope, model).prunable_patterns()
+        return patterns_of(patterns, "prunable_patterns()")
     return include
 
 

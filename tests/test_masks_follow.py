@@ -166,3 +166,18 @@ def test_new_masks_replace_the_old() -> None:
     with pytest.raises(ValueError, match="matches no prunable"):
         impcore.Masks(model, include=["nope"])
     assert impcore.masks_of(model) is new
+
+
+def test_bits_follow_weights_that_came_back_to_where_the_last_prune_saw_them() -> None:
+    """Between two prunes the same memory, in between another layout that the bits followed."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(6, 8, 3, bias=False))
+    for rate in (0.3, 0.0):
+        masks = impcore.prune_global(model, rate)
+    weight, kept = model[0].weight, masks["0.weight"]
+    data = weight.data
+    weight.data = data.to(memory_format=torch.channels_last)
+    assert torch.equal(masks["0.weight"], kept)
+    weight.data = data
+    impcore.prune_global(model, 0.0)
+    assert torch.equal(masks["0.weight"], kept)
+    assert torch.equal(weight != 0, kept)

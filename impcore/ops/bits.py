@@ -36,7 +36,7 @@ def unpack(words: torch.Tensor, numel: int) -> torch.Tensor:
     """
     if numel < 0:
         raise ValueError(f"numel must not be negative, got {numel}")
-    checks.check_arena(words, words_of(numel), words.device, "words")
+    checks.check_arena(words, words_of(numel), words, "words")
     bools: torch.Tensor = _unpack(words, numel)
     return bools
 
@@ -47,7 +47,7 @@ def count(words: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: `words` is not a contiguous 1-D int32 tensor.
     """
-    checks.check_arena(words, words.numel(), words.device, "words")
+    checks.check_arena(words, words.numel(), words, "words")
     ones: torch.Tensor = _count(words)
     return ones
 
@@ -69,7 +69,7 @@ def permute(
     numel = 1
     for size in shape:
         numel *= size
-    checks.check_arena(words, words_of(numel), words.device, "words")
+    checks.check_arena(words, words_of(numel), words, "words")
     for name, strides in (("old", old), ("new", new)):
         if len(strides) != len(shape):
             raise ValueError(f"{name} has {len(strides)} strides for {len(shape)} dimensions")

@@ -29,7 +29,7 @@ def block_l1(plan: Plan, weights: Sequence[torch.Tensor], mask: torch.Tensor) ->
         TypeError, ValueError: an argument does not fit the plan.
     """
     found = checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask, plan.total_words, checks.device_of(found, mask), "mask")
+    checks.check_arena(mask, plan.total_words, checks.place_of(found, mask), "mask")
     sums: torch.Tensor = _block_l1(plan.chunks, found, mask, plan.num_blocks)
     return sums
 

@@ -110,21 +110,23 @@ def check_source(
     return found
 
 
-def device_of(weights: Sequence[torch.Tensor], arena: torch.Tensor) -> torch.device:
-    """Where a call runs: the weights' device; without weights, the arena's."""
-    return weights[0].device if weights else arena.device
+def place_of(weights: Sequence[torch.Tensor], arena: torch.Tensor) -> torch.Tensor:
+    """A tensor on the device where a call runs: the first weight; without weights, the arena."""
+    return weights[0] if weights else arena
 
 
-def check_arena(arena: torch.Tensor, words: int, device: torch.device, what: str) -> None:
-    """Raises ValueError unless `arena` is contiguous int32 of `words` words on `device`."""
+def check_arena(arena: torch.Tensor, words: int, beside: torch.Tensor, what: str) -> None:
+    """Raises ValueError unless `arena` is contiguous int32, `words` words on `beside`'s device."""
+    if native.row_of(arena, 32, beside) == words:
+        return
     if (
         arena.dtype != torch.int32
         or arena.dim() != 1
         or arena.numel() != words
         or not arena.is_contiguous()
-        or arena.device != device
+        or arena.device != beside.device
     ):
         raise ValueError(
-            f"{what} must be a contiguous int32 tensor of {words} words on {device}, not "
+            f"{what} must be a contiguous int32 tensor of {words} words on {beside.device}, not "
             f"{arena.dtype} of shape {tuple(arena.shape)} on {arena.device}"
         )

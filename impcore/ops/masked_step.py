@@ -120,7 +120,7 @@ def check_words(params: Tensors, mask: torch.Tensor | None, words: Sequence[int]
         raise ValueError(f"words has {len(words)} entries for {len(params)} params")
     arena_words = 0 if mask is None else mask.numel()
     if mask is not None:
-        checks.check_arena(mask, arena_words, params[0].device, "mask")
+        checks.check_arena(mask, arena_words, params[0], "mask")
     for i, (param, word) in enumerate(zip(params, words, strict=True)):
         if word < -1 or (word >= 0 and word + words_of(param.numel()) > arena_words):
             raise ValueError(

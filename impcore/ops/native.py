@@ -38,10 +38,18 @@ def gather(
 
 
 class Weights(list[torch.Tensor]):
-    """Tensors that fit a plan, and what the native module has read of them."""
+    """Tensors that fit a plan for `numels`, and what the native module has read of them.
 
-    __slots__ = ("operands",)
-    operands: _C.Operands
+    To be used at once, as what they hold may change.
+    """
+
+    __slots__ = ("numels", "operands")
+
+    def __init__(
+        self, tensors: Sequence[torch.Tensor], numels: tuple[int, ...], operands: _C.Operands
+    ) -> None:
+        super().__init__(tensors)
+        self.numels, self.operands = numels, operands
 
 
 def read_weights(numels: tuple[int, ...], tensors: Sequence[torch.Tensor]) -> Weights | None:
@@ -49,14 +57,20 @@ def read_weights(numels: tuple[int, ...], tensors: Sequence[torch.Tensor]) -> We
 
     Dense, of one dtype that masks support, and on one device.
     """
+    if isinstance(tensors, Weights) and tensors.numels == numels:
+        return tensors
     if torch.compiler.is_compiling():
         return None
-    found = Weights(tensors)
-    operands = _C.Operands.read(numels, found)
-    if operands is None:
-        return None
-    found.operands = operands
-    return found
+    operands = _C.Operands.read(numels, list(tensors))
+    return None if operands is None else Weights(tensors, numels, operands)
+
+
+def row_of(tensor: torch.Tensor, bits: int, beside: torch.Tensor) -> int:
+    """How many int64, int32 or uint8 this row of them has, if it certainly is one; else -1.
+
+    1-D, without gaps, on the device of `beside`; bytes at an address that is a multiple of 8.
+    """
+    return -1 if torch.compiler.is_compiling() else _C.row_of(tensor, bits, beside)
 
 
 def are_laid_out(

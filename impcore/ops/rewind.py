@@ -32,7 +32,7 @@ def rewind(
         TypeError, ValueError: an argument does not fit the plan.
     """
     targets = checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask, plan.total_words, checks.device_of(targets, mask), "mask")
+    checks.check_arena(mask, plan.total_words, checks.place_of(targets, mask), "mask")
     sources = checks.check_source(plan.numels, source, targets)
     _rewind(plan.chunks, targets, mask, sources)
 

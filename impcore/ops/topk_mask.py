@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore.ops import backend, checks, library, placed, selection
+from impcore.ops import backend, checks, library, native, placed, selection
 from impcore.ops.plan import Plan
 from impcore.ops.selection import Selection
 
@@ -70,20 +70,20 @@ def topk_mask(
         TypeError, ValueError: an argument does not fit the plan. A k that does not fit the mask, or
             non-finite weights, are reported by the status.
     """
-    device = checks.device_of(weights, mask_in)
     found = checks.check_weights(plan.numels, weights, "weights")
-    checks.check_arena(mask_in, plan.total_words, device, "mask_in")
-    checks.check_arena(mask_out, plan.total_words, device, "mask_out")
+    beside = checks.place_of(found, mask_in)
+    checks.check_arena(mask_in, plan.total_words, beside, "mask_in")
+    checks.check_arena(mask_out, plan.total_words, beside, "mask_out")
     if plan.total_words and mask_in.data_ptr() == mask_out.data_ptr():
         raise ValueError("mask_out must not be mask_in: a select changes nothing")
-    _check_workspace(plan, workspace, device)
+    _check_workspace(plan, workspace, beside)
     return Selection(
         *_topk_mask(
             plan.chunks,
             found,
             mask_in,
             mask_out,
-            _amount(k, plan.total, device),
+            _amount(k, plan.total, beside),
             workspace,
             plan.num_blocks,
             _forced(bracket),
@@ -91,7 +91,11 @@ def topk_mask(
     )
 
 
-def _check_workspace(plan: Plan, workspace: torch.Tensor, device: torch.device) -> None:
+def _check_workspace(plan: Plan, workspace: torch.Tensor, beside: torch.Tensor) -> None:
+    device = beside.device
+    needed = _workspace_bytes(plan, device)
+    if native.row_of(workspace, 8, beside) >= needed:
+        return
     if (
         workspace.dtype != torch.uint8
         or not workspace.is_contiguous()
@@ -103,23 +107,22 @@ def _check_workspace(plan: Plan, workspace: torch.Tensor, device: torch.device) 
             f"makes it, not {workspace.dtype} with strides {workspace.stride()} on "
             f"{workspace.device}"
         )
-    needed = _workspace_bytes(plan, device)
     if workspace.numel() < needed:
         raise ValueError(f"workspace has {workspace.numel()} bytes, this plan needs {needed}")
 
 
-def _amount(k: int | torch.Tensor, total: int, device: torch.device) -> int | torch.Tensor:
+def _amount(k: int | torch.Tensor, total: int, beside: torch.Tensor) -> int | torch.Tensor:
     """k as it is, but within 64 bits; of what is traced a scalar tensor, as the op has it."""
     if not isinstance(k, torch.Tensor):
         if isinstance(k, bool) or not hasattr(k, "__index__"):
             raise TypeError(f"k must be an int or an int64 scalar tensor, not {k!r}")
         # Beyond both ends it stays wrong.
         amount = max(-1, min(operator.index(k), total + 1))
-        return selection.scalar(amount, device) if torch.compiler.is_compiling() else amount
+        return selection.scalar(amount, beside.device) if torch.compiler.is_compiling() else amount
     if k.dtype != torch.int64 or k.numel() != 1:
         raise ValueError(f"k must be an int64 scalar, not {k.dtype} of shape {tuple(k.shape)}")
-    if k.device != device:
-        raise ValueError(f"k is on {k.device}, the weights are on {device}")
+    if k.device != beside.device:
+        raise ValueError(f"k is on {k.device}, the weights are on {beside.device}")
     return k
 
 
@@ -149,13 +152,13 @@ def commit(
         TypeError, ValueError: an argument does not fit the plan.
     """
     targets = checks.check_weights(plan.numels, weights, "weights")
-    device = checks.device_of(targets, mask)
-    checks.check_arena(mask, plan.total_words, device, "mask")
-    checks.check_arena(mask_out, plan.total_words, device, "mask_out")
-    if status.dtype != torch.int64 or status.numel() != 1 or status.device != device:
+    beside = checks.place_of(targets, mask)
+    checks.check_arena(mask, plan.total_words, beside, "mask")
+    checks.check_arena(mask_out, plan.total_words, beside, "mask_out")
+    if status.dtype != torch.int64 or status.numel() != 1 or status.device != beside.device:
         raise ValueError(
-            f"status must be the int64 [1] of a Selection on {device}, not {status.dtype} of shape "
-            f"{tuple(status.shape)} on {status.device}"
+            f"status must be the int64 [1] of a Selection on {beside.device}, not {status.dtype} "
+            f"of shape {tuple(status.shape)} on {status.device}"
         )
     sources = checks.check_source(plan.numels, source, targets)
     _commit(plan.chunks, targets, mask, mask_out, status, sources)

@@ -180,3 +180,26 @@ def test_a_layout_is_known_by_strides_and_device():
         assert not native.are_laid_out(tensors, wider, torch.zeros(1))
     assert not native.are_laid_out([*tensors, torch.ones(2, device="meta")], [*strides, (1,)],
                                    torch.zeros(1))  # fmt: skip
+
+
+def test_a_row_is_known_by_its_length():
+    bytes_ = torch.zeros(64, dtype=torch.uint8)
+    for row, bits in ((bytes_, 8), (bytes_.view(torch.int32), 32), (bytes_.view(torch.int64), 64)):
+        assert native.row_of(row, bits, torch.ones(1)) == row.numel()
+        assert native.row_of(row[8:16], bits, row) == row[8:16].numel()
+        wrong = [row[::2], row[None], row.float(), row.to("meta")]
+        wrong += [row[1:]] if bits == 8 else []
+        assert all(native.row_of(w, bits, row) == -1 for w in wrong)
+        assert native.row_of(row, bits, row.to("meta")) == -1
+        assert native.row_of(row, 16, row) == -1
+    assert native.row_of(bytes_.view(torch.int8), 8, bytes_) == -1
+    assert native.row_of(bytes_.view(torch.uint32), 32, bytes_) == -1
+
+
+def test_read_weights_are_read_no_second_time():
+    tensors = [torch.ones(3, 2), nn.Parameter(torch.ones(5))]
+    once = native.read_weights((6, 5), tensors)
+    assert native.read_weights((6, 5), once) is once
+    assert native.operands(once) is once.operands
+    assert native.read_weights((6, 6), once) is None
+    assert native.read_weights((6,), once) is None
