@@ -148,8 +148,7 @@ def _check_mask(name: str, packed: Tensor, rewind: Mapping[str, Tensor]) -> None
 
 
 def _ones(packed: Tensor) -> int:
-    table = torch.tensor([value.bit_count() for value in range(256)], device=packed.device)
-    return int((torch.bincount(packed.int(), minlength=256) * table).sum())
+    return int.from_bytes(packed.cpu().numpy().tobytes(), "little").bit_count()
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
