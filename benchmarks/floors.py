@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -35,28 +36,29 @@ class Floors:
         count = len(self._tensors)
         self._data = (ctypes.c_void_p * count)(*(t.data_ptr() for t in self._tensors))
         self._out = (ctypes.c_void_p * count)(*(t.data_ptr() for t in self._bits))
-        self._sizes = (ctypes.c_int64 * count)(*(t.nbytes // 4 for t in self._tensors))
-        self._count = ctypes.c_int64(count)
+        sizes = [t.nbytes // 4 for t in self._tensors]
+        starts = itertools.accumulate((-(-size // 32) * 32 for size in sizes), initial=0)
+        self._sizes = (ctypes.c_int64 * count)(*sizes)
+        self._starts = (ctypes.c_int64 * (count + 1))(*starts)
+        self._places = (self._sizes, self._starts, ctypes.c_int64(count))
 
     def read(self) -> None:
         """Reads all bytes."""
-        _library().read_words(self._data, self._sizes, self._count, torch.get_num_threads())
+        _library().read_words(self._data, *self._places, torch.get_num_threads())
 
     def read_ahead(self) -> None:
         """Reads all bytes, prefetching: not bare, but as fast as this machine is known to read."""
-        _library().read_words_ahead(self._data, self._sizes, self._count, torch.get_num_threads())
+        _library().read_words_ahead(self._data, *self._places, torch.get_num_threads())
 
     def read_and_write_bits(self) -> None:
         """Reads all bytes, writes a bit a weight."""
         _library().read_words_write_bits(
-            self._data, self._sizes, self._count, self._out, torch.get_num_threads()
+            self._data, *self._places, self._out, torch.get_num_threads()
         )
 
     def update(self) -> None:
         """Reads all bytes and writes them back."""
-        _library().update_words(
-            self._data, self._sizes, self._count, _NO_CHANGE, torch.get_num_threads()
-        )
+        _library().update_words(self._data, *self._places, _NO_CHANGE, torch.get_num_threads())
 
     def read_then_update(self) -> None:
         """A bare read followed by a bare read-modify-write: what prune_global cannot undercut."""
@@ -70,8 +72,7 @@ class Floors:
             self._data,
             data,
             ctypes.c_int64(len(rows)),
-            self._sizes,
-            self._count,
+            *self._places,
             _NO_CHANGE,
             torch.get_num_threads(),
         )

@@ -87,7 +87,8 @@ def main(suite: Suite, argv: Sequence[str] | None = None) -> int:
     rules = targets.CUDA if on_gpu else targets.CPU
 
     def save(report: Report) -> list[targets.Target]:
-        judged = [*targets.judge(rules, report.comparisons), *report.facts]
+        found = report.comparisons
+        judged = [*targets.judge(rules, found), *targets.growth(found), *report.facts]
         data = results.as_json(name, report, judged, about)
         (results.merge if on_gpu else results.save)(data, out)
         return judged

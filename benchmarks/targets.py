@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,6 +101,23 @@ def judge(rules: Sequence[Rule], comparisons: Iterable[Comparison]) -> list[Targ
     return [rule.judge(c) for rule in rules for c in found if rule.applies(c)]
 
 
+def growth(comparisons: Iterable[Comparison]) -> list[Target]:
+    """Whether a sweep's cost is linear: time a weight at each size, to that at the size before."""
+    swept: dict[str, dict[int, float]] = {}
+    for comparison in comparisons:
+        if comparison.op.startswith("sweep-") and comparison.ms:
+            one = comparison.ms[comparison.subject] / comparison.n
+            swept.setdefault(comparison.op, {})[comparison.n] = one
+    return [
+        Target(f"{op}, {n:,} weights: time a weight, to that of {before:,}",
+               times[n] / times[before], LINEAR, at_least=False)
+        for op, times in swept.items() for before, n in pairwise(sorted(times))
+    ]  # fmt: skip
+
+
+LINEAR = 1.25
+"""How much more a weight may cost among ten times as many, where caches no longer hold them."""
+
 DENSE = (1.0,)
 FLATTENING = ("torch.topk", "torch.topk, sorted", "torch.kthvalue", "torch.sort", "numpy.partition")
 
@@ -111,7 +129,7 @@ CPU = (
     Rule("prune *", "the fastest of torch and NumPy to ours", FLATTENING, ("impcore",),
          at_least=5, densities=DENSE),
     Rule("adversarial-*", "times the floor", ("impcore",), ("floor",), at_most=4),
-    Rule("sweep-*", "times the floor", ("impcore",), ("floor",), at_most=1.5),
+    Rule("sweep-*", "times the floor", ("impcore",), ("floor",), at_most=1.5, above=10**8),
     Rule("Masked*", "to torch fused, dense", ("impcore",), ("torch fused, dense",), at_most=1.05),
     Rule("Masked*", "torch fused, then bool masks, to ours", ("torch fused, then bool masks",),
          ("impcore",), at_least=2),

@@ -64,3 +64,17 @@ def test_triton_is_judged_where_there_are_many_weights():
 def test_every_rule_has_one_limit():
     for rule in (*targets.CPU, *targets.CUDA):
         assert (rule.at_least is None) != (rule.at_most is None), rule
+
+
+def test_a_sweep_is_linear_where_a_weight_costs_no_more_among_ten_times_as_many():
+    def swept(layout, n, ms):
+        return comparison(op=f"sweep-select {layout}", n=n, ms={"impcore": ms, "floor": 1.0})
+
+    sizes = {10**7: 1.0, 10**6: 0.2, 10**8: 13.0}
+    few = [swept("few", n, ms) for n, ms in sizes.items()]
+    found = targets.growth([*few, swept("many", 10**7, 4.0), comparison()])
+    assert [t.value for t in found] == [pytest.approx(0.5), pytest.approx(1.3)]
+    assert [t.passed for t in found] == [True, False]
+    assert found[1].what == (
+        "sweep-select few, 100,000,000 weights: time a weight, to that of 10,000,000"
+    )
