@@ -6,7 +6,7 @@ that names the parameter, quotes the value and says what would be right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -84,6 +84,8 @@ def chosen_states(rounds: slice | Sequence[int] | None, states: int) -> tuple[in
         return tuple(range(states))
     if isinstance(rounds, slice):
         chosen = tuple(range(states))[rounds]
+    elif not isinstance(rounds, Iterable):
+        raise ValueError(f"rounds must be a slice or a list of states, not {rounds!r}")
     else:
         chosen = tuple(rounds)
         wrong = [n for n in chosen if isinstance(n, bool) or not isinstance(n, (int, np.integer))]
@@ -107,9 +109,14 @@ def labels(names: Sequence[str] | None, blocks: int) -> tuple[str, ...]:
 
 def confidence(level: float) -> float:
     """A level strictly between 0 and 1."""
-    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+    if not is_number(level) or not 0 < level < 1:
         raise ValueError(f"level must be a number between 0 and 1, not {level!r}")
     return float(level)
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is an int or a float, and no bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def choice(parameter: str, value: str, known: Sequence[str]) -> str:

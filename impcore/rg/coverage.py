@@ -12,6 +12,7 @@ Where c is constant the two walks are one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,12 +69,13 @@ def coverage(
         estimator: as for `eigen`.
         noise: "walk", "density walk" or "observation"; the module says what they are.
         remaining: [N], the schedule.
-        spread: standard deviation of the noise, in units of σ.
+        spread: standard deviation of the noise, in units of σ; positive.
 
     Raises:
         ValueError: an argument is not as above.
     """
     checks.choice("noise", noise, NOISES)
+    _check(sigma, spread, replicates)
     counts = checks.real("remaining", remaining)
     if counts.ndim != 1 or len(counts) < 2:
         raise ValueError(f"remaining must have shape [N >= 2], not {list(counts.shape)}")
@@ -100,3 +102,12 @@ def coverage(
         error=float(np.sqrt(max(held * (1 - held), 0.25 / replicates) / replicates)),
         rejected=float(np.mean(result.straight_p < 1 - level)),
     )
+
+
+def _check(sigma: float, spread: float, replicates: int) -> None:
+    if not (checks.is_number(sigma) and math.isfinite(sigma)):
+        raise ValueError(f"sigma must be a finite number, not {sigma!r}")
+    if not (checks.is_number(spread) and 0 < spread < math.inf):
+        raise ValueError(f"spread must be a positive number, not {spread!r}")
+    if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
+        raise ValueError(f"replicates must be an integer of at least 1, not {replicates!r}")

@@ -82,8 +82,8 @@ def fit(
 def check_choices(eps_np: float | str, deviation: str) -> None:
     """Raise ValueError unless these are choices that `fit` has, whatever the data."""
     checks.choice("deviation", deviation, DEVIATIONS)
-    number = isinstance(eps_np, (int, float)) and not isinstance(eps_np, bool)
-    if eps_np not in ("free", "measured") and not (number and 0 < float(eps_np) <= 1):
+    known = isinstance(eps_np, str) and eps_np in ("free", "measured")
+    if not known and not (checks.is_number(eps_np) and 0 < float(eps_np) <= 1):
         raise ValueError(f'eps_np must be "free", "measured" or a number in (0, 1], not {eps_np!r}')
 
 
@@ -140,7 +140,7 @@ def _data(density: npt.ArrayLike, error: npt.ArrayLike) -> tuple[Floats, Floats]
 def _problem(d: Floats, eps: Floats, eps_np: float | str, within: float, deviation: str) -> Problem:
     measured = math.log(eps[0])
     if eps_np == "free":
-        if not 0 < within < 1:
+        if not (checks.is_number(within) and 0 < within < 1):
             raise ValueError(f"within must be a number between 0 and 1, not {within!r}")
         np_bounds = (measured + math.log1p(-within), measured + math.log1p(within))
     else:
@@ -180,7 +180,8 @@ class SeedFits(Shown):
         """One row a parameter."""
         rows = [(name, figures(self.means[name], 4), span(*self.intervals[name])) for name in NAMES]
         headers = ("", "mean (geometric)", f"{100 * self.level:g} % interval")
-        return Table.of(f"Eq. 15 over {len(self.fits)} seeds", headers, rows)
+        count = len(self.fits)
+        return Table.of(f"Eq. 15 over {count} seed{'' if count == 1 else 's'}", headers, rows)
 
 
 def over_seeds(fits: Sequence[Fit], *, level: float | None = None) -> SeedFits:

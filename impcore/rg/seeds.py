@@ -61,7 +61,9 @@ class Seeds(Shown):
             "largest",
             "SEM over rounds",
         )
-        return Table.of(f"σ by {self.estimator} over {len(self.sigma)} seeds", headers, rows)
+        count = len(self.sigma)
+        title = f"σ by {self.estimator} over {count} seed{'' if count == 1 else 's'}"
+        return Table.of(title, headers, rows)
 
 
 def over_seeds(runs: Sequence[Eigen], *, level: float | None = None) -> Seeds:

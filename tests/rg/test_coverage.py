@@ -68,6 +68,9 @@ def test_the_same_seed_gives_the_same_number_and_prints_it():
         ({"noise": "pink"}, "noise must be one of walk, density walk, observation, not 'pink'"),
         ({"remaining": [5]}, r"remaining must have shape \[N >= 2\]"),
         ({"remaining": [5, 6]}, "fall strictly"),
+        ({"sigma": float("nan")}, "sigma must be a finite number, not nan"),
+        ({"spread": -1}, "spread must be a positive number, not -1"),
+        ({"replicates": 0}, "replicates must be an integer of at least 1, not 0"),
         ({"remaining": [5, 0]}, "remaining must be positive and finite"),
     ],
 )

@@ -187,6 +187,7 @@ GOOD = [[0.5, 0.5], [0.4, 0.6], [0.3, 0.7]]
         ([[0.5], [math.nan]], [3, 2], {}, "not nan for block 'block0' at round 1"),
         ([[0.5], [math.inf]], [3, 2], {}, "not inf"),
         ([[1e-300], [1e300]], [3, 2], {}, "ratios between successive rounds"),
+        ([[1], [2]], [3, 2], {"rounds": 2}, "rounds must be a slice or a list of states, not 2"),
         (GOOD, [3, 2], {}, r"remaining must have shape \[3\] as M has, not \[2\]"),
         (GOOD, [3, 2, 2], {}, "round 1 has 2 and round 2 has 2"),
         (GOOD, [1, 2, 3], {}, "fall strictly, but round 0 has 1 and round 1 has 2"),

@@ -169,6 +169,8 @@ GOOD = noisy(CASES[0], 7)
         (D, GOOD, {"deviation": "log"}, r"deviation must be one of relative, absolute"),
         (D, GOOD, {"eps_np": "fixed"}, 'eps_np must be "free", "measured" or a number'),
         (D, GOOD, {"eps_np": 2.0}, "eps_np must be .* not 2.0"),
+        (D, GOOD, {"eps_np": np.ones(2)}, "eps_np must be .* not array"),
+        (D, GOOD, {"within": "x"}, "within must be a number between 0 and 1, not 'x'"),
         (D, GOOD, {"within": 1.5}, "within must be a number between 0 and 1, not 1.5"),
         (D, GOOD, {"level": 0}, "level must be"),
     ],

@@ -49,7 +49,7 @@ def test_a_single_seed_decides_nothing():
     result = rg.over_seeds([rg.eigen(flow(np.random.default_rng(1), np.array([0.9])), DENSITY)])
     assert np.isnan(result.sigma_sem).all()
     assert result.relevance == ["marginal"]
-    assert "1 seeds" in str(result)
+    assert "over 1 seed\n" in str(result)
 
 
 def test_seeds_of_different_experiments_are_refused():
