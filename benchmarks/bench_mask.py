@@ -36,7 +36,9 @@ import impcore
 
 RATE = 0.2
 DENSITIES = (1.0, 0.5, 0.1, 0.02)
-MEMORY_FROM = 10**7  # weights: fixed tables weigh more in smaller networks
+# Weights: fixed tables weigh more in smaller networks, and so does what else a process allocates.
+WORKSPACE_FROM = {"cpu": 10**6, "cuda": 10**7}
+PEAK_FROM = 10**7
 OPPONENTS_UP_TO = 2 * 10**9  # weights: beyond, a flat copy and its sort do not fit beside them
 
 
@@ -81,7 +83,7 @@ def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
 
 def memory(place: Place, other: Subject, name: str, n: int) -> list[Target]:
     """What a first prune of a subject's weights needs beside the two mask arenas."""
-    if n < MEMORY_FROM:
+    if n < WORKSPACE_FROM[place.kind]:
         return []
     subject = Subject(place, other.label, other.weights)
     arena = subject.masks.words.nbytes  # of two, one is there already
@@ -92,7 +94,7 @@ def memory(place: Place, other: Subject, name: str, n: int) -> list[Target]:
     limit = WORKSPACE[place.kind]
     what = f"memory {name}, {subject.label}"
     found = [Target(f"{what}: workspace to weights", workspace / (4 * n), limit, at_least=False)]
-    if peak is not None:
+    if peak is not None and n >= PEAK_FROM:
         value = (peak - arena) / (4 * n)
         found.append(Target(f"{what}: peak beside the masks", value, limit, at_least=False))
     return found

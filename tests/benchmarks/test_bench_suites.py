@@ -51,7 +51,8 @@ def _numel(shape):
 
 
 def test_mask_on_a_gpu(fake_gpu, monkeypatch):
-    monkeypatch.setattr(bench_mask, "MEMORY_FROM", 0)
+    monkeypatch.setattr(bench_mask, "WORKSPACE_FROM", {"cuda": 0})
+    monkeypatch.setattr(bench_mask, "PEAK_FROM", 0)
     whole = gathered(bench_mask.network(fake_gpu, "tiny", 2))
     found = [(c.op, c.density) for c in whole.comparisons]
     assert found == [(f"{op} tiny", d) for d in bench_mask.DENSITIES for op in ("select", "prune")]
