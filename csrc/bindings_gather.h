@@ -42,9 +42,8 @@ class Places {
         std::lower_bound(places_.begin(), places_.end(), param,
                          [](const Place& a, PyObject* wanted) { return a.param < wanted; });
     if (place == places_.end() || place->param != param) return -1;
-    const bool same =
-        std::equal(place->strides.begin(), place->strides.end(), view.strides,
-                   view.strides + view.ndim);
+    const bool same = std::equal(place->strides.begin(), place->strides.end(), view.strides,
+                                 view.strides + view.ndim);
     return same ? std::optional(place->word) : std::nullopt;
   }
 

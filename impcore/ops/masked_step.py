@@ -31,11 +31,9 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
         states: how many lists of states there may be; the last ones may be empty.
 
     Returns:
-        The op for callers whose own checks are stronger: a `Stepped`, then all other arguments by
-        position; eagerly it does without PyTorch's dispatcher, and raises as
-        `library.refuse_fake` does.
+        The op for callers whose own checks are stronger: of a `Stepped` and all other arguments by
+        position. Eagerly it does without PyTorch's dispatcher, and `library.refuse_fake` rules.
     """
-
     name = schema.partition("(")[0]
 
     def run(on: Stepped, *options: Any) -> None:
@@ -53,13 +51,13 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
     op = library.register(schema, implementation, lambda *args: None)
 
     def call(on: Stepped, *options: Any) -> None:
-        if not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            kept = [*on.states, *[[] for _ in range(states - len(on.states))]]
+            counts = [on.counts] if counted else []
+            op(on.params, on.grads, *kept, *counts, on.mask, on.words, *options)
+        else:
             library.refuse_fake()
             run(on, *options)
-            return
-        kept = [*on.states, *[[] for _ in range(states - len(on.states))]]
-        counts = [on.counts] if counted else []
-        op(on.params, on.grads, *kept, *counts, on.mask, on.words, *options)
 
     return call
 
