@@ -82,8 +82,8 @@ void masked_sgd(const StepArgs& args, Number lr, double momentum, double dampeni
                            threads);
 }
 
-void masked_adamw(const StepArgs& args, Number lr, Number beta1, Number beta2,
-                  Number weight_decay, double eps, bool maximize, int64_t grad_scale, int threads) {
+void masked_adamw(const StepArgs& args, Number lr, Number beta1, Number beta2, Number weight_decay,
+                  double eps, bool maximize, int64_t grad_scale, int threads) {
   const impcore::StepTensors tensors = tensors_of(args);
   const bool amsgrad = tensors.states.size() == 3;
   impcore::cpu::masked_adamw(tensors, args.counts,
