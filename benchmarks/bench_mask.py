@@ -38,7 +38,8 @@ RATE = 0.2
 DENSITIES = (1.0, 0.5, 0.1, 0.02)
 # Weights: fixed tables weigh more in smaller networks, and so does what else a process allocates.
 WORKSPACE_FROM = {"cpu": 10**6, "cuda": 10**7}
-PEAK_FROM = 10**7
+PEAK_FROM = 2 * 10**7
+MANY_FROM = 10**7  # for thousands of tensors, each of which takes some bytes
 OPPONENTS_UP_TO = 2 * 10**9  # weights: beyond, a flat copy and its sort do not fit beside them
 
 
@@ -194,8 +195,9 @@ def sweep(place: Place, size: int) -> Iterator[Report]:
     for layout, tensors in LAYOUTS.items():
         dense = inputs.split(size, tensors, place.device)
         subjects = _subjects(place, dense)
-        if layout == "few":
-            yield Report(facts=[t for s in subjects for t in memory(place, s, f"{size:,}", size)])
+        if layout == "few" or size >= MANY_FROM:
+            name = f"{layout}, {size:,}"
+            yield Report(facts=[t for s in subjects for t in memory(place, s, name, size)])
             for subject in subjects:
                 subject.reset()
         repeats = 7 if size > 10**8 else 15

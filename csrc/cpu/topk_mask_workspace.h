@@ -97,11 +97,11 @@ struct Workspace {
   static constexpr int64_t kPageBytes =
       CandidatePool::kPage * (sizeof(uint32_t) + sizeof(uint16_t)) + sizeof(int32_t);
 
-  // Room for 1.2 % of the weights and 80,000 more, as far as 3 % of their bytes allow; but no more
-  // pages than all weights fill.
+  // Room for 1.2 % of the weights and 80,000 more, as far as 2.8 % of their bytes allow, for a
+  // caller allocates the sums besides; but no more pages than all weights fill.
   int64_t pages(int64_t total, int64_t full_pages, int64_t taken) const {
     const int64_t wanted = (total / 1000 * 12 + 80000) / CandidatePool::kPage + num_runs;
-    const int64_t allowed = (total * 3 / 100 * 4 - taken - 512) / kPageBytes;
+    const int64_t allowed = (total * 28 / 1000 * 4 - taken - 512) / kPageBytes;
     const int64_t least = kLeastPool / kPageBytes;
     return std::min(full_pages, std::max(least, std::min(wanted, allowed)));
   }
