@@ -15,7 +15,7 @@
 namespace bound {
 
 // Where the bits of masked parameters begin in an arena, and in which order they lie there: that of
-// the parameters as this is made.
+// the parameters as this is made, of whose shapes they must still be.
 class Places {
  public:
   Places(const pybind11::list& params, const Addresses& words, const pybind11::object& arena)
@@ -25,7 +25,7 @@ class Places {
       TensorView view;
       readable_ = readable_ && reader().read(param, &view);
       if (!readable_) return;
-      places_.push_back({param.ptr(), words[i], {view.strides, view.strides + view.ndim}});
+      places_.push_back({param.ptr(), words[i], layout_of(view)});
     }
     std::sort(places_.begin(), places_.end(),
               [](const Place& a, const Place& b) { return a.param < b.param; });
@@ -36,23 +36,33 @@ class Places {
   // Whether `out` now tells of the arena.
   bool read(TensorView* out) const { return readable_ && reader().read(arena_, out); }
 
-  // The first word of a parameter's bits, or -1 for none; nothing if they lie in another order.
+  // The first word of a parameter's bits, or -1 for none; nothing if they are of another layout.
   std::optional<int64_t> word_of(PyObject* param, const TensorView& view) const {
     const auto place =
         std::lower_bound(places_.begin(), places_.end(), param,
                          [](const Place& a, PyObject* wanted) { return a.param < wanted; });
     if (place == places_.end() || place->param != param) return -1;
-    const bool same = std::equal(place->strides.begin(), place->strides.end(), view.strides,
-                                 view.strides + view.ndim);
+    const Layout& known = place->layout;
+    const bool same =
+        std::equal(known.shape.begin(), known.shape.end(), view.shape, view.shape + view.ndim) &&
+        std::equal(known.strides.begin(), known.strides.end(), view.strides);
     return same ? std::optional(place->word) : std::nullopt;
   }
 
  private:
+  struct Layout {
+    std::vector<int64_t> shape, strides;
+  };
   struct Place {
     PyObject* param;
     int64_t word;
-    std::vector<int64_t> strides;
+    Layout layout;
   };
+
+  static Layout layout_of(const TensorView& view) {
+    return {{view.shape, view.shape + view.ndim}, {view.strides, view.strides + view.ndim}};
+  }
+
   pybind11::list params_;
   pybind11::object arena_;
   std::vector<Place> places_;

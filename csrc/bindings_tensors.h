@@ -155,21 +155,30 @@ inline int64_t row_of(pybind11::handle tensor, int bits, pybind11::handle beside
   return is_row ? view.shape[0] : -1;
 }
 
-// Whether all of these are on the device of `beside`, with these strides, a tuple each.
-inline bool are_laid_out(const pybind11::list& tensors, const pybind11::list& strides,
-                         pybind11::handle beside) {
+// Whether a Python tuple holds these numbers.
+inline bool holds(PyObject* tuple, const int64_t* numbers, int32_t count) {
+  if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != count) return false;
+  for (int32_t d = 0; d < count; ++d) {
+    if (PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, d)) != numbers[d]) return false;
+  }
+  return true;
+}
+
+// Whether all of these are on the device of `beside`, with these shapes and strides, tuples each.
+inline bool are_laid_out(const pybind11::list& tensors, const pybind11::list& shapes,
+                         const pybind11::list& strides, pybind11::handle beside) {
   TensorView place, view;
   const Py_ssize_t count = PyList_GET_SIZE(tensors.ptr());
-  if (PyList_GET_SIZE(strides.ptr()) != count || !reader().read(beside, &place)) return false;
+  if (PyList_GET_SIZE(shapes.ptr()) != count || PyList_GET_SIZE(strides.ptr()) != count ||
+      !reader().read(beside, &place)) {
+    return false;
+  }
   for (Py_ssize_t i = 0; i < count; ++i) {
-    if (!reader().read(PyList_GET_ITEM(tensors.ptr(), i), &view)) return false;
-    PyObject* const expected = PyList_GET_ITEM(strides.ptr(), i);
-    if (!PyTuple_Check(expected) || PyTuple_GET_SIZE(expected) != view.ndim ||
+    if (!reader().read(PyList_GET_ITEM(tensors.ptr(), i), &view) ||
+        !holds(PyList_GET_ITEM(shapes.ptr(), i), view.shape, view.ndim) ||
+        !holds(PyList_GET_ITEM(strides.ptr(), i), view.strides, view.ndim) ||
         view.device_type != place.device_type || view.device_id != place.device_id) {
       return false;
-    }
-    for (int32_t d = 0; d < view.ndim; ++d) {
-      if (PyLong_AsLongLong(PyTuple_GET_ITEM(expected, d)) != view.strides[d]) return false;
     }
   }
   return true;

@@ -87,13 +87,16 @@ class Arena:
         """The bits: int32 [plan.total_words], in the parameters' current layout and device.
 
         Raises:
+            ModelChangedError: a parameter has another shape.
             LayoutError, ValueError: that layout has gaps, or the devices are several.
         """
         return self.words_of(self._binding.parameters)
 
     def words_of(self, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
         """`words` for the bound parameters, which have just been looked up."""
-        if not native.are_laid_out(parameters, self._strides, self._words):
+        shapes = self._binding.shapes
+        if not native.are_laid_out(parameters, shapes, self._strides, self._words):
+            self._binding.check_shapes(parameters)
             devices = [p.device for p in parameters]
             same = devices.count(self._words.device) == len(devices)
             if not same or [p.stride() for p in parameters] != self._strides:

@@ -8,6 +8,7 @@ that is an error and never a mask that guards nothing.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from operator import is_
 from typing import Any
 
@@ -151,6 +152,11 @@ class Binding:
         """Raises unless the parameters can be masked as they are now; messages give names."""
         scopes.check_maskable(dict(zip(self.names, self.parameters, strict=True)))
 
+    def check_shapes(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Raises ModelChangedError unless these still have `shapes`; their data may be replaced."""
+        found = zip(self.names, self.shapes, parameters, strict=True)
+        self._refuse([_reshaped(name, was, p) for name, was, p in found if tuple(p.shape) != was])
+
     def _walk(self, model: nn.Module) -> list[nn.Parameter]:
         modules: list[Any] = [model]
         for parent, name in self._inner:
@@ -197,7 +203,7 @@ class Binding:
         lost = [f"{name} is gone" for name in (*self.names, *self.aliases) if name not in present]
         for name, shape in zip(self.names, self.shapes, strict=True):
             if name in present and tuple(present[name].shape) != shape:
-                lost.append(f"{name} was {shape}, is {tuple(present[name].shape)}")
+                lost.append(_reshaped(name, shape, present[name]))
         if not lost:
             ours = set(self.names)
             known = {name: p for name, p in present.items() if name in ours}
@@ -215,6 +221,10 @@ class Binding:
                 f"the model is not the one its masks were made for: {'; '.join(changes)}. Make new "
                 "masks with impcore.Masks(model)"
             )
+
+
+def _reshaped(name: str, was: tuple[int, ...], parameter: nn.Parameter) -> str:
+    return f"{name} was {was}, is {tuple(parameter.shape)}"
 
 
 def _paths(names: list[str]) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:

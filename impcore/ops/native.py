@@ -74,10 +74,15 @@ def row_of(tensor: torch.Tensor, bits: int, beside: torch.Tensor) -> int:
 
 
 def are_laid_out(
-    tensors: Sequence[torch.Tensor], strides: Sequence[tuple[int, ...]], beside: torch.Tensor
+    tensors: Sequence[torch.Tensor],
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[int, ...]],
+    beside: torch.Tensor,
 ) -> bool:
-    """Whether these certainly are on the device of `beside` and have these strides."""
-    return not torch.compiler.is_compiling() and _C.are_laid_out(tensors, strides, beside)
+    """Whether these certainly are on the device of `beside` and have these shapes and strides."""
+    if torch.compiler.is_compiling():
+        return False
+    return _C.are_laid_out(tensors, shapes, strides, beside)
 
 
 def addresses(tensors: Sequence[torch.Tensor]) -> list[int]:

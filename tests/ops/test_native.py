@@ -163,23 +163,30 @@ def shape(p):
     return p.shape, p.stride()
 
 
-def test_a_layout_is_known_by_strides_and_device():
+def test_a_layout_is_known_by_shape_strides_and_device():
     tensors = [
         torch.ones(4, 3, 2, 2).to(memory_format=torch.channels_last),
         torch.ones(5, 1, 1).transpose(0, 2),
         torch.ones(()),
         nn.Parameter(torch.ones(0, 3)),
     ]
-    strides = [t.stride() for t in tensors]
-    assert native.are_laid_out(tensors, strides, torch.zeros(1))
-    assert not native.are_laid_out(tensors[:-1], strides, torch.zeros(1))
+
+    def laid_out(found, others=()):
+        known = [*tensors, *others]
+        layouts = [t.shape for t in known], [t.stride() for t in known]
+        return native.are_laid_out(found, *layouts, torch.zeros(1))
+
+    assert laid_out(tensors)
+    assert not laid_out(tensors[:-1])
     for i in (0, 1):
         moved = [*tensors[:i], tensors[i].contiguous(), *tensors[i + 1 :]]
-        assert native.are_laid_out(moved, strides, torch.zeros(1)) == (i == 1)  # sizes of 1
-        wider = [*strides[:i], (*strides[i], 1), *strides[i + 1 :]]
-        assert not native.are_laid_out(tensors, wider, torch.zeros(1))
-    assert not native.are_laid_out([*tensors, torch.ones(2, device="meta")], [*strides, (1,)],
-                                   torch.zeros(1))  # fmt: skip
+        assert laid_out(moved) == (i == 1)  # sizes of 1
+        assert not laid_out([*tensors[:i], tensors[i][None], *tensors[i + 1 :]])
+    longer = torch.cat([tensors[0]] * 2)
+    assert longer.stride() == tensors[0].stride()
+    assert not laid_out([longer, *tensors[1:]])
+    elsewhere = [torch.ones(2, device="meta")]
+    assert not laid_out([*tensors, *elsewhere], elsewhere)
 
 
 def test_a_row_is_known_by_its_length():

@@ -235,6 +235,22 @@ def test_a_layer_that_was_replaced_is_masked_or_missed(kind):
 
 
 @both_kinds
+@pytest.mark.parametrize("stepped", [False, True])
+def test_data_of_another_shape_is_refused(kind, stepped):
+    model = net()
+    optimizer = kind.ours(model.parameters(), masks=pruned(model))
+    if stepped:
+        set_gradients([model], 0)
+        optimizer.step()
+    model[3].weight.data = torch.randn(500, 12)  # more rows than there are mask bits
+    set_gradients([model], 1)
+    before = bytes_of(model)
+    with pytest.raises(ModelChangedError, match=r"3\.weight was \(5, 12\), is \(500, 12\)"):
+        optimizer.step()
+    assert bytes_of(model) == before
+
+
+@both_kinds
 def test_hooks_run_and_gradients_are_cleared(kind):
     model, calls = net(), []
     optimizer = kind.ours(model.parameters(), masks=Masks(model))
