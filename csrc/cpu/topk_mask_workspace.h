@@ -60,11 +60,11 @@ struct Workspace {
   Workspace(void* base, const Chunk* chunks, int64_t num_chunks) : at_(static_cast<char*>(base)) {
     const int64_t total = total_length(chunks, num_chunks);
     const SampleGrid<kPlace> grid(sample_share(total));
-    int64_t sampled = 0, full_pages = 0;
+    int64_t sampled = 0;
     for (int64_t c = 0; c < num_chunks; ++c) sampled += grid.samples(chunks[c]);
     for_runs(chunks, num_chunks, [&](int64_t, int64_t length) {
       ++num_runs;
-      full_pages += ceil_div(length, CandidatePool::kPage);
+      full_pages_ += ceil_div(length, CandidatePool::kPage);
     });
 
     take(&scans, num_chunks);
@@ -76,7 +76,7 @@ struct Workspace {
     take(&runs, num_runs + 1);
     take(&bins, kBins);
     take(&pages_used, 1);
-    pool.pages = int32_t(pages(total, full_pages, at_ - static_cast<char*>(base)));
+    pool.pages = int32_t(pages(total, at_ - static_cast<char*>(base)));
     pool.used = pages_used;
     char* shared = at_;
     take(&samples, sampled);
@@ -88,8 +88,11 @@ struct Workspace {
     bytes = std::max(at_, samples_end) - static_cast<char*>(base);
   }
 
-  // Candidates that fit for certain: each run's last page may be as good as empty.
-  int64_t room() const { return (pool.pages - num_runs) * CandidatePool::kPage; }
+  // Candidates that fit for certain: each run's last page may be as good as empty, unless there are
+  // pages for all weights.
+  int64_t room() const {
+    return (pool.pages < full_pages_ ? pool.pages - num_runs : full_pages_) * CandidatePool::kPage;
+  }
 
  private:
   // The bins and half a kilobyte of rounding up are the rest of kLeast.
@@ -99,14 +102,15 @@ struct Workspace {
 
   // Room for 1.2 % of the weights and 80,000 more, as far as 2.8 % of their bytes allow, for a
   // caller allocates the sums besides; but no more pages than all weights fill.
-  int64_t pages(int64_t total, int64_t full_pages, int64_t taken) const {
+  int64_t pages(int64_t total, int64_t taken) const {
     const int64_t wanted = (total / 1000 * 12 + 80000) / CandidatePool::kPage + num_runs;
     const int64_t allowed = (total * 28 / 1000 * 4 - taken - 512) / kPageBytes;
     const int64_t least = kLeastPool / kPageBytes;
-    return std::min(full_pages, std::max(least, std::min(wanted, allowed)));
+    return std::min(full_pages_, std::max(least, std::min(wanted, allowed)));
   }
 
   char* at_;
+  int64_t full_pages_ = 0;
 
   template <class Item>
   void take(Item** piece, int64_t count) {

@@ -101,6 +101,16 @@ void test_little_room() {
   }
 }
 
+void test_a_small_model_has_room_for_all() {
+  for (int64_t numel : {1, 100, 5000, 15000}) {
+    const Model model({numel, 3}, 0, 1, 1, 0);
+    CHECK(Workspace(nullptr, model.chunks.data(), 2).room() >= numel + 3);
+  }
+  const Model model({200000}, 0, 1, 1, 0);
+  const int64_t room = Workspace(nullptr, model.chunks.data(), int64_t(model.chunks.size())).room();
+  CHECK(10000 < room && room < 20000);
+}
+
 void test_few_values() {
   for (int digits : {1, 4, 30}) {
     Model model({500000}, 0, 1, 1, digits);
@@ -117,5 +127,6 @@ int main() {
   test_small_and_many_tensors();
   test_little_room();
   test_few_values();
+  test_a_small_model_has_room_for_all();
   std::puts("ok");
 }
