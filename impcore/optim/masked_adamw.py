@@ -16,7 +16,8 @@ from torch.optim.optimizer import ParamsT
 from impcore.masks import Masks
 from impcore.ops.masked_adamw import unchecked
 from impcore.ops.stepped import Stepped
-from impcore.optim.masked_optimizer import MaskedOptimizer, check_number
+from impcore.optim.masked_optimizer import MaskedOptimizer
+from impcore.optim.options import check_number
 from impcore.optim.work import Kept, Work
 
 
@@ -162,10 +163,10 @@ class MaskedAdamW(MaskedOptimizer):
         beta1, beta2 = group["betas"]
         unchecked(
             on,
-            self.on_device(group, "lr", group["lr"], device),
-            self.on_device(group, "beta1", beta1, device),
-            self.on_device(group, "beta2", beta2, device),
-            self.on_device(group, "weight_decay", group["weight_decay"], device),
+            self.scalars.of(group, "lr", group["lr"], device),
+            self.scalars.of(group, "beta1", beta1, device),
+            self.scalars.of(group, "beta2", beta2, device),
+            self.scalars.of(group, "weight_decay", group["weight_decay"], device),
             group["eps"],
             group["maximize"],
             self.from_scaler("grad_scale", device),

@@ -1,8 +1,7 @@
 """What optimisers that mask in their own pass share.
 
 Invariants: everything is checked before anything is changed; gradients reach the kernels in their
-weights' storage order; options that may change from step to step, and what GradScaler decides, stay
-on the device.
+weights' storage order; what GradScaler decides stays on the device.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from impcore.ops import checks, library, native
 from impcore.ops.masked_step import check_param
 from impcore.ops.stepped import Stepped
 from impcore.optim.hooked import hooked
+from impcore.optim.options import Scalars, check_number
 from impcore.optim.work import (
     Kept,
     Launch,
@@ -43,7 +43,7 @@ class MaskedOptimizer(Optimizer):
         if masks is not None and not isinstance(masks, Masks):
             raise TypeError(f"masks must be impcore.Masks or None, not {type(masks).__name__}")
         self.masks = masks
-        self._scalars: dict[tuple[int, str, torch.device], tuple[float, Tensor]] = {}
+        self.scalars = Scalars()
         self.check_options(defaults)
         super().__init__(params, defaults)
 
@@ -51,7 +51,7 @@ class MaskedOptimizer(Optimizer):
         return {**super().__getstate__(), "masks": self.masks}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._scalars = {}
+        self.scalars = Scalars()
         super().__setstate__(state)
 
     def check_options(self, options: dict[str, Any]) -> None:
@@ -236,22 +236,6 @@ class MaskedOptimizer(Optimizer):
             self.state[param][key] = value
         return values
 
-    def on_device(self, group: dict[str, Any], option: str, value: Any, device: Any) -> Tensor:
-        """A value as a scalar on the device: the user's own tensor, or one kept for the option."""
-        if isinstance(value, Tensor):
-            dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
-            return value.detach().to(device, dtype, non_blocking=True)
-        if torch.compiler.is_compiling():
-            return torch.full((), value, dtype=torch.float64, device=device)
-        key = (id(group), option, device)
-        if key not in self._scalars:
-            scalar = torch.full((), value, dtype=torch.float64, device=device)
-            self._scalars[key] = (value, scalar)
-        known, scalar = self._scalars[key]
-        if known != value:
-            self._scalars[key] = (value, scalar.fill_(value))
-        return scalar
-
     def from_scaler(self, attribute: str, device: torch.device) -> Tensor | None:
         """What GradScaler left for this step, on the device; None without one."""
         value = getattr(self, attribute, None)
@@ -268,12 +252,3 @@ def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
     if torch.compiler.is_compiling() or not hasattr(method, "__wrapped__"):
         return method
     return partial(method.__wrapped__, method.__self__)  # type: ignore[attr-defined]
-
-
-def check_number(name: str, value: float | Tensor, below: float | None = None) -> None:
-    """Raises ValueError unless it is one number >= 0, and smaller than `below`."""
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be one element")
-    if not value >= 0 or (below is not None and not value < below):
-        limit = "" if below is None else f" and below {below}"
-        raise ValueError(f"{name} is {value}; it must be at least 0{limit}")

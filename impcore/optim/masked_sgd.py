@@ -16,7 +16,8 @@ from torch.optim.optimizer import ParamsT
 from impcore.masks import Masks
 from impcore.ops.masked_sgd import unchecked
 from impcore.ops.stepped import Stepped
-from impcore.optim.masked_optimizer import MaskedOptimizer, check_number
+from impcore.optim.masked_optimizer import MaskedOptimizer
+from impcore.optim.options import check_number
 from impcore.optim.work import Kept, Work
 
 
@@ -163,10 +164,10 @@ class MaskedSGD(MaskedOptimizer):
         found_inf = self.from_scaler("found_inf", device)
         unchecked(
             on,
-            self.on_device(group, "lr", group["lr"], device),
+            self.scalars.of(group, "lr", group["lr"], device),
             group["momentum"],
             group["dampening"],
-            self.on_device(group, "weight_decay", group["weight_decay"], device),
+            self.scalars.of(group, "weight_decay", group["weight_decay"], device),
             group["nesterov"],
             group["maximize"],
             first,
