@@ -111,6 +111,13 @@ inline bool side_by_side(const TensorView& tensor, const TensorView& other) {
   return same_kind(tensor, other) && same_order(tensor, other) && is_dense(tensor);
 }
 
+// Whether what is read of a tensor may be the negative of its values, of which DLPack says nothing:
+// PyTorch negates the imaginary part of a conjugate only when it is used. Such a part has gaps
+// unless it is one number.
+inline bool may_be_negated(const pybind11::object& tensor, const TensorView& view) {
+  return view.numel() == 1 && tensor.attr("is_neg")().cast<bool>();
+}
+
 // Whether masks are for its dtype: float32, bfloat16 or float16.
 inline bool is_maskable(const TensorView& view) {
   const bool float_ = view.dtype_code == 2 && (view.dtype_bits == 32 || view.dtype_bits == 16);

@@ -138,11 +138,11 @@ class Binding:
             tree, _, *patterns = self._checked
             if patterns == [include, exclude] and tree.is_that_of(model):
                 return tree
-        tree_and_kept = _C.ModuleTree.read(model)
         known = {*self.names, *self.aliases, *self.frozen}
         in_scope = scopes.narrow(scopes.candidates(model), include, exclude)
         self._refuse([*self._lost(model), *(f"{n} is new" for n in in_scope if n not in known)])
         self.check_maskable()
+        tree_and_kept = _C.ModuleTree.read(model)  # without end where a module holds itself
         if tree_and_kept is None:
             return None
         self._checked = (*tree_and_kept, include, exclude)

@@ -89,9 +89,10 @@ struct Workspace {
   }
 
   // Candidates that fit for certain: each run's last page may be as good as empty, unless there are
-  // pages for all weights.
+  // pages for all weights. None if there are more runs than pages, as of thousands of tensors.
   int64_t room() const {
-    return (pool.pages < full_pages_ ? pool.pages - num_runs : full_pages_) * CandidatePool::kPage;
+    const int64_t certain = std::max<int64_t>(pool.pages - num_runs, 0);
+    return (pool.pages < full_pages_ ? certain : full_pages_) * CandidatePool::kPage;
   }
 
  private:

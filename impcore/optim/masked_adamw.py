@@ -119,6 +119,10 @@ class MaskedAdamW(MaskedOptimizer):
         steps: list[Tensor] = []
         self._init_group(group, exp_avgs, exp_avg_sqs, largest, steps)
         for i, param in enumerate(todo.params):
+            if steps[i].numel() != 1:
+                raise ValueError(
+                    f"a state's step has shape {tuple(steps[i].shape)}; it must be one element"
+                )
             if (steps[i].dtype, steps[i].device) != (torch.float32, param.device):
                 steps[i] = steps[i].to(param.device, torch.float32)
                 self.state[param]["step"] = steps[i]

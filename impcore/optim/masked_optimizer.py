@@ -28,6 +28,7 @@ from impcore.optim.work import (
     check_grad,
     describe,
     is_dense,
+    is_negated,
     launches,
     like,
 )
@@ -201,7 +202,7 @@ class MaskedOptimizer(Optimizer):
         if not (plain and all(map(is_dense, params))):
             self._refuse(group)
         described = describe(params)
-        if describe(grads) != described:
+        if describe(grads) != described or any(map(is_negated, grads)):
             self._refuse(group)
             grads = [like(p, g) for p, g in zip(params, grads, strict=True)]
         words, mask = self._place(params)

@@ -19,8 +19,13 @@ class Scalars:
         self._kept: dict[tuple[int, str, torch.device], tuple[float, Tensor]] = {}
 
     def of(self, group: dict[str, Any], option: str, value: Any, device: torch.device) -> Tensor:
-        """A value as a scalar on the device: the user's own tensor, or one kept for the option."""
+        """A value as a scalar on the device: the user's own tensor, or one kept for the option.
+
+        Raises:
+            ValueError: a tensor of more or less than one element, which kernels would not see.
+        """
         if isinstance(value, Tensor):
+            _check_single(option, value)
             dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
             return value.detach().to(device, dtype, non_blocking=True)
         if torch.compiler.is_compiling():
@@ -37,8 +42,13 @@ class Scalars:
 
 def check_number(name: str, value: float | Tensor, below: float | None = None) -> None:
     """Raises ValueError unless it is one number >= 0, and smaller than `below`."""
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be one element")
+    if isinstance(value, Tensor):
+        _check_single(name, value)
     if not value >= 0 or (below is not None and not value < below):
         limit = "" if below is None else f" and below {below}"
         raise ValueError(f"{name} is {value}; it must be at least 0{limit}")
+
+
+def _check_single(name: str, value: Tensor) -> None:
+    if value.numel() != 1:
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be one element")

@@ -147,6 +147,14 @@ def test_gathering_does_not_take_what_is_unusual(change):
     assert gather(params, state, "a", "n") is None
 
 
+def test_gathering_leaves_a_negated_gradient_to_python():
+    param = nn.Parameter(torch.zeros(()))
+    param.grad = torch.tensor(1 + 2j).conj().imag
+    assert gather([param], {}) is None
+    param.grad = param.grad.resolve_neg()
+    assert gather([param], {}) is not None
+
+
 def test_gathering_takes_any_dense_order():
     params = [
         nn.Parameter(torch.randn(4, 3).t()),

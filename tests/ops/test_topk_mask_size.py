@@ -103,6 +103,20 @@ def test_candidates_of_small_tensors_share_pages(sizes, threads):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("share", [0.373077, 0.396154])
+def test_a_selection_of_more_runs_than_there_are_pages(share):
+    """Of so many tensors the workspace has no page for each run; many weights share a key."""
+    sizes = [40_000, *[3] * 60] * 300
+    plan = ops.Plan.make(sizes)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(plan.total, generator=generator).bfloat16().split(sizes)
+    mask = tensors.ones(plan)
+    found = torch.empty_like(mask)
+    k = round(share * plan.total)
+    ops.topk_mask(plan, [w.clone() for w in weights], mask, found, k, ops.workspace(plan))
+    assert int(ops.bits.count(found)) == plan.total - k
+
+
 def test_peak_memory_of_select_and_commit_is_within_a_tenth_of_the_weights():
     root = Path(impcore.__file__).parent.parent
     done = subprocess.run(

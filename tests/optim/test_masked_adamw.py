@@ -84,6 +84,19 @@ def test_steps_are_counted_one_by_one():
     assert len({s.data_ptr() for s in steps}) == 3
 
 
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_count_that_is_no_number_is_refused(size):
+    param = nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    optimizer = MaskedAdamW([param])
+    optimizer.step()
+    optimizer.state[param]["step"] = torch.ones(size)
+    before = param.detach().clone()
+    with pytest.raises(ValueError, match=rf"step has shape \({size},\)"):
+        optimizer.step()
+    assert torch.equal(param, before)
+
+
 def test_a_skipped_first_step_leaves_states_of_zeros():
     model = net()
     optimizer = MaskedAdamW(model.parameters(), **ADAMW.heavy)

@@ -194,6 +194,20 @@ def test_a_rate_that_changes_is_followed(kind, rate):
 
 
 @both_kinds
+def test_a_gradient_that_is_negated_only_when_used(kind):
+    """As that of an imaginary part behind a conjugate; the first step makes the states."""
+    ours, theirs = (nn.Parameter(torch.tensor(0.7)) for _ in range(2))
+    mine, other = kind.ours([ours], lr=0.1), kind.theirs([theirs], lr=0.1)
+    for _ in range(3):
+        for param, optimizer in ((ours, mine), (theirs, other)):
+            optimizer.zero_grad()
+            (torch.complex(torch.zeros(()), param).conj() * (0.5 + 0.2j)).real.backward()
+            assert param.grad.is_neg()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+@both_kinds
 def test_differentiable_is_refused(kind):
     with pytest.raises(NotImplementedError, match="differentiable is True"):
         kind.ours([nn.Parameter(torch.ones(3))], differentiable=True)

@@ -46,3 +46,9 @@ def test_numbers_from_0_on_are_options(value):
 def test_others_are_refused(value, below, message):
     with pytest.raises(ValueError, match=message):
         check_number("lr", value, below)
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
+    with pytest.raises(ValueError, match=rf"lr has shape \({size},\); it must be one element"):
+        Scalars().of({}, "lr", torch.ones(size), CPU)
