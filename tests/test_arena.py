@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from impcore import ops
 from impcore.arena import Arena
 from impcore.binding import Binding
 from impcore.errors import LayoutError
@@ -98,3 +99,13 @@ def test_a_failed_move_changes_nothing() -> None:
     model[1].weight = nn.Parameter(good.to("meta"))
     with pytest.raises(ValueError, match=r"several devices: \['cpu', 'meta'\]"):
         arena.read(0)
+
+
+def test_a_workspace_is_large_enough_for_a_backend_that_is_forced_later(monkeypatch) -> None:
+    """The reference needs none."""
+    arena = arena_of(nn.Sequential(nn.Linear(40, 40)))
+    monkeypatch.setenv("IMPCORE_BACKEND", "reference")
+    scratch, _ = arena.spare()
+    monkeypatch.setenv("IMPCORE_BACKEND", "cpu")
+    assert arena.spare()[1].numel() == ops.workspace_bytes(arena.plan, scratch.device)
+    assert arena.spare()[0] is scratch

@@ -14,7 +14,7 @@ from impcore.ops.masked_sgd import masked_sgd
 from impcore.ops.plan import Plan
 from impcore.ops.rewind import rewind
 from impcore.ops.selection import Selection
-from impcore.ops.topk_mask import commit, topk_mask, workspace
+from impcore.ops.topk_mask import commit, topk_mask, workspace, workspace_bytes
 
 __all__ = [
     "Plan",
@@ -28,4 +28,5 @@ __all__ = [
     "rewind",
     "topk_mask",
     "workspace",
+    "workspace_bytes",
 ]

@@ -32,11 +32,12 @@ def workspace(plan: Plan, device: torch.device | str = "cpu") -> torch.Tensor:
     weights in fifty tensors, and for two million in a thousand.
     """
     return torch.empty(
-        _workspace_bytes(plan, torch.device(device)), dtype=torch.uint8, device=device
+        workspace_bytes(plan, torch.device(device)), dtype=torch.uint8, device=device
     )
 
 
-def _workspace_bytes(plan: Plan, device: torch.device) -> int:
+def workspace_bytes(plan: Plan, device: torch.device) -> int:
+    """Bytes of `workspace`, for the backend that serves `device` now."""
     module = backend.find("topk_mask", device)
     size = plan.workspaces.get(module.__name__)
     if size is None:
@@ -93,7 +94,7 @@ def topk_mask(
 
 def _check_workspace(plan: Plan, workspace: torch.Tensor, beside: torch.Tensor) -> None:
     device = beside.device
-    needed = _workspace_bytes(plan, device)
+    needed = workspace_bytes(plan, device)
     if native.row_of(workspace, 8, beside) >= needed:
         return
     if (
