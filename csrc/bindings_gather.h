@@ -83,8 +83,10 @@ class Gathering {
   bool add(pybind11::handle param, const pybind11::object& grad) {
     TensorView other;
     if (!reader().read(param, &view_) || !reader().read(grad, &other) ||
-        !side_by_side(view_, other) || may_be_negated(grad, other))
+        !side_by_side(view_, other) || may_be_negated(param, view_) ||
+        may_be_negated(grad, other)) {
       return false;
+    }
     if (params_.empty() && !begin()) return false;
     if (!same_kind(first_, view_) || !place(param.ptr())) return false;
     params_.append(param);

@@ -114,7 +114,7 @@ inline bool side_by_side(const TensorView& tensor, const TensorView& other) {
 // Whether what is read of a tensor may be the negative of its values, of which DLPack says nothing:
 // PyTorch negates the imaginary part of a conjugate only when it is used. Such a part has gaps
 // unless it is one number.
-inline bool may_be_negated(const pybind11::object& tensor, const TensorView& view) {
+inline bool may_be_negated(pybind11::handle tensor, const TensorView& view) {
   return view.numel() == 1 && tensor.attr("is_neg")().cast<bool>();
 }
 

@@ -17,6 +17,23 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() or torch.ops.aten.is_non_overlapping_and_dense(tensor)
 
 
+def is_negated(tensor: torch.Tensor) -> bool:
+    """Whether what lies in memory is the negative of the values, as in `z.conj().imag`.
+
+    The gradient of a scalar may. To what is compiled, PyTorch hands the values themselves.
+    """
+    return not torch.compiler.is_compiling() and tensor.is_neg()
+
+
+def check_resolved(tensor: torch.Tensor, what: str) -> None:
+    """Raises NotImplementedError if the tensor is negated only when used."""
+    if is_negated(tensor):
+        raise NotImplementedError(
+            f"{what} is negated only when used; what lies in its memory has the other sign: give "
+            ".resolve_neg()"
+        )
+
+
 def check_dense(tensor: torch.Tensor, what: str) -> None:
     """Raises LayoutError unless the tensor is dense and non-overlapping."""
     if not is_dense(tensor):

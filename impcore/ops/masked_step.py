@@ -84,7 +84,7 @@ def check_param(param: torch.Tensor, what: str) -> None:
 
     Raises:
         TypeError: its dtype is not one of DTYPES. LayoutError: it has gaps or overlaps in memory.
-        NotImplementedError: it is sparse, or a subclass such as DTensor.
+        NotImplementedError: it is sparse, a subclass such as DTensor, or negated only when used.
     """
     if is_traceable_wrapper_subclass(param):
         raise NotImplementedError(f"{what} is a {type(param).__name__}, not a plain tensor")
@@ -93,11 +93,13 @@ def check_param(param: torch.Tensor, what: str) -> None:
     if param.dtype not in DTYPES:
         raise TypeError(f"{what} has dtype {param.dtype}; it must be one of {DTYPES}")
     checks.check_dense(param, what)
+    checks.check_resolved(param, what)
 
 
 def _check_same_kind(a: torch.Tensor, name: str, b: torch.Tensor, other: str) -> None:
     if a.layout != torch.strided:
         raise NotImplementedError(f"{name} has layout {a.layout}; it must be dense")
+    checks.check_resolved(a, name)
     if a.dtype != b.dtype:
         raise TypeError(f"{name} is {a.dtype}, {other} is {b.dtype}: one call takes one dtype")
     if a.device != b.device:

@@ -28,7 +28,6 @@ from impcore.optim.work import (
     check_grad,
     describe,
     is_dense,
-    is_negated,
     launches,
     like,
 )
@@ -143,7 +142,7 @@ class MaskedOptimizer(Optimizer):
             self.check_options(group)
             for i, param in enumerate(group["params"]):
                 check_param(param, self._name(group, i))
-        except Exception:
+        except Exception:  # whatever it was, as if the group had never been added
             self.param_groups.pop()
             raise
 
@@ -199,10 +198,10 @@ class MaskedOptimizer(Optimizer):
         params = [p for p in group["params"] if p.grad is not None]
         grads = [p.grad for p in params]
         plain = [g.layout for g in grads].count(torch.strided) == len(grads)
-        if not (plain and all(map(is_dense, params))):
+        if not (plain and all(map(is_dense, params))) or any(map(checks.is_negated, params)):
             self._refuse(group)
         described = describe(params)
-        if describe(grads) != described or any(map(is_negated, grads)):
+        if describe(grads) != described or any(map(checks.is_negated, grads)):
             self._refuse(group)
             grads = [like(p, g) for p, g in zip(params, grads, strict=True)]
         words, mask = self._place(params)

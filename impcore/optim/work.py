@@ -58,17 +58,9 @@ def like(param: Tensor, values: Tensor) -> Tensor:
         raise ValueError(
             f"a loaded state has shape {tuple(values.shape)}, its parameter {tuple(param.shape)}"
         )
-    if describe([values]) == describe([param]) and not is_negated(values):
+    if describe([values]) == describe([param]) and not checks.is_negated(values):
         return values
     return torch.empty_like(param).copy_(values)
-
-
-def is_negated(values: Tensor) -> bool:
-    """Whether what lies in memory is the negative of the values, as in `z.conj().imag`.
-
-    The gradient of a scalar may. To what is compiled, PyTorch hands the values themselves.
-    """
-    return not torch.compiler.is_compiling() and values.is_neg()
 
 
 def launches(todo: Work, kept: Kept) -> list[Launch]:

@@ -1,0 +1,80 @@
+"""Masked optimisers' state dicts, through files and between ours and torch's, and their copies."""
+
+import copy
+
+import pytest
+import torch
+
+from impcore import masks_of
+
+from .cases import (
+    both_kinds,
+    bytes_of,
+    check_close,
+    check_dead,
+    net,
+    pruned,
+    set_gradients,
+    through_a_file,
+)
+
+
+@pytest.mark.parametrize("sources", ["ours, ours", "ours, theirs", "theirs, ours"])
+@both_kinds
+def test_state_dicts_are_interchangeable(kind, sources):
+    """Through a file; in every direction the run goes on as if nothing had happened."""
+    classes = [getattr(kind, source) for source in sources.split(", ")]
+    straight, resumed = net(), net()
+    first = kind.theirs(straight.parameters(), **kind.heavy)
+    second = classes[0](resumed.parameters(), **kind.heavy)
+    for step in range(6):
+        if step == 3:
+            state = through_a_file(second.state_dict())
+            second = classes[1](resumed.parameters(), lr=7.0)
+            second.load_state_dict(state)
+        set_gradients([straight, resumed], step)
+        first.step()
+        second.step()
+    check_close(straight, resumed)
+    ours, theirs = second.state_dict(), first.state_dict()
+    assert set(ours["param_groups"][0]) == set(theirs["param_groups"][0])
+    for i, values in theirs["state"].items():
+        assert set(ours["state"][i]) == set(values)
+        for key, value in values.items():
+            torch.testing.assert_close(ours["state"][i][key], value, rtol=1e-5, atol=1e-6)
+
+
+@both_kinds
+def test_a_resumed_run_is_the_same_to_the_bit(kind):
+    straight, resumed = net(), net()
+    masks = [pruned(m) for m in (straight, resumed)]
+    first = kind.ours(straight.parameters(), masks=masks[0], **kind.heavy)
+    second = kind.ours(resumed.parameters(), masks=masks[1], **kind.heavy)
+    for step in range(6):
+        if step == 3:
+            state = second.state_dict()
+            second = kind.ours(resumed.parameters(), masks=masks[1], **kind.heavy)
+            second.load_state_dict(state)
+        set_gradients([straight, resumed], step)
+        first.step()
+        second.step()
+    assert bytes_of(straight) == bytes_of(resumed)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_a_file])
+@both_kinds
+def test_a_copied_model_and_optimiser_go_on_alone(kind, copied):
+    model = net()
+    optimizer = kind.ours(model.parameters(), masks=pruned(model), **kind.heavy)
+    set_gradients([model], 0)
+    optimizer.step()
+    twin, twin_optimizer = copied((model, optimizer))
+    assert twin_optimizer.masks is masks_of(twin) is not masks_of(model)
+    before = bytes_of(model)
+    set_gradients([twin], 1)
+    twin_optimizer.step()
+    assert bytes_of(model) == before
+    check_dead(masks_of(twin), twin_optimizer)
+    set_gradients([model], 1)
+    optimizer.step()
+    assert bytes_of(model) == bytes_of(twin)
