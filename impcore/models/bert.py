@@ -252,5 +252,6 @@ def _files(source: str) -> tuple[Any, str]:
             if found is not None:
                 return config, found
     except Exception as error:  # a malformed file raises a dozen unrelated types there
-        raise CheckpointError(f"{source}: {str(error)[:500]}") from error
+        more = "" if Path(source).is_dir() else " (a folder that holds its files needs no hub)"
+        raise CheckpointError(f"{source}: {str(error)[:500]}{more}") from error
     raise CheckpointError(f"{source}: has neither model.safetensors nor pytorch_model.bin")

@@ -112,7 +112,8 @@ def load(source: str) -> Vocabulary:
         # Not None, with which transformers would ask whoever sits at the terminal.
         found = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
     except Exception as error:  # a malformed file raises a dozen unrelated types there
-        raise TokenizerError(f"tokenizer: {source!r}: {str(error)[:500]}") from error
+        more = "" if Path(source).is_dir() else " (a folder that holds its files needs no hub)"
+        raise TokenizerError(f"tokenizer: {source!r}: {str(error)[:500]}{more}") from error
     names = (found.pad_token, found.cls_token, found.sep_token, found.mask_token)
     if not getattr(found, "is_fast", False) or None in names:
         raise TokenizerError(

@@ -19,6 +19,7 @@ from impcore.errors import ConfigError, ImpcoreError
 from impcore.imp import lab
 from impcore.imp.checks.estimate import Estimate, measure, rough
 from impcore.imp.checks.findings import Findings
+from impcore.imp.checks.hub import asked_once
 from impcore.imp.checks.resources import memory, room, run_directory
 from impcore.imp.checks.samples import data_of
 from impcore.imp.determinism import deterministic
@@ -33,9 +34,9 @@ def check(config: Config, console: Console | None = None) -> int:
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--check looks at one process; start it without torchrun")
-    findings = Findings()
-    with deterministic(config.run.threads), unwritten():
-        estimates = [_one(run, name, findings) for name, run in _runs(config).items()]
+    findings, runs = Findings(), _runs(config)
+    with deterministic(config.run.threads), unwritten(), asked_once(runs.values(), findings):
+        estimates = [_one(run, name, findings) for name, run in runs.items()]
     run_directory(config, findings)
     known = [estimate for estimate in estimates if estimate is not None]
     if known:
