@@ -100,6 +100,15 @@ def analyse(
     }
 
 
+def unanalysed(run: Run, reason: str) -> dict[str, Analysis]:
+    """M, P and the others of `run` with no state in use, and the `reason` for it."""
+    none: Floats = np.empty((0, len(run.names)))
+    return {
+        name: Analysis(name, run.names, (), none, none, none, None, reason, {})
+        for name in run.observables
+    }
+
+
 def _analyse(
     observable: str,
     everything: Floats,

@@ -93,7 +93,9 @@ def chosen_states(rounds: slice | Sequence[int] | None, states: int) -> tuple[in
             raise ValueError(f"rounds must be states from 0 to {states - 1}, not {list(chosen)}")
         chosen = tuple(int(n) for n in chosen)
     if len(chosen) < 2 or any(a >= b for a, b in pairwise(chosen)):
-        raise ValueError(f"rounds must pick 2 or more states in rising order, not {list(chosen)}")
+        raise ValueError(
+            f"rounds must pick 2 or more of the {states} states in rising order, not {list(chosen)}"
+        )
     return chosen
 
 

@@ -139,7 +139,7 @@ def test_rounds_pick_states_and_ignore_faults_elsewhere():
     ("options", "message"),
     [
         ({"estimator": "median"}, "estimator must be one of mean_log, .* not 'median'"),
-        ({"rounds": [1]}, r"rounds must pick 2 or more states in rising order, not \[1\]"),
+        ({"rounds": [1]}, r"2 or more of the 5 states in rising order, not \[1\]"),
         ({"rounds": [2, 1]}, "rising order"),
         ({"rounds": [1, 1]}, "rising order"),
         ({"rounds": [0, 5]}, r"rounds must be states from 0 to 4, not \[0, 5\]"),

@@ -65,5 +65,5 @@ def test_rounds_that_a_run_does_not_have_leave_the_others_their_reports(make_run
     assert captured.out == f"{whole / 'report.html'}\n"
     assert (
         captured.err
-        == f"error: {short}: rounds must pick 2 or more states in rising order, not []\n"
+        == f"error: {short}: rounds must pick 2 or more of the 3 states in rising order, not []\n"
     )

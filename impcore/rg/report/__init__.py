@@ -14,7 +14,7 @@ from impcore.rg.report import assemble, sigma_csv, tidy
 from impcore.rg.report.assemble import HTML
 from impcore.rg.report.comparison import Comparison, compare
 from impcore.rg.report.grid import Grid
-from impcore.rg.report.subject import Options, Subject, groups, subject, subjects
+from impcore.rg.report.subject import Options, Subject, groups, subject, subjects, together
 from impcore.rg.run import Run, load
 from impcore.rg.tasks import is_tasks, load_tasks
 
@@ -84,10 +84,8 @@ def _runs(path: Path) -> list[Run]:
 
 def _write_tasks(directory: Path, options: Options, out: Path | None, files: bool) -> Path:
     of = load_tasks(directory)
-    made = [
-        subject(run, options, label=f"{init}-{task}", group=task)
-        for (init, task), run in of.runs.items()
-    ]
+    labels, tasks = [f"{init}-{task}" for init, task in of.runs], [task for _, task in of.runs]
+    made = together(list(of.runs.values()), labels, tasks, options)
     grid = Grid(of, dict(zip(of.runs, made, strict=True)))
     comparisons = compare(made, [], options)
     content = assemble.over_tasks(grid, comparisons, options, files)

@@ -76,10 +76,12 @@ def _accuracy(subjects: Sequence[Subject]) -> Iterator[Drawn]:
 
 
 def _projection(subjects: Sequence[Subject]) -> Iterator[Drawn]:
+    subjects = [one for one in subjects if figures.projection_blocks(one.first) is not None]
+    if not subjects:
+        return
     first = subjects[0].first
     pair = figures.projection_blocks(first)
-    if pair is None:
-        return
+    assert pair is not None
     alike = [one for one in subjects if one.first.names == first.names]
     i, j = (first.names[column] for column in pair)
     known = None not in (first.index(i), first.index(j))

@@ -14,8 +14,8 @@ from itertools import takewhile
 
 import numpy as np
 
-from impcore.rg import exponents
-from impcore.rg.analysis import Analysis, analyse
+from impcore.rg import checks, exponents
+from impcore.rg.analysis import Analysis, analyse, unanalysed
 from impcore.rg.eigen import Eigen
 from impcore.rg.exponents import SeedFits
 from impcore.rg.fitted import Fit
@@ -81,18 +81,48 @@ def subjects(runs: Sequence[tuple[str | None, Run]], options: Options) -> list[S
     """Analyse runs given with the label of their group, or None to find it from their configs."""
     labels = _unique([run.name for _, run in runs])
     groups = _groups(runs, labels)
+    return together([run for _, run in runs], labels, groups, options)
+
+
+def together(
+    runs: Sequence[Run], labels: Sequence[str], groups: Sequence[str], options: Options
+) -> list[Subject]:
+    """Analyse runs for one report. Those that lack the rounds in use have no σ, and say why.
+
+    Raises:
+        ValueError: an option is wrong; all runs lack the rounds.
+    """
+    lacking = [_lacking(run, options.rounds) for run in runs]
+    if lacking and all(lacking):
+        raise ValueError(f"{labels[0]}: {lacking[0]}")
     return [
-        subject(run, options, label=label, group=group)
-        for (_, run), label, group in zip(runs, labels, groups, strict=True)
+        subject(run, options, label=label, group=group, lacking=reason)
+        for run, label, group, reason in zip(runs, labels, groups, lacking, strict=True)
     ]
 
 
-def subject(run: Run, options: Options, *, label: str = "", group: str = "") -> Subject:
-    """Analyse one run."""
+def subject(
+    run: Run, options: Options, *, label: str = "", group: str = "", lacking: str = ""
+) -> Subject:
+    """Analyse one run, unless it is said to be `lacking` something that this needs."""
     exponents.check_choices(options.eps_np, options.deviation)
-    analyses = analyse(run, estimator=options.estimator, rounds=options.rounds, level=options.level)
+    if lacking:
+        analyses = unanalysed(run, f"{lacking[0].upper()}{lacking[1:]}.")
+    else:
+        analyses = analyse(
+            run, estimator=options.estimator, rounds=options.rounds, level=options.level
+        )
     made, reason = _fit(run, options)
     return Subject(label or run.name, group or run.name, run, analyses, made, reason)
+
+
+def _lacking(run: Run, rounds: slice | Sequence[int] | None) -> str:
+    """Why the run cannot be analysed over these rounds, or ""."""
+    try:
+        checks.chosen_states(rounds, len(run.remaining))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def groups(given: Sequence[Subject]) -> list[Group]:

@@ -178,7 +178,7 @@ def test_options_reach_the_numbers(runs, tmp_path):
     ("options", "message"),
     [
         (["--rounds", "5"], "rounds must be FIRST:LAST, such as 2:10, not '5'"),
-        (["--rounds", "11:"], "rounds must pick 2 or more states"),
+        (["--rounds", "11:"], "rounds must pick 2 or more of the 12 states"),
         (["--level", "2"], "level must be a number between 0 and 1"),
         (["--eps-np", "7"], 'eps_np must be "free", "measured" or a number in (0, 1], not 7.0'),
     ],
@@ -207,6 +207,35 @@ def test_odd_runs_are_named_not_dropped(runs, tmp_path):
     assert "silent: The run has no accuracies." in reader.text
     alone = [(None, short), (None, short)]
     assert report.write_joint(alone, tmp_path / "out2").exists()
+
+
+def test_a_run_without_the_rounds_in_use_has_no_sigma_and_the_report_says_so(runs, tmp_path):
+    short = make(tmp_path / "short", [0, 0, 0, 0], states=6, data="cifar100")
+    names = [str(path) for path in (short, *runs[:3])]
+    html, files = tmp_path / "out" / "report.html", ["--rounds", "8:", "--figures"]
+    assert main(["report", *names, "--out", str(tmp_path / "out"), *files]) == 0
+    reader = read(html)
+    assert_self_contained(reader)
+    said = "short: no σ. Rounds must pick 2 or more of the 6 states in rising order, not []."
+    assert said in reader.text
+    assert "ten (mean of 3 seeds)" in reader.text
+    sigma = rows_of(tmp_path / "out" / "sigma.csv")
+    assert {row["run"] for row in sigma} == {path.name for path in runs[:3]}
+    assert {row["round"] for row in sigma} == {"8", "9", "10"}
+    fits = {row["run"] for row in rows_of(tmp_path / "out" / "exponents.csv")}
+    assert fits == {path.name for path in runs[:3]} | {"short"}
+    projected = rows_of(tmp_path / "out" / "figures" / "projection.csv")
+    assert {row["run"] for row in projected} == {path.name for path in runs[:3]}
+
+
+def test_rounds_that_no_run_has_are_an_error_that_names_one(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"^ten-seed0: rounds must be states from 0 to 11"):
+        report.write_joint(
+            [(None, path) for path in runs],
+            tmp_path / "out",
+            options=report.Options(rounds=[0, 12]),
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_hostile_labels_are_words(runs, tmp_path):
