@@ -120,7 +120,8 @@ class BertReader(Bert):
 
 
 class BertMasked(Bert):
-    """Logits [K, vocabulary] of K masked tokens; the decoder is tied to the word embeddings.
+    """Logits [K, vocabulary] of K masked tokens; the decoder is tied to the word embeddings, unless
+    its config says otherwise.
 
     Only the masked places are decoded: the others have no loss, and a vocabulary is wide.
     """
@@ -144,8 +145,9 @@ class BertMasked(Bert):
         self.cls.predictions.decoder = new_embeddings
 
     def head_patterns(self) -> list[str]:
-        """Return the head without the decoder's weight, which is the embeddings'."""
-        return ["cls.predictions.bias", "cls.predictions.decoder.bias", "cls.predictions.t*"]
+        """Return the head; without the decoder's weight where that is the embeddings'."""
+        own = "bias" if self.config.tie_word_embeddings else "*"
+        return ["cls.predictions.bias", f"cls.predictions.decoder.{own}", "cls.predictions.t*"]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor, positions: Tensor
@@ -201,6 +203,12 @@ def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Be
     config, weights = _files(_source(path))
     if config.model_type != "bert":
         raise CheckpointError(f"{path}: is a {config.model_type!r} model; should be 'bert'")
+    for key in ("is_decoder", "add_cross_attention"):
+        if getattr(config, key, False):
+            raise CheckpointError(
+                f"{path}: {key} is {getattr(config, key)!r} in its config.json, which makes a "
+                "decoder of it; should be false"
+            )
     if config.vocab_size < vocab_size:
         raise CheckpointError(
             f"{path}: embeds {config.vocab_size} tokens; should be the {vocab_size} of the "

@@ -70,19 +70,21 @@ def take(model: nn.Module, path: Path | str) -> Taken:
     path, names = _file(Path(path)), model.names_in_files()
     given = _renamed(Tensors(path), names, path)
     _refuse_unknown(given, model.state_dict(), names, path)
-    state = _distinct(model)
-    fits = []
-    for name, tensor in state.items():
-        found = given.get(name)
-        if found is not None and found.shape == tensor.shape:
-            _check_values(name, found, tensor, path)
-            fits.append(name)
+    state, fits = model.state_dict(), {}
+    distinct = _distinct(state)
+    for name, aliases in distinct.items():
+        held = [alias for alias in aliases if alias in given]
+        found = given[held[0]] if held else None
+        if found is not None and found.shape == state[name].shape:
+            _check_values(name, found, state[name], path)
+            _refuse_apart(given, held, path)
+            fits[name] = found
         elif not names.may_be_left(name):
-            _refuse(name, found, tensor, path)
+            _refuse(name, found, state[name], path)
     with torch.no_grad():
-        for name in fits:
-            state[name].copy_(given[name])
-    left = (name for name in state if name not in set(fits) and not is_counter(name))
+        for name, found in fits.items():
+            state[name].copy_(found)
+    left = (name for name in distinct if name not in fits and not is_counter(name))
     return Taken(str(path), tuple(fits), tuple(left))
 
 
@@ -106,14 +108,13 @@ def _file(path: Path) -> Path:
     raise CheckpointError(f"{path}: a directory without {' or '.join(_FILES)}")
 
 
-def _distinct(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors; one that has several names, as a tied decoder has, under its first."""
-    seen: set[int] = set()
-    found = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen or not tensor.numel():
-            found[name] = tensor
-            seen.add(tensor.data_ptr())
+def _distinct(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The first name of every tensor -> all of its names: a tied decoder has two."""
+    first: dict[int, str] = {}
+    found: dict[str, list[str]] = {}
+    for name, tensor in state.items():
+        one = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
+        found.setdefault(one, []).append(name)
     return found
 
 
@@ -134,6 +135,16 @@ def _refuse(name: str, found: Tensor | None, tensor: Tensor, path: Path) -> None
     if found is None:
         raise CheckpointError(f"{path}: lacks {name}, which should be {shape}")
     raise CheckpointError(f"{path}: {name} is {list(found.shape)}, should be {shape}")
+
+
+def _refuse_apart(given: Mapping[str, Tensor], held: list[str], path: Path) -> None:
+    one = given[held[0]]
+    for other in held[1:]:
+        if given[other].dtype != one.dtype or not torch.equal(given[other], one):
+            raise CheckpointError(
+                f"{path}: {other} is not {held[0]}, to which it is tied here; should be equal, or "
+                'config.json say "tie_word_embeddings": false'
+            )
 
 
 def _check_values(name: str, found: Tensor, tensor: Tensor, path: Path) -> None:

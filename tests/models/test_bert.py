@@ -173,6 +173,51 @@ def test_the_oldest_names_of_layer_norm(tmp_path):
     )
 
 
+def masked_state(path, **changes):
+    """Save the config of a BertForMaskedLM with `changes`, and return its state."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = BertConfig(**tiny("mlm").config.to_dict() | changes)
+    config.save_pretrained(path)
+    torch.manual_seed(9)
+    model = BertForMaskedLM(config)
+    torch.nn.init.normal_(model.cls.predictions.decoder.bias)
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+DECODER, BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
+
+
+def test_a_decoder_of_its_own_is_kept_and_belongs_to_the_head(tmp_path):
+    state = masked_state(tmp_path, tie_word_embeddings=False)
+    assert not torch.equal(state[DECODER], state["bert.embeddings.word_embeddings.weight"])
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    model, told = load("mlm", tmp_path)
+    assert told.left == ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    for name, tensor in state.items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    assert any(fnmatchcase(DECODER, pattern) for pattern in models.head_of(model))
+    assert not any(fnmatchcase(DECODER, pattern) for pattern in models.head_of(tiny("mlm")))
+
+
+@pytest.mark.parametrize("name", [DECODER, BIAS])
+def test_two_values_of_what_is_one_tensor_are_refused(tmp_path, name):
+    state = masked_state(tmp_path)
+    torch.save(state | {name: state[name] + 1}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=f'{name} is not .*"tie_word_embeddings": false'):
+        load("mlm", tmp_path)
+    load("classification", tmp_path)
+
+
+def test_a_tied_tensor_is_found_under_either_name(tmp_path):
+    state = masked_state(tmp_path)
+    del state["cls.predictions.bias"]
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    model, told = load("mlm", tmp_path)
+    assert told.left == ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    assert torch.equal(model.cls.predictions.decoder.bias, state[BIAS])
+
+
 def test_a_file_of_the_encoder_is_taken_over_by_another_head(tmp_path):
     from safetensors.torch import save_file
 
@@ -257,6 +302,8 @@ def test_without_transformers_the_extra_is_named():
         ({"hidden_act": "nosuch"}, "KeyError: 'nosuch'"),
         ({"pad_token_id": 5000}, "AssertionError: Padding_idx"),
         ({"model_type": "nosuch"}, "nosuch"),
+        ({"is_decoder": True}, "is_decoder is True in its config.json"),
+        ({"add_cross_attention": True}, "add_cross_attention is True in its config"),
     ],
 )
 def test_a_malformed_config_is_named(tmp_path, change, message):
