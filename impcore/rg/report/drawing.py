@@ -21,7 +21,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.style import context
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from impcore.rg.vectors import REST
@@ -53,7 +52,10 @@ _STYLE = {
 @contextmanager
 def style() -> Iterator[None]:
     """The one style of all figures; what the user configured is back afterwards."""
-    with context(["default", _STYLE]), matplotlib.rc_context():
+    # matplotlib.style would read the files of every style that there is
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_STYLE}
+    del settings["backend"]
+    with matplotlib.rc_context(settings):
         yield
 
 
