@@ -20,7 +20,7 @@ from impcore.ops import checks, library, native
 from impcore.ops.masked_step import check_param
 from impcore.ops.stepped import Stepped
 from impcore.optim.hooked import hooked
-from impcore.optim.options import Scalars, check_number
+from impcore.optim.options import Scalars, check_number, check_tensors
 from impcore.optim.work import (
     Kept,
     Launch,
@@ -88,6 +88,8 @@ class MaskedOptimizer(Optimizer):
         ready = [launch for launch in usual if launch is not None]
         if len(ready) < len(usual):
             ready = self._made_ready(usual)
+        for group in self.param_groups[1:]:  # the first launch reads its own before it writes
+            check_tensors(group)
         for group, launch in zip(self.param_groups, ready, strict=True):
             for each in launch:
                 self.launch(group, *each)
@@ -101,6 +103,8 @@ class MaskedOptimizer(Optimizer):
         """
         if not torch.compiler.is_compiling():
             library.refuse_fake()
+        for group in self.param_groups:
+            check_tensors(group)
         todo = [
             self.gather(group) if ready is None else None
             for group, ready in zip(self.param_groups, usual, strict=True)
@@ -132,7 +136,8 @@ class MaskedOptimizer(Optimizer):
         """Adds a group of parameters with its own options, as torch.optim.Optimizer does.
 
         Raises:
-            TypeError, ValueError: an option or a parameter's dtype is wrong.
+            TypeError, ValueError: an option or a parameter's dtype is wrong; a parameter is there
+                twice, of which torch's optimisers warn.
             LayoutError: a parameter has gaps or overlaps in memory.
             NotImplementedError: a sparse parameter, or a subclass such as DTensor.
         """
@@ -140,8 +145,14 @@ class MaskedOptimizer(Optimizer):
         group = self.param_groups[-1]
         try:
             self.check_options(group)
+            first: dict[Tensor, int] = {}
             for i, param in enumerate(group["params"]):
                 check_param(param, self._name(group, i))
+                if first.setdefault(param, i) != i:
+                    raise ValueError(
+                        f"{self._name(group, i)} is parameter {first[param]} again; it would be "
+                        "stepped twice at once"
+                    )
         except Exception:  # whatever it was, as if the group had never been added
             self.param_groups.pop()
             raise

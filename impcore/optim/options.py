@@ -49,6 +49,14 @@ def check_number(name: str, value: float | Tensor, below: float | None = None) -
         raise ValueError(f"{name} is {value}; it must be at least 0{limit}")
 
 
+def check_tensors(group: dict[str, Any]) -> None:
+    """Raises ValueError for an option of a group that has become a tensor of several elements."""
+    for name, value in group.items():
+        for each in value if name == "betas" else (value,):
+            if isinstance(each, Tensor):
+                _check_single(name, each)
+
+
 def _check_single(name: str, value: Tensor) -> None:
     if value.numel() != 1:
         raise ValueError(f"{name} has shape {tuple(value.shape)}; it must be one element")

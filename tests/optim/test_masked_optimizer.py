@@ -231,6 +231,57 @@ def test_differentiable_is_refused(kind):
 
 
 @both_kinds
+@pytest.mark.parametrize("stepped", [False, True])
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_option_of_a_wrong_shape_is_refused_before_any_group_is_stepped(kind, stepped, place):
+    model = net()
+    groups = [{"params": list(layer.parameters())} for layer in (model[0], model[3])]
+    optimizer = kind.ours(groups, masks=pruned(model), **kind.heavy)
+    if stepped:
+        set_gradients([model], 0)
+        optimizer.step()
+    set_gradients([model], 1)
+    before, states = bytes_of(model), copy.deepcopy(optimizer.state_dict()["state"])
+    optimizer.param_groups[place]["lr"] = torch.ones(2)
+    with pytest.raises(ValueError, match=r"lr has shape \(2,\); it must be one element"):
+        optimizer.step()
+    assert bytes_of(model) == before
+    after = optimizer.state_dict()["state"]
+    assert after.keys() == states.keys()
+    for key, kept in states.items():
+        assert all(torch.equal(after[key][name], value) for name, value in kept.items())
+
+
+@both_kinds
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+def test_a_parameter_that_is_twice_in_a_group_is_refused(kind):
+    a, b = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    with pytest.raises(ValueError, match="parameter 2 of group 0 is parameter 0 again"):
+        kind.ours([a, b, a])
+    optimizer = kind.ours([a])
+    with pytest.raises(ValueError, match=r"parameter 1 of group 1 \(y\) is parameter 0 again"):
+        kind.ours([{"params": [("z", a)]}, {"params": [("x", b), ("y", b)]}])
+    with pytest.raises(ValueError, match="parameter 1 of group 1 is parameter 0 again"):
+        optimizer.add_param_group({"params": [b, b]})
+    assert [group["params"] for group in optimizer.param_groups] == [[a]]
+
+
+@both_kinds
+def test_layers_that_were_tied_later_are_noticed(kind):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    optimizer = kind.ours(model.parameters(), masks=pruned(model))
+    set_gradients([model], 0)
+    optimizer.step()
+    optimizer.zero_grad()
+    model[1].weight = model[0].weight
+    model(torch.ones(2, 4)).sum().backward()
+    before = bytes_of(model)
+    with pytest.raises(ModelChangedError, match=r"1\.weight was tied to None, is tied to 0"):
+        optimizer.step()
+    assert bytes_of(model) == before
+
+
+@both_kinds
 def test_a_step_between_forward_and_backward_is_noticed(kind):
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     optimizer = kind.ours(model.parameters(), masks=Masks(model))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from impcore.optim.options import Scalars, check_number
+from impcore.optim.options import Scalars, check_number, check_tensors
 
 CPU = torch.device("cpu")
 
@@ -52,3 +52,18 @@ def test_others_are_refused(value, below, message):
 def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
     with pytest.raises(ValueError, match=rf"lr has shape \({size},\); it must be one element"):
         Scalars().of({}, "lr", torch.ones(size), CPU)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": torch.ones(2)}, r"lr has shape \(2,\)"),
+        ({"betas": (0.5, torch.ones(0))}, r"betas has shape \(0,\)"),
+        ({"weight_decay": torch.ones(1, 3)}, r"weight_decay has shape \(1, 3\)"),
+    ],
+)
+def test_a_group_is_searched_for_tensors_of_several_elements(options, message):
+    group = {"params": [torch.ones(2)], "lr": torch.tensor(0.1), "betas": (0.5, torch.ones(1))}
+    check_tensors(group)
+    with pytest.raises(ValueError, match=message):
+        check_tensors(group | options)
