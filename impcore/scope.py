@@ -74,14 +74,35 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def candidates(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Every parameter of the default scope, frozen ones and second names of tied ones included."""
+    """Every parameter of the default scope, frozen ones and second names of tied ones included.
+
+    Raises:
+        ValueError: a module holds itself, so that its parameters have names without end.
+    """
+    try:
+        named = list(model.named_parameters(remove_duplicate=False))
+    except RecursionError as error:
+        raise ValueError(_without_end(model)) from error
     in_layers = {id(p) for p in _weights_of(model, PRUNABLE_LAYERS)}
     embedded = {_address(p) for p in _weights_of(model, EMBEDDINGS)}
     return {
         name: parameter
-        for name, parameter in model.named_parameters(remove_duplicate=False)
+        for name, parameter in named
         if id(parameter) in in_layers and _address(parameter) not in embedded
     }
+
+
+def _without_end(model: nn.Module) -> str:
+    """Says which modules hold themselves; named_modules() visits each once."""
+    rings = [
+        name or "the model itself"
+        for name, module in model.named_modules()
+        if any(within is module for child in module.children() for within in child.modules())
+    ]
+    return (
+        f"model: its parameters have names without end, for a module lies within itself: "
+        f"{', '.join(rings[:3])}; keep what refers back outside of the modules, as in a list"
+    )
 
 
 def narrow(

@@ -242,6 +242,23 @@ def test_what_cannot_be_masked_is_named(
     assert impcore.prune_global(model, 0.5, exclude=["1.*"]).names == ["0.weight"]
 
 
+def test_a_module_within_itself_is_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
+    model[1].add_module("back", model[1])
+    with pytest.raises(ValueError, match="a module lies within itself: 1; keep"):
+        find_scope(model, None, None)
+    del model[1].back
+    masks = impcore.prune_global(model, 0.25)
+    model[1].add_module("back", model)
+    before = {name: mask.clone() for name, mask in masks.items()}
+    with pytest.raises(ValueError, match="a module lies within itself: the model itself, 1; keep"):
+        impcore.prune_global(model, 0.25)
+    del model[1].back
+    assert all(torch.equal(masks[name], mask) for name, mask in before.items())
+    impcore.prune_global(model, 0.25)
+    assert masks.remaining == 18
+
+
 def test_lazy_layers_are_refused_until_they_have_weights() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.LazyLinear(4))
     with pytest.raises(NotImplementedError, match=r"1\.weight is a UninitializedParameter"):
