@@ -154,14 +154,13 @@ class Arena:
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scratch bits and a selection's workspace where the bits are, allocated once and kept."""
         device = self._words.device
-        if self._spare is None or self._spare[0].device != device:
+        if (
+            self._spare is None
+            or self._spare[0].device != device
+            or self._spare[1].numel() < ops.workspace_bytes(self.plan, device)  # another backend's
+        ):
             with torch.inference_mode(False):
-                workspace = ops.workspace(self.plan, device)
-                self._spare = torch.empty_like(self._words), workspace
-        scratch, workspace = self._spare
-        if workspace.numel() < ops.workspace_bytes(self.plan, device):  # another backend's
-            with torch.inference_mode(False):
-                self._spare = scratch, ops.workspace(self.plan, device)
+                self._spare = torch.empty_like(self._words), ops.workspace(self.plan, device)
         return self._spare
 
     def read(self, i: int) -> torch.Tensor:
