@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from safetensors.torch import load as load_safetensors
 
 _BLANK = b"0" * 64
 _HEADER_LIMIT = 64 * 2**20
+_SMALL = 2**18
+"""Bytes; smaller tensors are copied together, since each piece costs a call or two of its own."""
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DTYPES = {
     torch.float64: "F64",
@@ -57,28 +60,36 @@ def pack(
 
     Raises TypeError for a dtype that safetensors does not know.
     """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise TypeError(f"{name}: safetensors has no {tensor.dtype}")
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    named = {name: _raw(name, tensor) for name, tensor in tensors.items()}
-    order = sorted(named, key=lambda name: (-tensors[name].element_size(), name))
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, Any] = {
         "__metadata__": {"impcore": f"{kind} sha256:{_BLANK.decode()} {text}"}
     }
     end = 0
     for name in order:
-        start, end = end, end + named[name].nbytes
+        start, end = end, end + tensors[name].nbytes
         header[name] = {
             "dtype": _DTYPES[tensors[name].dtype],
             "shape": list(tensors[name].shape),
             "data_offsets": [start, end],
         }
-    return _seal(json.dumps(header, separators=(",", ":")).encode(), [named[n] for n in order])
+    packed = json.dumps(header, separators=(",", ":")).encode()
+    return _seal(packed, list(_pieces(tensors[name] for name in order)))
 
 
-def _raw(name: str, tensor: torch.Tensor) -> memoryview:
-    if tensor.dtype not in _DTYPES:
-        raise TypeError(f"{name}: safetensors has no {tensor.dtype}")
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+def _pieces(tensors: Iterable[torch.Tensor]) -> Iterator[memoryview]:
+    """The bytes of the tensors, one after the other."""
+
+    def kind(tensor: torch.Tensor) -> tuple[bool, torch.dtype, torch.device]:
+        return tensor.nbytes < _SMALL, tensor.dtype, tensor.device
+
+    for (small, *_), alike in groupby(tensors, kind):
+        pieces = (tensor.detach() for tensor in alike)
+        for piece in (torch.cat([each.reshape(-1) for each in pieces]),) if small else pieces:
+            yield piece.cpu().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _seal(header: bytes, data: list[memoryview]) -> list[bytes | memoryview]:

@@ -14,6 +14,7 @@ import torch
 _TENSOR = "$tensor"
 _TUPLE = "$tuple"
 _ITEMS = "$items"
+_PLAIN = (bool, int, float, str)
 
 
 def split(state: object, prefix: str) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -25,7 +26,7 @@ def split(state: object, prefix: str) -> tuple[Any, dict[str, torch.Tensor]]:
     tensors: dict[str, torch.Tensor] = {}
 
     def walk(node: object, path: str) -> Any:
-        if node is None or isinstance(node, bool | int | float | str):
+        if node is None or isinstance(node, _PLAIN):
             return node
         if isinstance(node, torch.Tensor):
             tensors[path] = node

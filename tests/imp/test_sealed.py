@@ -49,6 +49,21 @@ def test_the_same_content_gives_the_same_bytes() -> None:
     assert example() == example()
 
 
+def test_small_tensors_are_gathered_without_changing_a_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    laid = {f"{i}": torch.randn(i, 3, 2, 2).to(DTYPES[i % 3]) for i in range(12)}
+    laid["last"] = laid["11"].to(memory_format=torch.channels_last)
+    files, counts = set(), []
+    for small in (0, 150, 2**18):
+        monkeypatch.setattr(sealed, "_SMALL", small)
+        pieces = sealed.pack(KIND, {}, laid)
+        counts.append(len(pieces))
+        files.add(b"".join(pieces))
+    assert len(files) == 1
+    assert counts[0] == 1 + len(laid) > counts[1] > counts[2] == 1 + 3
+
+
 def test_keys_stay_in_their_order() -> None:
     pieces = sealed.pack(KIND, {"rows": [{"f1": 0.5, "accuracy": 0.25}]}, {})
     content, _ = sealed.unpack(KIND, b"".join(pieces))
