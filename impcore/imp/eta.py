@@ -7,6 +7,8 @@ soon the only one that counts. What happens between steps (evaluation, saving) i
 
 from __future__ import annotations
 
+import math
+
 LEAST_SECONDS = 3.0
 """Time behind the first step without which nothing is said."""
 
@@ -17,6 +19,7 @@ class Eta:
     def __init__(self) -> None:
         self.done = 0
         """Steps counted."""
+        self._due = -math.inf
         self._from: tuple[float, int] | None = None
         self._next: tuple[float, int] = (0.0, 0)
         self._first = 0.0
@@ -24,11 +27,14 @@ class Eta:
     def step(self, now: float) -> None:
         """Count a step that ended at `now`."""
         self.done += 1
+        if now < self._due:
+            return
         if self._from is None:
             self._first = now
             self._from = self._next = (now, self.done)
-        elif now - self._first >= max(2 * (self._next[0] - self._first), LEAST_SECONDS):
+        else:
             self._from, self._next = self._next, (now, self.done)
+        self._due = self._first + max(2 * (now - self._first), LEAST_SECONDS)
 
     def seconds(self, now: float, left: int) -> float | None:
         """Seconds that `left` steps will take after `now`; None while nothing can be said."""

@@ -6,6 +6,7 @@ second on a terminal, every half minute elsewhere), so watching a run does not s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -60,7 +61,7 @@ class View:
         self._every = _LIVE_SECONDS if self._live else _PLAIN_SECONDS
         self._quiet = quiet
         self._progress: Progress | None = None
-        self._drawn = time.monotonic()
+        self._redraw = math.inf if quiet else -math.inf
         self._eta = Eta()
         self._left = 0
         self._steps_per_epoch = 1
@@ -70,7 +71,12 @@ class View:
 
     def note(self, text: str) -> None:
         """Print a line."""
-        self._print(self._console, text)
+        if self._progress is None and not self._console.quiet:
+            # As rich would, without the milliseconds that it takes after a training.
+            self._console.file.write(f"{text}\n")
+            self._console.file.flush()
+        else:
+            self._print(self._console, text)
 
     def warn(self, text: str) -> None:
         """Print a warning, on standard error."""
@@ -89,6 +95,7 @@ class View:
         self._steps_per_epoch = steps_per_epoch
         if not self._part:
             self._eta = Eta()
+            self._redraw = math.inf if self._quiet else -math.inf
         self._left = self._eta.done + steps_left + self._after
         if self._live and not self._quiet:
             columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False))
@@ -105,10 +112,9 @@ class View:
         """Count a training step; redraw if it is time, and only then read `loss`."""
         now = time.monotonic()
         self._eta.step(now)
-        done = self._eta.done
-        if self._quiet or (now - self._drawn < self._every and done > 1):
+        if now < self._redraw:
             return
-        self._drawn = now
+        self._redraw, done = now + self._every, self._eta.done
         epochs = f"{(step - self._start) / self._steps_per_epoch:.1f}"
         whole = f"{(self._end - self._start) / self._steps_per_epoch:.1f}"
         # The most wanted first: a narrow terminal cuts the end off.
