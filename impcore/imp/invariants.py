@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from impcore import ops
 from impcore.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -53,17 +54,16 @@ def check_prune(
         spans = zip(masks.names, masks.plan.spans, strict=True)
         name = next(name for name, span in spans if revived[span].any())
         _require(False, f"{name} has weights alive that an earlier prune had removed")
-    alive, names = 0, set(masks.names)
+    names = set(masks.names)
     owner = {p.data_ptr(): name for name, p in zip(masks.names, masks.parameters, strict=True)}
     for name, tensor in model.state_dict().items():
         wanted = _bits(point[name])
         masked = name if name in names else owner.get(tensor.data_ptr() or -1)
         if masked is not None:
-            mask = masks[masked]
-            alive += int(mask.count_nonzero()) if masked == name else 0
-            wanted = torch.where(mask, wanted, torch.zeros_like(wanted))
+            wanted = torch.where(masks[masked], wanted, 0)
         equal = torch.equal(_bits(tensor), wanted)
         _require(equal, f"{name} is not its rewind point under the mask, bit for bit")
+    alive = int(ops.bits.count(masks.words))
     _require(alive == remaining, f"the masks hold {alive} weights instead of {remaining}")
 
 
