@@ -186,12 +186,12 @@ class Arena:
             words = ops.bits.permute(words, self._shape(i), self._strides[i], self._logical[i])
         return words.cpu().view(torch.uint8)[: -(-self.plan.numels[i] // 8)].clone()
 
-    def hash(self) -> str:
-        """SHA-256 (hex) over names, shapes and masks in logical order."""
+    def hash(self, packed: Mapping[str, torch.Tensor]) -> str:
+        """SHA-256 (hex) over names, shapes and masks, `packed` in logical order."""
         digest = hashlib.sha256()
         for i, name in enumerate(self._binding.names):
             digest.update(f"{name}\0{self._shape(i)}\0".encode())
-            digest.update(self.packed(i).numpy().tobytes())
+            digest.update(packed[name].numpy().data)
         return digest.hexdigest()
 
     def load_packed(self, packed: Mapping[str, torch.Tensor]) -> None:

@@ -138,8 +138,11 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
 
         Independent of memory format and device.
         """
-        self.settle()
-        return self._arena.hash()
+        return self.hash_of(self.state_dict())
+
+    def hash_of(self, state: Mapping[str, torch.Tensor]) -> str:
+        """`hash`, where `state` is what `state_dict` returns and is at hand."""
+        return self._arena.hash(state)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Packed masks: name to uint8 [ceil(numel / 8)] on the CPU.

@@ -33,6 +33,7 @@ class Journal:
         self._state, self._lab = state, state.lab
         self._directory, self._view = directory, view
         self._board, self._since = Board(), monotonic()
+        self._epoch_end = 0
 
     @property
     def progress(self) -> Progress:
@@ -45,26 +46,37 @@ class Journal:
         self._view.open(self._steps_left(), self._lab.steps.steps_per_epoch)
         watched = self._lab.config.run.tensorboard and self._lab.world.is_writer
         self._board = Board(self._directory.board if watched else None, self._steps_done())
+        self._epoch_end = self.progress.step
         return self._board
 
     def begin(self, round_number: int) -> None:
         """Stand at the start of a round."""
         start, _ = self._lab.span(round_number)
         self.progress.round, self.progress.step, self.progress.seconds = round_number, start, 0.0
-        self._since = monotonic()
+        self._since, self._epoch_end = monotonic(), start
         self._state.loss.zero_()
 
     def step(self, step: int, loss: Tensor) -> None:
         """Count a step and its loss; at the end of an epoch, stop a training that has diverged."""
-        lab, per_epoch = self._lab, self._lab.steps.steps_per_epoch
-        self.progress.step = step
+        state = self._state
+        state.progress.step = step
         self._view.step(step, loss)
-        if (step - 1) % per_epoch == 0:
+        if step > self._epoch_end:
+            self._begin_epoch(step)
+        state.add_loss(loss)
+        if step == self._epoch_end:
+            self._end_epoch(step)
+
+    def _begin_epoch(self, step: int) -> None:
+        """Before the loss of `step`, the first one of an epoch or after a stop."""
+        done = (step - 1) % self._lab.steps.steps_per_epoch
+        if done == 0:
             self._state.loss.zero_()
-        self._state.add_loss(loss)
-        _, end = lab.span(self.progress.round)
-        if step % per_epoch != 0 and step != end:
-            return
+        _, end = self._lab.span(self.progress.round)
+        self._epoch_end = min(end, step - done - 1 + self._lab.steps.steps_per_epoch)
+
+    def _end_epoch(self, step: int) -> None:
+        lab = self._lab
         curves = {"train_loss": self._train_loss(), "lr": lab.rate_at(step - 1)}
         self._board.add(self._steps_done(), curves)
         if math.isnan(curves["train_loss"]):
@@ -90,7 +102,8 @@ class Journal:
         lab, progress = self._lab, self.progress
         start, end = lab.span(progress.round)
         self.count_seconds()
-        trained = row(lab, progress, found, self._train_loss(), end - start)
+        mask_hash = lab.masks.hash_of(self._state.packed_masks)
+        trained = row(lab, progress, found, self._train_loss(), end - start, mask_hash)
         drop = lab.config.prune.max_drop
         if drop is not None and progress.rows and progress.round < lab.config.prune.rounds:
             why = too_far_below(progress.rows[0], trained, drop)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import impcore
 from impcore.imp import records
@@ -36,7 +37,7 @@ class Progress:
 
 
 def row(
-    lab: Lab, progress: Progress, found: Scores, train_loss: float, steps: int
+    lab: Lab, progress: Progress, found: Scores, train_loss: float, steps: int, mask_hash: str
 ) -> dict[str, Any]:
     """The line of rounds.jsonl for the state that the current round trained.
 
@@ -56,7 +57,7 @@ def row(
         "steps": steps,
         "epochs": steps / lab.steps.steps_per_epoch,
         "seconds": round(progress.seconds, 3),
-        "mask_hash": lab.masks.hash,
+        "mask_hash": mask_hash,
         "bit_exact": progress.bit_exact,
         **columns(found),
     }
@@ -102,10 +103,9 @@ def _most_telling(row: Mapping[str, Any]) -> tuple[str, float | None]:
     return (held_out, row[held_out]) if held_out in row else (name, value)
 
 
-def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:
-    """The ticket that the round of `row` trained, with where it is from."""
-    keys = ("round", "density", "remaining", "total", "mask_hash", "bit_exact")
-    provenance = {key: row[key] for key in keys} | {
+def origin(lab: Lab) -> dict[str, Any]:
+    """Where the tickets of a run are from, all of them."""
+    return {
         "config": lab.config.fingerprint(),
         "recipe": lab.config.portable(),
         "arch": lab.config.model.arch,
@@ -116,4 +116,11 @@ def ticket(lab: Lab, row: Mapping[str, Any], point: Point) -> Ticket:
         "rewind": lab.config.rewind.kind,
         "versions": {"impcore": impcore.__version__, "torch": str(torch.__version__)},
     }
-    return Ticket(lab.masks.state_dict(), point, provenance)
+
+
+def ticket(
+    row: Mapping[str, Any], origin: Mapping[str, Any], masks: Mapping[str, Tensor], point: Point
+) -> Ticket:
+    """The ticket that the round of `row` trained; `masks` are packed."""
+    keys = ("round", "density", "remaining", "total", "mask_hash", "bit_exact")
+    return Ticket(masks, point, {**{key: row[key] for key in keys}, **origin})

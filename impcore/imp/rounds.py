@@ -31,7 +31,7 @@ from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
 from impcore.imp.pace import Pace
-from impcore.imp.progress import Progress, ticket
+from impcore.imp.progress import Progress, origin, ticket
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.run_state import RunState
 from impcore.imp.scoring import Scores, scores
@@ -66,6 +66,7 @@ class Rounds:
         self._journal = Journal(self.state, directory, view)
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
+        self._origin = origin(lab)
         self._pace = Pace(SAVING)
 
     @property
@@ -104,6 +105,7 @@ class Rounds:
             progress.round, lab.config.prune.rounds, lab.masks.density, start=start, end=end
         )
         self._evaluate_if_due()  # a stopped run may have left it to this one
+        due = self._next_due(end)
         for step, loss in training.steps(
             self.state.learner,
             lab.train,
@@ -113,16 +115,35 @@ class Rounds:
             accumulate=lab.config.train.accumulate,
         ):
             self._journal.step(step, loss)
-            self._take_first_point()
             # Read once: a signal after this line is for the next step, whose state is then saved.
             stopping = self._stop.pending()
+            if step < due and not stopping:
+                continue
+            self._take_first_point()
             if stopping or self._save_is_due(step, end):
                 self._save()
             if stopping:
                 self._stop.check()
             self._evaluate_if_due()
+            due = self._next_due(end)
         lab.world.send_buffers(lab.model)
         lab.world.all_agree("weights", lambda: environment.model_fingerprint(lab.model))
+
+    def _next_due(self, end: int) -> int:
+        """The next step after which anything may have to be done.
+
+        Of what each step asks and does little is left in the cache by the training: one question is
+        cheaper than many.
+        """
+        step, steps = self.progress.step, self._lab.steps
+        dues = [
+            step + every - step % every
+            for every in (steps.checkpoint_every, steps.eval_every)
+            if every
+        ]
+        if not self.state.point:
+            dues.append(rewinding.capture_step(self._lab.config.rewind, steps))
+        return min(due for due in (*dues, end) if due > step)
 
     def _save_is_due(self, step: int, end: int) -> bool:
         lab = self._lab
@@ -155,7 +176,8 @@ class Rounds:
     def _keep(self, trained: dict[str, Any]) -> None:
         """Write what later rounds do not: the round's ticket, and its average."""
         number = self.progress.round
-        ticket(self._lab, trained, self.state.point).save(self._directory.ticket(number))
+        made = ticket(trained, self._origin, self.state.packed_masks, self.state.point)
+        made.save(self._directory.ticket(number))
         if self.state.learner.average is not None:
             path = self._directory.average(number)
             records.write_tensors(path, self.state.learner.average.state)
@@ -169,7 +191,7 @@ class Rounds:
             self.state.point = rewinding.capture(lab.model)
         elif lab.config.rewind.head == "keep":
             self.state.point = rewinding.with_head_of(lab.model, self.state.point)
-        lab.pruner(self.progress.round, self.state.point, lab.flow if self._trained else None)
+        self.state.prune(lab.flow if self._trained else None)
         if self._weights:
             rewinding.rewind_model(lab.model, lab.masks, self.state.point)
         self.state.learner = lab.learner()
@@ -177,7 +199,7 @@ class Rounds:
             lab.model, lab.masks, before=before, remaining=target, point=self.state.point
         )
         invariants.check_fresh(self.state.learner.optimizer, lab.model)
-        lab.world.all_agree("masks", lambda: lab.masks.hash)
+        lab.world.all_agree("masks", lambda: lab.masks.hash_of(self.state.packed_masks))
         if not self._trained:
             lab.flow.record()
 

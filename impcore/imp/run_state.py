@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from impcore import Flow
 from impcore.errors import CheckpointError, ConfigError
 from impcore.imp import determinism, rewinding, tree
 from impcore.imp.checkpoint import State
@@ -40,6 +41,7 @@ class RunState:
         self.progress = Progress()
         self._loss = torch.zeros((), dtype=torch.float64, device=lab.device)
         self._losses: list[Tensor] = []
+        self._packed: dict[str, Tensor] = {}
         self.point: rewinding.Point = {}
         self.learner = lab.learner()
         self.loaded = False
@@ -61,6 +63,18 @@ class RunState:
             self._loss += loss
         self._losses.clear()
 
+    @property
+    def packed_masks(self) -> dict[str, Tensor]:
+        """`Masks.state_dict`, made once a round: only `prune` and `load` change masks."""
+        if not self._packed:
+            self._packed = self.lab.masks.state_dict()
+        return self._packed
+
+    def prune(self, flow: Flow | None) -> None:
+        """Prune what the round trained; see `Pruner`."""
+        self._packed = {}
+        self.lab.pruner(self.progress.round, self.point, flow)
+
     def as_tree(self) -> dict[str, Any]:
         """The state as a tree of tensors and JSON values; all processes ask for it together."""
         lab = self.lab
@@ -68,7 +82,7 @@ class RunState:
         return {
             "progress": asdict(self.progress),
             "model": lab.model.state_dict(),
-            "masks": lab.masks.state_dict(),
+            "masks": self.packed_masks,
             "flow": lab.flow.state_dict(),
             "point": self.point,
             "learner": self.learner.state_dict(),
@@ -82,7 +96,7 @@ class RunState:
         Raises CheckpointError if it does not fit the model, and ConfigError if the schedule does
         not lead on from it; the state is of no use then.
         """
-        lab = self.lab
+        lab, self._packed = self.lab, {}
         state = tree.join(saved.content["state"], saved.tensors)
         try:
             lab.masks.load_state_dict(state["masks"])

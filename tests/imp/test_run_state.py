@@ -34,7 +34,7 @@ def moved(config: Config) -> RunState:
     state = RunState(lab.build(config))
     state.point = rewinding.capture(state.lab.model)
     step(state, 0)
-    state.lab.pruner(0, state.point, state.lab.flow)
+    state.prune(state.lab.flow)
     state.add_loss(torch.tensor(3.0))
     state.progress = Progress(round=1, step=3, seconds=1.5)
     torch.rand(3)
@@ -60,6 +60,22 @@ def test_a_loaded_state_is_the_one_that_was_saved_and_goes_on_alike(
     assert torch.equal(torch.rand(4), drawn)
     assert step(first, 1) == step(second, 1)
     assert second.point["conv1.weight"] is not second.lab.model.state_dict()["conv1.weight"]
+
+
+def test_packed_masks_are_those_of_now(make_config: MakeConfig) -> None:
+    def packed(state: RunState) -> list[list[int]]:
+        found = [mask.tolist() for mask in state.packed_masks.values()]
+        assert found == [mask.tolist() for mask in state.lab.masks.state_dict().values()]
+        assert state.lab.masks.hash_of(state.packed_masks) == state.lab.masks.hash
+        return found
+
+    state = RunState(lab.build(make_config()))
+    full = packed(state)
+    content, tensors = flat(state)
+    state.prune(state.lab.flow)
+    assert packed(state) != full
+    state.load(State(1, {"state": content}, tensors))
+    assert packed(state) == full
 
 
 @pytest.mark.parametrize("part", ["masks", "model", "flow", "learner", "pruner", "point"])
