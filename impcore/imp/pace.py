@@ -6,9 +6,18 @@ takes. Nothing that depends on the clock may change a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+
+
+def next_due(step: int, every: Iterable[int], at: Iterable[int]) -> int:
+    """The first step after `step` that is a multiple of one of `every`, or one of `at`.
+
+    0 in `every` stands for never. There must be such a step.
+    """
+    dues = [step + each - step % each for each in every if each]
+    return min(due for due in (*dues, *at) if due > step)
 
 
 class Pace:

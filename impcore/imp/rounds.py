@@ -30,7 +30,7 @@ from impcore.imp import (
 from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
-from impcore.imp.pace import Pace
+from impcore.imp.pace import Pace, next_due
 from impcore.imp.progress import Progress, origin, ticket
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.run_state import RunState
@@ -135,15 +135,10 @@ class Rounds:
         Of what each step asks and does little is left in the cache by the training: one question is
         cheaper than many.
         """
-        step, steps = self.progress.step, self._lab.steps
-        dues = [
-            step + every - step % every
-            for every in (steps.checkpoint_every, steps.eval_every)
-            if every
-        ]
-        if not self.state.point:
-            dues.append(rewinding.capture_step(self._lab.config.rewind, steps))
-        return min(due for due in (*dues, end) if due > step)
+        steps = self._lab.steps
+        every = steps.checkpoint_every, steps.eval_every
+        first_point = rewinding.capture_step(self._lab.config.rewind, steps)
+        return next_due(self.progress.step, every, (first_point, end))
 
     def _save_is_due(self, step: int, end: int) -> bool:
         lab = self._lab

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impcore.imp.pace import Pace
+from impcore.imp.pace import Pace, next_due
 
 durations = st.lists(st.floats(0.001, 100), min_size=2, max_size=50)
 
@@ -36,3 +36,11 @@ def test_it_is_due_at_first_and_not_right_after() -> None:
     assert not pace.due()
     now += 0.2
     assert pace.due()
+
+
+@given(st.integers(0, 100), st.lists(st.integers(0, 40)), st.lists(st.integers(0, 200)))
+def test_nothing_is_due_before_what_is_due_next(step: int, every: list[int], at: list[int]) -> None:
+    end = step + 50
+    found = next_due(step, every, (*at, end))
+    due = [n for n in range(step + 1, end + 1) if n in at or any(e and n % e == 0 for e in every)]
+    assert found == min(due, default=end)
