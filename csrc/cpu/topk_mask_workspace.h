@@ -42,6 +42,7 @@ inline void fill_runs(const Chunk* chunks, int64_t num_chunks, int64_t* runs) {
 // So do numbers that only the sample needs, and those that come after the scan.
 struct Workspace {
   static constexpr int64_t kLeast = 112 * 1024;
+  static constexpr int64_t kOfChunk = 200;
 
   ChunkScan* scans;       // [chunks]
   int64_t* kept;          // [chunks] after
@@ -76,7 +77,7 @@ struct Workspace {
     take(&runs, num_runs + 1);
     take(&bins, kBins);
     take(&pages_used, 1);
-    pool.pages = int32_t(pages(total, at_ - static_cast<char*>(base)));
+    pool.pages = int32_t(pages(total, num_chunks, at_ - static_cast<char*>(base)));
     pool.used = pages_used;
     char* shared = at_;
     take(&samples, sampled);
@@ -89,7 +90,7 @@ struct Workspace {
   }
 
   // Candidates that fit for certain: each run's last page may be as good as empty, unless there are
-  // pages for all weights. None if there are more runs than pages, as of thousands of tensors.
+  // pages for all weights.
   int64_t room() const {
     const int64_t certain = std::max<int64_t>(pool.pages - num_runs, 0);
     return (pool.pages < full_pages_ ? certain : full_pages_) * CandidatePool::kPage;
@@ -102,10 +103,13 @@ struct Workspace {
       CandidatePool::kPage * (sizeof(uint32_t) + sizeof(uint16_t)) + sizeof(int32_t);
 
   // Room for 1.2 % of the weights and 80,000 more, as far as 2.8 % of their bytes allow, for a
-  // caller allocates the sums besides; but no more pages than all weights fill.
-  int64_t pages(int64_t total, int64_t taken) const {
+  // caller allocates the sums besides, or kOfChunk a chunk; but no more pages than all weights
+  // fill. Of chunks so many that they take most of the 2.8 %, a run has eighteen or more, and their
+  // kOfChunk give it two pages and a half.
+  int64_t pages(int64_t total, int64_t num_chunks, int64_t taken) const {
     const int64_t wanted = (total / 1000 * 12 + 80000) / CandidatePool::kPage + num_runs;
-    const int64_t allowed = (total * 28 / 1000 * 4 - taken - 512) / kPageBytes;
+    const int64_t most = std::max(total * 28 / 1000 * 4, kOfChunk * num_chunks);
+    const int64_t allowed = (most - taken - 512) / kPageBytes;
     const int64_t least = kLeastPool / kPageBytes;
     return std::min(full_pages_, std::max(least, std::min(wanted, allowed)));
   }
