@@ -70,25 +70,26 @@ void block_l1(const Operands& weights, int64_t chunks, int64_t num_chunks, int64
 }
 
 double value(const Number& number) {
-  return number.second ? *pointer<const double>(number.first) : *pointer<const float>(number.first);
+  return number.is_double ? *pointer<const double>(number.address)
+                          : *pointer<const float>(number.address);
 }
 
 void masked_sgd(const StepArgs& args, Number lr, double momentum, double dampening,
-                Number weight_decay, bool nesterov, bool maximize, bool first, int64_t grad_scale,
+                Number weight_decay, bool nesterov, bool maximize, bool first, Number grad_scale,
                 int threads) {
   impcore::cpu::masked_sgd(tensors_of(args),
                            {value(lr), momentum, dampening, value(weight_decay), nesterov, maximize,
-                            first, pointer<const float>(grad_scale)},
+                            first, pointer<const float>(grad_scale.address)},
                            threads);
 }
 
 void masked_adamw(const StepArgs& args, Number lr, Number beta1, Number beta2, Number weight_decay,
-                  double eps, bool maximize, int64_t grad_scale, int threads) {
+                  double eps, bool maximize, Number grad_scale, int threads) {
   const impcore::StepTensors tensors = tensors_of(args);
   const bool amsgrad = tensors.states.size() == 3;
   impcore::cpu::masked_adamw(tensors, args.counts,
                              {value(lr), value(beta1), value(beta2), value(weight_decay), eps,
-                              amsgrad, maximize, pointer<const float>(grad_scale)},
+                              amsgrad, maximize, pointer<const float>(grad_scale.address)},
                              threads);
 }
 
@@ -112,7 +113,8 @@ PYBIND11_MODULE(_C, m) {
                        const std::vector<Addresses>& states, const Addresses& counts,
                        const Addresses& numels, const Addresses& words, int64_t mask) {
         return StepArgs{dtype, weights, grads, states, counts, numels, words, mask};
-      }));
+      }))
+      .def_readonly("words", &StepArgs::words);
   py::class_<bound::Places>(m, "Places")
       .def(py::init<const py::list&, const Addresses&, const py::object&>());
   m.def("read_tensors_by",

@@ -81,23 +81,24 @@ void permute(int64_t from, int64_t to, const bound::Addresses& shape,
 
 using bound::Number;
 
-cuda::Number number(const Number& n) { return {pointer<void>(n.first), n.second}; }
+cuda::Number number(const Number& n) { return {pointer<void>(n.address), n.is_double}; }
 
 void masked_sgd(const bound::StepArgs& args, Number lr, double momentum, double dampening,
-                Number weight_decay, bool nesterov, bool maximize, int64_t first,
-                int64_t grad_scale, int64_t found_inf, int64_t stream) {
+                Number weight_decay, bool nesterov, bool maximize, Number first, Number grad_scale,
+                Number found_inf, int64_t stream) {
   cuda::masked_sgd(bound::tensors_of(args),
                    {number(lr), number(weight_decay), momentum, dampening, nesterov, maximize,
-                    pointer<uint8_t>(first), pointer<float>(grad_scale), pointer<float>(found_inf)},
+                    pointer<uint8_t>(first.address), pointer<float>(grad_scale.address),
+                    pointer<float>(found_inf.address)},
                    pointer<void>(stream));
 }
 
 void masked_adamw(const bound::StepArgs& args, Number lr, Number beta1, Number beta2,
-                  Number weight_decay, double eps, bool maximize, int64_t grad_scale,
-                  int64_t found_inf, int64_t constants, int64_t stream) {
+                  Number weight_decay, double eps, bool maximize, Number grad_scale,
+                  Number found_inf, int64_t constants, int64_t stream) {
   cuda::masked_adamw(bound::tensors_of(args), args.counts,
                      {number(lr), number(beta1), number(beta2), number(weight_decay), eps, maximize,
-                      pointer<float>(grad_scale), pointer<float>(found_inf)},
+                      pointer<float>(grad_scale.address), pointer<float>(found_inf.address)},
                      pointer<double>(constants), pointer<void>(stream));
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "bindings_tensors.h"
@@ -12,8 +11,11 @@ namespace bound {
 
 using Addresses = std::vector<int64_t>;
 
-// The address of a scalar tensor, and whether it holds a double (else a float).
-using Number = std::pair<int64_t, bool>;
+// Where a tensor of one element lies, and whether that is a double (else a float); for None 0.
+struct Number {
+  int64_t address = 0;
+  bool is_double = false;
+};
 
 // Addresses of the tensors of a step and of the mask; states: a list a kind; counts: of the steps
 // that each tensor has taken, if they are counted.
@@ -54,3 +56,18 @@ inline std::optional<int32_t> dtype_of(const TensorView& view) {
 }
 
 }  // namespace bound
+
+template <>
+struct pybind11::detail::type_caster<bound::Number> {
+  PYBIND11_TYPE_CASTER(bound::Number, const_name("Tensor | None"));
+
+  bool load(handle tensor, bool) {
+    if (tensor.is_none()) return true;
+    bound::TensorView view;
+    value = bound::reader().read(tensor, &view)
+                ? bound::Number{view.address(), view.dtype_bits == 64}
+                : bound::Number{tensor.attr("data_ptr")().cast<int64_t>(),
+                                tensor.attr("element_size")().cast<int64_t>() == 8};
+    return true;
+  }
+};

@@ -11,6 +11,8 @@ class Operands:
     def read(numels: tuple[int, ...], tensors: list[Tensor]) -> Operands | None: ...
 
 class StepArgs:
+    @property
+    def words(self) -> list[int]: ...
     def __init__(
         self,
         dtype: int,
@@ -36,8 +38,6 @@ class ParameterPaths:
         self, modules: list[tuple[int, str]], parameters: list[tuple[int, str]]
     ) -> None: ...
     def lead_to(self, root: object, found: Sequence[object]) -> bool: ...
-
-Number = tuple[int, bool]  # a scalar tensor's address, and whether it holds a double
 
 def read_tensors_by(table: object, tensor: type, parameter: type) -> None: ...
 def gather(
@@ -99,25 +99,25 @@ def block_l1(
 ) -> None: ...
 def masked_sgd(
     args: StepArgs,
-    lr: Number,
+    lr: Tensor,
     momentum: float,
     dampening: float,
-    weight_decay: Number,
+    weight_decay: Tensor,
     nesterov: bool,
     maximize: bool,
     first: bool,
-    grad_scale: int,
+    grad_scale: Tensor | None,
     threads: int,
 ) -> None: ...
 def masked_adamw(
     args: StepArgs,
-    lr: Number,
-    beta1: Number,
-    beta2: Number,
-    weight_decay: Number,
+    lr: Tensor,
+    beta1: Tensor,
+    beta2: Tensor,
+    weight_decay: Tensor,
     eps: float,
     maximize: bool,
-    grad_scale: int,
+    grad_scale: Tensor | None,
     threads: int,
 ) -> None: ...
 def pack(bools: int, numel: int, words: int, threads: int) -> None: ...
@@ -189,28 +189,28 @@ class cuda:
     @staticmethod
     def masked_sgd(
         args: StepArgs,
-        lr: Number,
+        lr: Tensor,
         momentum: float,
         dampening: float,
-        weight_decay: Number,
+        weight_decay: Tensor,
         nesterov: bool,
         maximize: bool,
-        first: int,
-        grad_scale: int,
-        found_inf: int,
+        first: Tensor | None,
+        grad_scale: Tensor | None,
+        found_inf: Tensor | None,
         stream: int,
     ) -> None: ...
     @staticmethod
     def masked_adamw(
         args: StepArgs,
-        lr: Number,
-        beta1: Number,
-        beta2: Number,
-        weight_decay: Number,
+        lr: Tensor,
+        beta1: Tensor,
+        beta2: Tensor,
+        weight_decay: Tensor,
         eps: float,
         maximize: bool,
-        grad_scale: int,
-        found_inf: int,
+        grad_scale: Tensor | None,
+        found_inf: Tensor | None,
         constants: int,
         stream: int,
     ) -> None: ...

@@ -12,7 +12,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch.compiler import is_compiling
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _forget(key: int) -> None:
 
 def _after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     own = getattr(optimizer, "masks", None)
-    if not torch.compiler.is_compiling() and _live.keys() == {id(own)}:
+    if not is_compiling() and id(own) in _live and len(_live) == 1:
         return  # as in most runs, there are no others
     stepped = tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
     for key in _covering(stepped, _generation):

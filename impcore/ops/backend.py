@@ -66,7 +66,7 @@ def find(op: str, device: torch.device) -> ModuleType:
     """
     name = forced_backend() if _C.getenv(_FORCE) else None
     if name is None:
-        return _usual(op, device.type)
+        return _usual(op, device)
     # Triton's interpreter runs kernels on the host, for tests.
     interpreted = name == "triton" and device.type == "cpu" and os.environ.get("TRITON_INTERPRET")
     if name != "reference" and device.type not in _SERVES[name] and not interpreted:
@@ -75,8 +75,8 @@ def find(op: str, device: torch.device) -> ModuleType:
 
 
 @cache
-def _usual(op: str, device: str) -> ModuleType:
-    return _module(_serving(device), op)
+def _usual(op: str, device: torch.device) -> ModuleType:
+    return _module(_serving(device.type), op)
 
 
 @cache

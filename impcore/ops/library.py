@@ -7,10 +7,12 @@ values where it saved old ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch.autograd.graph import increment_version
+from torch.compiler import is_compiling
 
 # torch does not annotate its Library.
 _FAKE = torch._C._TorchDispatchModeKey.FAKE
@@ -36,7 +38,7 @@ def register(
     op = getattr(torch.ops.impcore, name).default
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return op(*args)
         refuse_fake()
         return implementation(*args)
@@ -57,7 +59,6 @@ def refuse_fake() -> None:
         )
 
 
-def written(tensors: list[torch.Tensor]) -> None:
+def written(tensors: Iterable[torch.Tensor]) -> None:
     """Tells autograd that these tensors were written to."""
-    if tensors:
-        torch.autograd.graph.increment_version(tensors)
+    increment_version(tensors)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.compiler import is_compiling
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from impcore.ops import backend, checks, library
@@ -51,7 +52,7 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
     op = library.register(schema, implementation, lambda *args: None)
 
     def call(on: Stepped, *options: Any) -> None:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             kept = [*on.states, *[[] for _ in range(states - len(on.states))]]
             counts = [on.counts] if counted else []
             op(on.params, on.grads, *kept, *counts, on.mask, on.words, *options)

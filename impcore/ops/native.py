@@ -95,11 +95,6 @@ def address(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def number(scalar: torch.Tensor) -> _C.Number:
-    """A float64 or float32 scalar, as the native ops read it where it is."""
-    return scalar.data_ptr(), scalar.dtype == torch.float64
-
-
 def operands(tensors: Sequence[torch.Tensor]) -> _C.Operands:
     """A plan's tensors as the native ops take them; of `Weights` at no second look."""
     if isinstance(tensors, Weights):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ class Stepped(NamedTuple):
         states: a list for each kind of state, in the kernel's order.
         counts: how many steps each has taken, if they are counted: float32, one element.
         mask: int32 mask arena, or None.
-        words: each param's first word in the arena, or -1 for no mask.
+        starts: `words`, unless they are in `read`.
         read: all of that as addresses, where it has been read.
         masked: how many of the params were then found to have a mask.
     """
@@ -32,9 +33,16 @@ class Stepped(NamedTuple):
     states: list[list[Tensor]]
     counts: list[Tensor]
     mask: Tensor | None
-    words: list[int]
+    starts: list[int] | None
     read: _C.StepArgs | None = None
     masked: int = 0
+
+    @property
+    def words(self) -> list[int]:
+        """Each param's first word in the arena, or -1 for no mask."""
+        if self.read is not None:
+            return self.read.words
+        return self.starts or []
 
     def args(self) -> _C.StepArgs:
         """What a native op takes."""
@@ -43,6 +51,6 @@ class Stepped(NamedTuple):
         lists = self.params, self.grads, self.states, self.counts
         return native.step_args(*lists, self.mask, self.words)
 
-    def written(self) -> list[Tensor]:
+    def written(self) -> Iterable[Tensor]:
         """The tensors that a step writes."""
-        return [*self.params, *chain(*self.states), *self.counts]
+        return chain(self.params, *self.states, self.counts)

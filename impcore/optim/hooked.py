@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from itertools import chain
 from typing import Any
 
-import torch
+from torch.autograd import _profiler_enabled  # type: ignore[attr-defined]
+from torch.compiler import is_compiling
 from torch.optim.optimizer import (
     Optimizer,
     _global_optimizer_post_hooks,
@@ -28,14 +28,13 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(step)
     def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
         before = self._optimizer_step_pre_hooks or _global_optimizer_pre_hooks
-        profiled = torch.compiler.is_compiling() or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
-        if before or profiled:
+        if before or is_compiling() or _profiler_enabled():
             return noted(self, *args, **kwargs)
         result = step(self, *args, **kwargs)
-        for hook in chain(
-            self._optimizer_step_post_hooks.values(), _global_optimizer_post_hooks.values()
-        ):
-            hook(self, (self, *args), kwargs)
+        for hooks in (self._optimizer_step_post_hooks, _global_optimizer_post_hooks):
+            if hooks:
+                for hook in hooks.values():
+                    hook(self, (self, *args), kwargs)
         return result
 
     wrapper.hooked = True  # type: ignore[attr-defined] # torch then leaves it as it is

@@ -165,14 +165,8 @@ class MaskedAdamW(MaskedOptimizer):
         """Steps parameters of one dtype and one device; there are no flags."""
         device = on.params[0].device
         beta1, beta2 = group["betas"]
-        unchecked(
-            on,
-            self.scalars.of(group, "lr", group["lr"], device),
-            self.scalars.of(group, "beta1", beta1, device),
-            self.scalars.of(group, "beta2", beta2, device),
-            self.scalars.of(group, "weight_decay", group["weight_decay"], device),
-            group["eps"],
-            group["maximize"],
-            self.from_scaler("grad_scale", device),
-            self.from_scaler("found_inf", device),
+        decay = group["weight_decay"]
+        scalars = self.scalars.of(
+            group, device, lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=decay
         )
+        unchecked(on, *scalars, group["eps"], group["maximize"], *self.from_scaler(device))

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from impcore import _C
 from impcore.masks import Masks
 from impcore.ops import checks, library, native
 from impcore.ops.masked_step import check_param
@@ -84,15 +84,12 @@ class MaskedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        usual = self._usual()
-        ready = [launch for launch in usual if launch is not None]
-        if len(ready) < len(usual):
-            ready = self._made_ready(usual)
+        launches = self._launches()
         for group in self.param_groups[1:]:  # the first launch reads its own before it writes
             check_tensors(group)
-        for group, launch in zip(self.param_groups, ready, strict=True):
-            for each in launch:
-                self.launch(group, *each)
+        for group, ready in zip(self.param_groups, launches, strict=True):
+            for on, first in ready:
+                self.launch(group, on, first)
         return loss
 
     @torch.no_grad()
@@ -101,7 +98,7 @@ class MaskedOptimizer(Optimizer):
 
         Nothing of it is launched, and no state made, before all of it has been checked.
         """
-        if not torch.compiler.is_compiling():
+        if not is_compiling():
             library.refuse_fake()
         for group in self.param_groups:
             check_tensors(group)
@@ -170,30 +167,29 @@ class MaskedOptimizer(Optimizer):
         """The flags of parameters whose states are there; see `Kept`."""
         return []
 
-    def _usual(self) -> list[list[Launch] | None]:
-        """What is to be launched for each group, where that is as in most steps."""
-        if torch.compiler.is_compiling():
-            return [None for _ in self.param_groups]
-        places = None if self.masks is None else self.masks.places()
-        usual = [self.usual(group, places) for group in self.param_groups]
-        if self.masks is None or places is None:
-            return usual
-        met = sum([each[0][0].masked for each in usual if each is not None])
-        return usual if self.masks.hold(met) else [None for _ in usual]
+    def _launches(self) -> list[list[Launch]]:
+        """What is to be launched for each group: in most steps what one native walk over it finds.
 
-    def usual(self, group: dict[str, Any], places: _C.Places | None) -> list[Launch] | None:
-        """`gather` and `kept` in one native walk; None where something is to be made or moved.
-
-        Or refused: those two are for everything that is not as in most steps.
+        Where that is not all, as something is to be made, moved or refused, it is made ready.
         """
-        found = native.gather(group["params"], self.state, *self.keys(group), places)
-        if found is None:
-            return None
-        on = Stepped(*found)
-        flags = self.flags(group, on.params)
-        if len(set(map(id, flags))) > 1:
-            return None
-        return [(on, flags[0] if flags else None)]
+        if is_compiling():
+            return self._made_ready([None for _ in self.param_groups])
+        places = None if self.masks is None else self.masks.places()
+        usual: list[list[Launch] | None] = []
+        met = 0
+        for group in self.param_groups:
+            found = native.gather(group["params"], self.state, *self.keys(group), places)
+            if found is None:
+                usual.append(None)
+                continue
+            on = Stepped(*found)
+            flags = self.flags(group, on.params)
+            one = not flags or len(set(map(id, flags))) == 1
+            usual.append([(on, flags[0] if flags else None)] if one else None)
+            met += on.masked
+        if self.masks is not None and places is not None and not self.masks.hold(met):
+            usual = [None for _ in usual]
+        return self._made_ready(usual) if None in usual else usual  # type: ignore[return-value]
 
     def _place(self, params: list[Tensor]) -> tuple[list[int], Tensor | None]:
         """Each parameter's first word in the arena, or -1; the arena if any of them is masked."""
@@ -247,12 +243,15 @@ class MaskedOptimizer(Optimizer):
             self.state[param][key] = value
         return values
 
-    def from_scaler(self, attribute: str, device: torch.device) -> Tensor | None:
-        """What GradScaler left for this step, on the device; None without one."""
-        value = getattr(self, attribute, None)
-        if value is None:
-            return None
-        return torch.as_tensor(value, dtype=torch.float32, device=device)
+    def from_scaler(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+        """The scale and the verdict that GradScaler left for this step, on the device, if any."""
+        grad_scale = getattr(self, "grad_scale", None)
+        found_inf = getattr(self, "found_inf", None)
+        if grad_scale is not None:
+            grad_scale = torch.as_tensor(grad_scale, dtype=torch.float32, device=device)
+        if found_inf is not None:
+            found_inf = torch.as_tensor(found_inf, dtype=torch.float32, device=device)
+        return grad_scale, found_inf
 
 
 def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -260,6 +259,6 @@ def _untraced(method: Callable[..., Any]) -> Callable[..., Any]:
 
     Its first call would import the compiler, which takes a second.
     """
-    if torch.compiler.is_compiling() or not hasattr(method, "__wrapped__"):
+    if is_compiling() or not hasattr(method, "__wrapped__"):
         return method
     return partial(method.__wrapped__, method.__self__)  # type: ignore[attr-defined]

@@ -161,17 +161,19 @@ class MaskedSGD(MaskedOptimizer):
     def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         device = on.params[0].device
-        found_inf = self.from_scaler("found_inf", device)
+        decay = group["weight_decay"]
+        lr, weight_decay = self.scalars.of(group, device, lr=group["lr"], weight_decay=decay)
+        grad_scale, found_inf = self.from_scaler(device)
         unchecked(
             on,
-            self.scalars.of(group, "lr", group["lr"], device),
+            lr,
             group["momentum"],
             group["dampening"],
-            self.scalars.of(group, "weight_decay", group["weight_decay"], device),
+            weight_decay,
             group["nesterov"],
             group["maximize"],
             first,
-            self.from_scaler("grad_scale", device),
+            grad_scale,
             found_inf,
         )
         if first is not None and found_inf is None and device.type == "cpu":

@@ -6,38 +6,57 @@ the host, and costs no new tensor.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
+
+_NUMBERS = frozenset({float, int})
+
+
+class _Kept(NamedTuple):
+    """Options of a group that are numbers, and a scalar on a device for each."""
+
+    values: dict[str, float]
+    scalars: dict[str, Tensor]
 
 
 class Scalars:
     """Options as scalars on the device, kept from step to step."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, str, torch.device], tuple[float, Tensor]] = {}
+        self._kept: dict[tuple[int, torch.device], _Kept] = {}
 
-    def of(self, group: dict[str, Any], option: str, value: Any, device: torch.device) -> Tensor:
-        """A value as a scalar on the device: the user's own tensor, or one kept for the option.
+    def of(
+        self, group: dict[str, Any], device: torch.device, **values: float | Tensor
+    ) -> list[Tensor]:
+        """A group's values as scalars on the device: the user's own tensors, or kept for an option.
 
         Raises:
             ValueError: a tensor of more or less than one element, which kernels would not see.
         """
-        if isinstance(value, Tensor):
-            _check_single(option, value)
-            dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
-            return value.detach().to(device, dtype, non_blocking=True)
-        if torch.compiler.is_compiling():
-            return torch.full((), value, dtype=torch.float64, device=device)
-        key = (id(group), option, device)
-        if key not in self._kept:
-            scalar = torch.full((), value, dtype=torch.float64, device=device)
-            self._kept[key] = (value, scalar)
-        known, scalar = self._kept[key]
-        if known != value:
-            self._kept[key] = (value, scalar.fill_(value))
-        return scalar
+        if is_compiling():
+            kept = _Kept({}, {})
+        else:
+            kept = self._kept.setdefault((id(group), device), _Kept({}, {}))
+            # Tensors are not compared: that would read them back.
+            if _NUMBERS.issuperset(map(type, values.values())) and kept.values == values:
+                return [kept.scalars[option] for option in values]
+        return [_scalar(kept, option, value, device) for option, value in values.items()]
+
+
+def _scalar(kept: _Kept, option: str, value: float | Tensor, device: torch.device) -> Tensor:
+    if isinstance(value, Tensor):
+        _check_single(option, value)
+        dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
+        return value.detach().to(device, dtype, non_blocking=True)
+    if option not in kept.scalars:
+        kept.scalars[option] = torch.full((), value, dtype=torch.float64, device=device)
+    elif kept.values[option] != value:
+        kept.scalars[option].fill_(value)
+    kept.values[option] = value
+    return kept.scalars[option]
 
 
 def check_number(name: str, value: float | Tensor, below: float | None = None) -> None:

@@ -38,7 +38,7 @@ def module():
 
 # Every op with made-up addresses: a launch fails before any of them is read.
 WITHOUT_A_DEVICE = """
-import importlib.util, os, sys
+import importlib.util, os, sys, torch
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 spec = importlib.util.spec_from_file_location("impcore._C", sys.argv[1])
 native = importlib.util.module_from_spec(spec)
@@ -54,7 +54,7 @@ cuda = native.cuda
 weights, blocks = cuda.Weights(0, 64, 1, 64), cuda.BlockOrder(64, 64, 1)
 states = [[64]], [[64]] * 2
 args = [native.StepArgs(0, [64], [64], each, [64], [40], [-1], 0) for each in states]
-number = (64, True)
+number = torch.zeros((), dtype=torch.float64)
 calls = {
     "upload": lambda: cuda.upload([1], 64, 0),
     "topk_mask": lambda: cuda.topk_mask(weights, 40, blocks, *[64] * 7, None, 0),
@@ -66,10 +66,10 @@ calls = {
     "count": lambda: cuda.count(64, 2, 64, 0),
     "permute": lambda: cuda.permute(64, 64, [40], [1], [1], 0),
     "masked_sgd": lambda: cuda.masked_sgd(
-        args[0], number, 0.9, 0.0, number, False, False, 0, 0, 0, 0
+        args[0], number, 0.9, 0.0, number, False, False, None, None, None, 0
     ),
     "masked_adamw": lambda: cuda.masked_adamw(
-        args[1], *[number] * 4, 1e-8, False, 0, 0, 64, 0
+        args[1], *[number] * 4, 1e-8, False, None, None, 64, 0
     ),
 }
 known = {name for name in dir(cuda) if name[0].islower() and not name.endswith("_workspace")}

@@ -18,10 +18,17 @@ def test_addresses_are_those_of_the_first_elements():
     assert native.addresses([whole, whole[3:]]) == [whole.data_ptr(), whole.data_ptr() + 12]
 
 
-def test_a_number_is_where_it_lies_and_whether_it_is_a_double():
-    one, two = torch.tensor(1.0), torch.tensor(2.0, dtype=torch.float64)
-    assert native.number(one) == (one.data_ptr(), False)
-    assert native.number(two) == (two.data_ptr(), True)
+@pytest.mark.parametrize("kind", [torch.Tensor, nn.Parameter, type("T", (torch.Tensor,), {})])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ops_read_numbers_where_they_are(dtype, kind):
+    numbers = torch.tensor([7.0, 0.5, 4.0], dtype=dtype).as_subclass(kind)
+    param, grad = torch.ones(3), torch.full((3,), 2.0)
+    args = native.step_args([param], [grad], [], [], None, [-1])
+    options = 0.0, 0.0, numbers[0] * 0, False, False, False
+    for scale, expected in ((None, 0.0), (torch.full((), 4.0).as_subclass(kind), 0.75)):
+        param.fill_(1.0)
+        _C.masked_sgd(args, numbers[1], *options, scale, 1)
+        assert param.tolist() == [expected] * 3
 
 
 def group(shapes=((3, 4), (), (0, 2), (2, 3, 1, 5)), dtype=torch.float32):

@@ -8,20 +8,42 @@ CPU = torch.device("cpu")
 
 def test_an_option_keeps_its_tensor_and_follows_its_value():
     scalars, group, other = Scalars(), {}, {}
-    lr = scalars.of(group, "lr", 0.1, CPU)
-    assert (lr.item(), lr.dtype, lr.shape) == (0.1, torch.float64, ())
-    assert scalars.of(group, "lr", 0.1, CPU) is lr
-    assert scalars.of(group, "lr", 0.2, CPU) is lr
+    lr, decay = scalars.of(group, CPU, lr=0.1, weight_decay=0.1)
+    assert lr is not decay
+    for scalar in (lr, decay):
+        assert (scalar.item(), scalar.dtype, scalar.shape) == (0.1, torch.float64, ())
+    for value in (0.1, 0.2, 1, 0.2):
+        again = scalars.of(group, CPU, lr=value, weight_decay=0.1)
+        assert (again[0] is lr, again[1] is decay) == (True, True)
+        assert (lr.item(), decay.item()) == (value, 0.1)
+    assert [scalar.item() for scalar in scalars.of(other, CPU, lr=0.3)] == [0.3]
     assert lr.item() == 0.2
-    assert scalars.of(group, "weight_decay", 0.2, CPU) is not lr
-    assert scalars.of(other, "lr", 0.3, CPU).item() == 0.3
-    assert lr.item() == 0.2
+
+
+def test_a_number_that_was_a_tensor_meanwhile_is_followed(monkeypatch):
+    """And compared with no tensor, which would be read back for that."""
+    scalars, group = Scalars(), {}
+    lr, decay = scalars.of(group, CPU, lr=0.1, weight_decay=0.1)
+    monkeypatch.setattr(torch.Tensor, "__eq__", None)
+    given = torch.tensor(0.5, dtype=torch.float64)
+    own, same = scalars.of(group, CPU, lr=given, weight_decay=0.2)
+    assert (own.item(), same is decay, decay.item()) == (0.5, True, 0.2)
+    found = scalars.of(group, CPU, lr=0.1, weight_decay=0.2)
+    assert (found[0] is lr, found[1] is decay, lr.item()) == (True, True, 0.1)
+
+
+def test_scalars_are_in_their_options_order_whichever_was_kept_first():
+    scalars, group = Scalars(), {}
+    scalars.of(group, CPU, lr=torch.tensor(0.5), weight_decay=0.2)
+    for _ in range(2):
+        found = scalars.of(group, CPU, lr=0.1, weight_decay=0.2)
+        assert [scalar.item() for scalar in found] == [0.1, 0.2]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
 def test_a_tensor_is_the_users_own_where_kernels_can_read_it(dtype):
     given = torch.ones((), dtype=dtype, requires_grad=dtype.is_floating_point)
-    found = Scalars().of({}, "lr", given, CPU)
+    (found,) = Scalars().of({}, CPU, lr=given)
     assert not found.requires_grad
     assert found.dtype == (torch.float32 if dtype == torch.float32 else torch.float64)
     same = found.data_ptr() == given.data_ptr()
@@ -51,7 +73,7 @@ def test_others_are_refused(value, below, message):
 @pytest.mark.parametrize("size", [0, 2])
 def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
     with pytest.raises(ValueError, match=rf"lr has shape \({size},\); it must be one element"):
-        Scalars().of({}, "lr", torch.ones(size), CPU)
+        Scalars().of({}, CPU, lr=torch.ones(size))
 
 
 @pytest.mark.parametrize(

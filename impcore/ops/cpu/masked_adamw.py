@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops import native
-from impcore.ops.cpu import masked_step
 from impcore.ops.stepped import Stepped
 
 
@@ -22,16 +20,16 @@ def masked_adamw(
     found_inf: torch.Tensor | None,
 ) -> None:
     """torch.optim.AdamW's update; where the mask is 0, weight and states become +0."""
-    if masked_step.is_skipped(found_inf):
+    if found_inf is not None and found_inf.item() != 0:
         return
     _C.masked_adamw(
         on.args(),
-        native.number(lr),
-        native.number(beta1),
-        native.number(beta2),
-        native.number(weight_decay),
+        lr,
+        beta1,
+        beta2,
+        weight_decay,
         eps,
         maximize,
-        native.address(grad_scale),
+        grad_scale,
         torch.get_num_threads(),  # the kernel wakes as many as have a chunk each
     )

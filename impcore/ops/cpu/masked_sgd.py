@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops import native
-from impcore.ops.cpu import masked_step
 from impcore.ops.stepped import Stepped
 
 
@@ -23,18 +21,18 @@ def masked_sgd(
     found_inf: torch.Tensor | None,
 ) -> None:
     """torch.optim.SGD's update; where the mask is 0, weight and momentum become +0."""
-    if masked_step.is_skipped(found_inf):
+    if found_inf is not None and found_inf.item() != 0:
         return
     _C.masked_sgd(
         on.args(),
-        native.number(lr),
+        lr,
         momentum,
         dampening,
-        native.number(weight_decay),
+        weight_decay,
         nesterov,
         maximize,
         first is not None and bool(first.item()),
-        native.address(grad_scale),
+        grad_scale,
         torch.get_num_threads(),  # the kernel wakes as many as have a chunk each
     )
     if first is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops import native
 from impcore.ops.cuda import launch
 from impcore.ops.stepped import Stepped
 
@@ -26,14 +25,14 @@ def masked_adamw(
         constants = lr.new_empty(2 * len(on.params), dtype=torch.float64)
         _C.cuda.masked_adamw(
             on.args(),
-            native.number(lr),
-            native.number(beta1),
-            native.number(beta2),
-            native.number(weight_decay),
+            lr,
+            beta1,
+            beta2,
+            weight_decay,
             eps,
             maximize,
-            native.address(grad_scale),
-            native.address(found_inf),
+            grad_scale,
+            found_inf,
             constants.data_ptr(),
             stream,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops import library, native
+from impcore.ops import library
 from impcore.ops.cuda import launch
 from impcore.ops.stepped import Stepped
 
@@ -26,15 +26,15 @@ def masked_sgd(
     with launch.on(on.params[0].device) as stream:
         _C.cuda.masked_sgd(
             on.args(),
-            native.number(lr),
+            lr,
             momentum,
             dampening,
-            native.number(weight_decay),
+            weight_decay,
             nesterov,
             maximize,
-            native.address(first),
-            native.address(grad_scale),
-            native.address(found_inf),
+            first,
+            grad_scale,
+            found_inf,
             stream,
         )
     if first is not None:
