@@ -1,7 +1,8 @@
 """How often to do what is worth doing often, and costs time each time.
 
 Invariant: doing it whenever it is due takes about `share` of the time at most, however long it
-takes. Nothing that depends on the clock may change a result.
+takes, and less where it would be done again too soon to matter. Nothing that depends on the clock
+may change a result.
 """
 
 from __future__ import annotations
@@ -23,12 +24,18 @@ def next_due(step: int, every: Iterable[int], at: Iterable[int]) -> int:
 class Pace:
     """Due at first, and again once the last time's duration is a `share` (0 to 1) of what passed.
 
-    `clock` returns seconds.
+    But no sooner than after `least` seconds, as `clock` tells them.
     """
 
-    def __init__(self, share: float, clock: Callable[[], float] = monotonic) -> None:
-        self._share, self._clock = share, clock
+    def __init__(
+        self, share: float, least: float = 0.0, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._share, self._least, self._clock = share, least, clock
         self._next = clock()
+
+    def apart(self, seconds: float) -> float:
+        """Seconds from the end of what took so many of them until it is due again."""
+        return max(self._least, seconds / self._share)
 
     def due(self) -> bool:
         """Whether it is time."""
@@ -40,4 +47,4 @@ class Pace:
         begin = self._clock()
         yield
         end = self._clock()
-        self._next = end + (end - begin) / self._share
+        self._next = end + self.apart(end - begin)

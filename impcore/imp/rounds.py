@@ -38,9 +38,13 @@ from impcore.imp.scoring import Scores, scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
 
-SAVING = 0.005
-"""The share of the time that checkpoints within a training may take, unless the recipe says how
-often to save."""
+
+def saving_pace() -> Pace:
+    """Of checkpoints within a training, unless the recipe says how often to save.
+
+    They take half a percent of the time at most, and no training is worth saving every second.
+    """
+    return Pace(share=0.005, least=10.0)
 
 
 class Rounds:
@@ -67,7 +71,7 @@ class Rounds:
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
         self._origin = origin(lab)
-        self._pace = Pace(SAVING)
+        self._pace = saving_pace()
 
     @property
     def progress(self) -> Progress:

@@ -8,12 +8,12 @@ from impcore.imp.pace import Pace, next_due
 durations = st.lists(st.floats(0.001, 100), min_size=2, max_size=50)
 
 
-@given(durations, st.floats(0.01, 1), st.floats(0.001, 10))
+@given(durations, st.floats(0.01, 1), st.floats(0, 50), st.floats(0.001, 10))
 def test_what_is_done_whenever_due_keeps_to_its_share(
-    costs: list[float], share: float, tick: float
+    costs: list[float], share: float, least: float, tick: float
 ) -> None:
     now, spent = 0.0, 0.0
-    pace = Pace(share, lambda: now)
+    pace = Pace(share, least, lambda: now)
     for cost in costs[:-1]:
         while not pace.due():
             now += cost / share / 7 + tick
@@ -27,7 +27,7 @@ def test_what_is_done_whenever_due_keeps_to_its_share(
 
 def test_it_is_due_at_first_and_not_right_after() -> None:
     now = 5.0
-    pace = Pace(0.01, lambda: now)
+    pace = Pace(0.01, clock=lambda: now)
     assert pace.due()
     with pace.taking():
         now += 1
@@ -36,6 +36,19 @@ def test_it_is_due_at_first_and_not_right_after() -> None:
     assert not pace.due()
     now += 0.2
     assert pace.due()
+
+
+def test_it_is_not_due_again_too_soon_to_matter() -> None:
+    now = 0.0
+    pace = Pace(0.01, 30.0, lambda: now)
+    with pace.taking():
+        now += 0.2
+    now += 29.9
+    assert not pace.due()
+    now += 0.2
+    assert pace.due()
+    assert pace.apart(0.2) == 30
+    assert pace.apart(0.5) == 50
 
 
 @given(st.integers(0, 100), st.lists(st.integers(0, 40)), st.lists(st.integers(0, 200)))

@@ -17,7 +17,7 @@ from impcore.data import Batches
 from impcore.imp import rewinding, sealed, training, tree
 from impcore.imp.lab import Lab
 from impcore.imp.learner import Learner, autocast
-from impcore.imp.rounds import SAVING
+from impcore.imp.rounds import saving_pace
 from impcore.imp.run_state import RunState
 
 _WARM = 5  # steps: they fill caches, and on CUDA record the step
@@ -110,7 +110,7 @@ def _saves(lab: Lab, steps: int, step: float, save: float) -> int:
     count = steps // lab.steps.checkpoint_every
     if lab.config.train.checkpoint_every is not None:
         return count
-    return min(count, int(SAVING * step * steps / save))
+    return min(count, int(step * steps / saving_pace().apart(save)))
 
 
 def _steps(lab: Lab, learner: Learner) -> tuple[float, int]:
