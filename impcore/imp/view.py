@@ -19,6 +19,8 @@ from impcore.imp.eta import Eta
 
 _LIVE_SECONDS = 0.5
 _PLAIN_SECONDS = 30.0
+_AS_IT_IS: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+"""How rich prints a line without making anything else of its words."""
 
 
 def duration(seconds: float | None) -> str:
@@ -53,10 +55,8 @@ class View:
     def __init__(
         self, console: Console | None = None, errors: Console | None = None, *, quiet: bool = False
     ) -> None:
-        plain = {"highlight": False, "soft_wrap": True, "markup": False}
         self._console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
         self._errors = errors or Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
-        self._options: dict[str, Any] = plain
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._every = _LIVE_SECONDS if self._live else _PLAIN_SECONDS
         self._quiet = quiet
@@ -151,4 +151,4 @@ class View:
             self._progress = None
 
     def _print(self, console: Console, text: str, style: str | None = None) -> None:
-        console.print(text, style=style, **self._options)
+        console.print(text, style=style, **_AS_IT_IS)

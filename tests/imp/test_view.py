@@ -105,9 +105,21 @@ def test_the_device_is_read_only_to_draw() -> None:
 
 def test_warnings_go_to_standard_error_as_they_are() -> None:
     screen = Screen(False)
-    screen.view.warn("a [b]file[/b] is damaged")
-    assert screen.err.getvalue() == "warning: a [b]file[/b] is damaged\n"
+    screen.view.warn("a [b]file[/b] of runs/seed:on:1 is damaged")
+    assert screen.err.getvalue() == "warning: a [b]file[/b] of runs/seed:on:1 is damaged\n"
     assert not screen.out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_are_printed_as_they_are(terminal: bool) -> None:
+    line = f"a [b]file[/b] of runs/seed:on:1 {'x' * 200}\n"
+    screen = Screen(terminal)
+    screen.view.note(line[:-1])
+    assert screen.out.getvalue() == line
+    with screen.view as view:
+        view.open(20, 10)
+        view.note(line[:-1])
+    assert screen.out.getvalue().count(line) == 2
 
 
 def shown(screen: Screen) -> str:
