@@ -1,6 +1,7 @@
 """What is wrong with a recipe, one line a fault: dotted key, value, what would be right.
 
-Invariant: a value of any size or depth is quoted in at most a hundred characters.
+Invariant: a value of any size or depth is quoted in at most a hundred characters; a file's path is
+whole.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -51,8 +53,16 @@ def quote(value: object) -> str:
 
 def quote_key(key: str) -> str:
     """A dotted key on one line: shortened, control characters escaped."""
-    short = key if len(key) <= 80 else key[:77] + "..."
-    return short if short.isprintable() else ascii(short)[1:-1]
+    return _on_one_line(key if len(key) <= 80 else key[:77] + "...")
+
+
+def quote_path(path: Path) -> str:
+    """A path on one line, whole: who is to mend the file must find it."""
+    return _on_one_line(str(path))
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from impcore.config import entries
-from impcore.config.faults import Fault, nearest, quote, quote_key
+from impcore.config.faults import Fault, nearest, quote, quote_key, quote_path
 from impcore.config.recipe import Config
 from impcore.errors import ConfigError
 
@@ -57,7 +57,7 @@ def load(source: str | Path, overrides: Mapping[str, Mapping[str, object]] | Non
         return Config.from_dict(document)
     except ConfigError as error:
         count = len(str(error).splitlines())
-        heading = f"{quote_key(str(path))}: {count} fault{'s' * (count > 1)}:\n"
+        heading = f"{quote_path(path)}: {count} fault{'s' * (count > 1)}:\n"
         raise ConfigError(heading + str(error)) from None
 
 
@@ -79,7 +79,7 @@ def find(source: str | Path) -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """The TOML document in `path`; ConfigError if there is none, with the line that breaks it."""
-    where = quote_key(str(path))
+    where = quote_path(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -65,6 +65,16 @@ def test_a_broken_file_is_named_with_its_reason(tmp_path: Path, empty: Path, rea
     assert list(empty.iterdir()) == []
 
 
+@pytest.mark.parametrize("text", ["[run", "[run]\nseed = -1\n"])
+def test_a_file_far_down_is_named_whole_on_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / ("deep" * 30) / "new\nline" / "broken.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path).replace("\n", "\\n"))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200) | st.text(st.sampled_from("[]{}=.,\"'\n\\#a1 -_:")).map(str.encode))
 def test_any_bytes_are_a_document_or_a_config_error(tmp_path: Path, data: bytes) -> None:
