@@ -86,7 +86,7 @@ class MaskedOptimizer(Optimizer):
                 loss = closure()
         launches = self._launches()
         for group in self.param_groups[1:]:  # the first launch reads its own before it writes
-            check_tensors(group)
+            check_tensors(group, self.defaults)
         for group, ready in zip(self.param_groups, launches, strict=True):
             for on, first in ready:
                 self.launch(group, on, first)
@@ -101,7 +101,7 @@ class MaskedOptimizer(Optimizer):
         if not is_compiling():
             library.refuse_fake()
         for group in self.param_groups:
-            check_tensors(group)
+            check_tensors(group, self.defaults)
         todo = [
             self.gather(group) if ready is None else None
             for group, ready in zip(self.param_groups, usual, strict=True)

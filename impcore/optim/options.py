@@ -6,6 +6,7 @@ the host, and costs no new tensor.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import torch
@@ -68,9 +69,14 @@ def check_number(name: str, value: float | Tensor, below: float | None = None) -
         raise ValueError(f"{name} is {value}; it must be at least 0{limit}")
 
 
-def check_tensors(group: dict[str, Any]) -> None:
-    """Raises ValueError for an option of a group that has become a tensor of several elements."""
+def check_tensors(group: dict[str, Any], options: Container[str]) -> None:
+    """Raises ValueError for an option of a group that has become a tensor of several elements.
+
+    What else a group holds is its owner's.
+    """
     for name, value in group.items():
+        if name not in options:
+            continue
         for each in value if name == "betas" else (value,):
             if isinstance(each, Tensor):
                 _check_single(name, each)

@@ -253,6 +253,18 @@ def test_an_option_of_a_wrong_shape_is_refused_before_any_group_is_stepped(kind,
 
 
 @both_kinds
+def test_groups_may_hold_what_is_no_option(kind):
+    model = net()
+    groups = [{"params": [p], "users_own": torch.ones(5)} for p in model.parameters()]
+    optimizer = kind.ours(groups, masks=pruned(model), **kind.heavy)
+    for step in range(2):
+        set_gradients([model], step)
+        before = bytes_of(model)
+        optimizer.step()
+        assert bytes_of(model) != before
+
+
+@both_kinds
 @pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
 def test_a_parameter_that_is_twice_in_a_group_is_refused(kind):
     a, b = (nn.Parameter(torch.ones(3)) for _ in range(2))

@@ -86,6 +86,8 @@ def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
 )
 def test_a_group_is_searched_for_tensors_of_several_elements(options, message):
     group = {"params": [torch.ones(2)], "lr": torch.tensor(0.1), "betas": (0.5, torch.ones(1))}
-    check_tensors(group)
+    group["users_own"] = torch.ones(2)
+    names = ["lr", "betas", "weight_decay"]
+    check_tensors(group, names)
     with pytest.raises(ValueError, match=message):
-        check_tensors(group | options)
+        check_tensors(group | options, names)
