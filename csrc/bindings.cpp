@@ -75,21 +75,21 @@ double value(const Number& number) {
 }
 
 void masked_sgd(const StepArgs& args, Number lr, double momentum, double dampening,
-                Number weight_decay, bool nesterov, bool maximize, bool first, Number grad_scale,
-                int threads) {
+                Number weight_decay, bool nesterov, bool maximize, bool first,
+                const std::optional<Number>& grad_scale, int threads) {
   impcore::cpu::masked_sgd(tensors_of(args),
                            {value(lr), momentum, dampening, value(weight_decay), nesterov, maximize,
-                            first, pointer<const float>(grad_scale.address)},
+                            first, pointer_if<const float>(grad_scale)},
                            threads);
 }
 
 void masked_adamw(const StepArgs& args, Number lr, Number beta1, Number beta2, Number weight_decay,
-                  double eps, bool maximize, Number grad_scale, int threads) {
+                  double eps, bool maximize, const std::optional<Number>& grad_scale, int threads) {
   const impcore::StepTensors tensors = tensors_of(args);
   const bool amsgrad = tensors.states.size() == 3;
   impcore::cpu::masked_adamw(tensors, args.counts,
                              {value(lr), value(beta1), value(beta2), value(weight_decay), eps,
-                              amsgrad, maximize, pointer<const float>(grad_scale.address)},
+                              amsgrad, maximize, pointer_if<const float>(grad_scale)},
                              threads);
 }
 

@@ -80,25 +80,28 @@ void permute(int64_t from, int64_t to, const bound::Addresses& shape,
 }
 
 using bound::Number;
+using bound::pointer_if;
 
 cuda::Number number(const Number& n) { return {pointer<void>(n.address), n.is_double}; }
 
 void masked_sgd(const bound::StepArgs& args, Number lr, double momentum, double dampening,
-                Number weight_decay, bool nesterov, bool maximize, Number first, Number grad_scale,
-                Number found_inf, int64_t stream) {
-  cuda::masked_sgd(bound::tensors_of(args),
-                   {number(lr), number(weight_decay), momentum, dampening, nesterov, maximize,
-                    pointer<uint8_t>(first.address), pointer<float>(grad_scale.address),
-                    pointer<float>(found_inf.address)},
-                   pointer<void>(stream));
+                Number weight_decay, bool nesterov, bool maximize,
+                const std::optional<Number>& first, const std::optional<Number>& grad_scale,
+                const std::optional<Number>& found_inf, int64_t stream) {
+  cuda::masked_sgd(
+      bound::tensors_of(args),
+      {number(lr), number(weight_decay), momentum, dampening, nesterov, maximize,
+       pointer_if<uint8_t>(first), pointer_if<float>(grad_scale), pointer_if<float>(found_inf)},
+      pointer<void>(stream));
 }
 
 void masked_adamw(const bound::StepArgs& args, Number lr, Number beta1, Number beta2,
-                  Number weight_decay, double eps, bool maximize, Number grad_scale,
-                  Number found_inf, int64_t constants, int64_t stream) {
+                  Number weight_decay, double eps, bool maximize,
+                  const std::optional<Number>& grad_scale, const std::optional<Number>& found_inf,
+                  int64_t constants, int64_t stream) {
   cuda::masked_adamw(bound::tensors_of(args), args.counts,
                      {number(lr), number(beta1), number(beta2), number(weight_decay), eps, maximize,
-                      pointer<float>(grad_scale.address), pointer<float>(found_inf.address)},
+                      pointer_if<float>(grad_scale), pointer_if<float>(found_inf)},
                      pointer<double>(constants), pointer<void>(stream));
 }
 
@@ -126,8 +129,6 @@ void bind_cuda(py::module_& m) {
         cuda::upload(values, bound_cuda::pointer<int64_t>(out), bound_cuda::pointer<void>(stream));
       },
       release());
-  // TOPK1
-  // TOPK2
   m.def("topk_mask_workspace", &cuda::topk_mask_workspace);
   m.def("topk_mask", bound_cuda::topk_mask, release());
   m.def("commit", bound_cuda::commit, release());

@@ -11,11 +11,17 @@ namespace bound {
 
 using Addresses = std::vector<int64_t>;
 
-// Where a tensor of one element lies, and whether that is a double (else a float); for None 0.
+// Where a tensor of one element lies, and whether that is a double (else a float).
 struct Number {
-  int64_t address = 0;
-  bool is_double = false;
+  int64_t address;
+  bool is_double;
 };
+
+// Of a tensor that may be None.
+template <class T>
+T* pointer_if(const std::optional<Number>& number) {
+  return number ? reinterpret_cast<T*>(number->address) : nullptr;
+}
 
 // Addresses of the tensors of a step and of the mask; states: a list a kind; counts: of the steps
 // that each tensor has taken, if they are counted.
@@ -59,15 +65,17 @@ inline std::optional<int32_t> dtype_of(const TensorView& view) {
 
 template <>
 struct pybind11::detail::type_caster<bound::Number> {
-  PYBIND11_TYPE_CASTER(bound::Number, const_name("Tensor | None"));
+  PYBIND11_TYPE_CASTER(bound::Number, const_name("Tensor"));
 
   bool load(handle tensor, bool) {
-    if (tensor.is_none()) return true;
     bound::TensorView view;
-    value = bound::reader().read(tensor, &view)
-                ? bound::Number{view.address(), view.dtype_bits == 64}
-                : bound::Number{tensor.attr("data_ptr")().cast<int64_t>(),
-                                tensor.attr("element_size")().cast<int64_t>() == 8};
+    if (bound::reader().read(tensor, &view)) {
+      value = {view.address(), view.dtype_bits == 64};
+      return true;
+    }
+    if (!hasattr(tensor, "data_ptr")) return false;
+    value = {tensor.attr("data_ptr")().cast<int64_t>(),
+             tensor.attr("element_size")().cast<int64_t>() == 8};
     return true;
   }
 };

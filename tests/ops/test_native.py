@@ -31,6 +31,15 @@ def test_ops_read_numbers_where_they_are(dtype, kind):
         assert param.tolist() == [expected] * 3
 
 
+@pytest.mark.parametrize("wrong", [None, 0.1])
+def test_ops_refuse_numbers_that_are_in_no_tensor(wrong):
+    param, zero = torch.ones(3), torch.zeros(())
+    args = native.step_args([param], [param.clone()], [], [], None, [-1])
+    with pytest.raises(TypeError):
+        _C.masked_sgd(args, wrong, 0.0, 0.0, zero, False, False, False, None, 1)
+    assert param.tolist() == [1.0] * 3
+
+
 def group(shapes=((3, 4), (), (0, 2), (2, 3, 1, 5)), dtype=torch.float32):
     """Parameters with gradients, and their states: two averages and a count."""
     params = [nn.Parameter(torch.randn(shape).to(dtype)) for shape in shapes]
