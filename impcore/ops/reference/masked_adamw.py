@@ -25,7 +25,8 @@ def masked_adamw(
     rate, b1, b2 = float(lr.item()), float(beta1.item()), float(beta2.item())
     scale = 1.0 if grad_scale is None else float(grad_scale.item())
     exp_avgs, exp_avg_sqs, *largest = on.states
-    for i, (param, grad) in enumerate(zip(on.params, on.grads, strict=True)):
+    stepped = zip(on.params, on.grads, on.words, strict=True)
+    for i, (param, grad, word) in enumerate(stepped):
         t = float(on.counts[i].add_(1).item())
         update = storage.flat(grad).double() / scale
         if maximize:
@@ -40,4 +41,4 @@ def masked_adamw(
         theta = storage.flat(param).double() * (1 - rate * float(weight_decay.item()))
         theta = theta - rate / (1 - b1**t) * m / root
         for tensor, values in [(param, theta), *states]:
-            storage.flat(tensor).copy_(storage.select(values, on.mask, on.words[i]))
+            storage.flat(tensor).copy_(storage.select(values, on.mask, word))

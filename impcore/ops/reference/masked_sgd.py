@@ -25,7 +25,8 @@ def masked_sgd(
         return
     starts = first is not None and bool(first.item())
     scale = 1.0 if grad_scale is None else float(grad_scale.item())
-    for i, (param, grad) in enumerate(zip(on.params, on.grads, strict=True)):
+    stepped = zip(on.params, on.grads, on.words, strict=True)
+    for i, (param, grad, word) in enumerate(stepped):
         theta = storage.flat(param).double()
         update = storage.flat(grad).double() / scale
         if maximize:
@@ -36,10 +37,8 @@ def masked_sgd(
             velocity = update
             if not starts:
                 velocity = momentum * buffer.double() + (1 - dampening) * update
-            buffer.copy_(storage.select(velocity, on.mask, on.words[i]))
+            buffer.copy_(storage.select(velocity, on.mask, word))
             update = update + momentum * velocity if nesterov else velocity
-        storage.flat(param).copy_(
-            storage.select(theta - float(lr.item()) * update, on.mask, on.words[i])
-        )
+        storage.flat(param).copy_(storage.select(theta - float(lr.item()) * update, on.mask, word))
     if first is not None:
         first.zero_()
