@@ -106,10 +106,23 @@ class MaskedOptimizer(Optimizer):
             self.gather(group) if ready is None else None
             for group, ready in zip(self.param_groups, usual, strict=True)
         ]
-        return [
+        made = [
             (ready or []) if work is None else launches(work, self.kept(group, work))
             for group, ready, work in zip(self.param_groups, usual, todo, strict=True)
         ]
+        if not is_compiling():
+            self._sort_states()
+        return made
+
+    def _sort_states(self) -> None:
+        """Puts the states in their parameters' order, in which the native walk looks for them.
+
+        They are in another one where a parameter has had its first gradient after others.
+        """
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param in self.state:
+                    self.state[param] = self.state.pop(param)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch.optim.Optimizer's."""

@@ -363,6 +363,22 @@ def test_hooks_run_and_gradients_are_cleared(kind):
 
 
 @both_kinds
+def test_a_layer_unfrozen_late_is_stepped_in_the_native_walk_from_then_on(kind, monkeypatch):
+    model, theirs = net(), net()
+    mine = kind.ours(model.parameters(), masks=Masks(model), **kind.heavy)
+    other = kind.theirs(theirs.parameters(), **kind.heavy)
+    for step in range(6):
+        set_gradients([model, theirs], step)
+        if step < 2:
+            model[0].weight.grad = theirs[0].weight.grad = None
+        if step == 4:
+            monkeypatch.delattr("impcore.optim.masked_optimizer.MaskedOptimizer.gather")
+        mine.step()
+        other.step()
+    check_close(model, theirs)
+
+
+@both_kinds
 def test_what_the_native_walk_leaves_to_python_makes_the_same_step(kind, monkeypatch):
     """As under a PyTorch whose tensors it cannot read, and with what is unusual in between."""
     runs = []
