@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -78,6 +80,15 @@ def test_a_test_that_dies_or_hangs_costs_itself_alone(
     assert (found.items, found.missing) == (6, 0)
 
 
+@pytest.fixture
+def in_the_background() -> Iterator[None]:
+    """SIGINT is ignored, as in what a shell's script starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("in_the_background")
 def test_what_is_cut_off_is_said(suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (suite / "test_all.py").write_text(SUITE.replace("os._exit(3)", "pass"))
     monkeypatch.setattr(stages, "find_spec", lambda name: None)

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -27,16 +27,17 @@ class Ended:
 def run(stage: Stage, limit: float, environment: Mapping[str, str], log: Path) -> Ended:
     """Runs a stage for `limit` seconds at most; its output goes to the log and the terminal."""
     begin, lines = monotonic(), []
-    process = subprocess.Popen(
-        stage.command,
-        cwd=ROOT,
-        env={**os.environ, **environment, **stage.environment, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    with _heeding_interrupts():
+        process = subprocess.Popen(
+            stage.command,
+            cwd=ROOT,
+            env={**os.environ, **environment, **stage.environment, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
     assert process.stdout is not None
     late = threading.Event()
     timers = [
@@ -57,6 +58,22 @@ def run(stage: Stage, limit: float, environment: Mapping[str, str], log: Path) -
             timer.cancel()
         _end(process, signal.SIGKILL)
     return Ended(code, lines, monotonic() - begin, late.is_set())
+
+
+@contextmanager
+def _heeding_interrupts() -> Iterator[None]:
+    """What is started meanwhile heeds SIGINT, even if this process has been told to ignore it.
+
+    A shell's script tells so what it starts in the background, and children take that over.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end(
