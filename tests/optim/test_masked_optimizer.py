@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from impcore import Masks, masks_of
+from impcore import Masks
 from impcore.errors import ModelChangedError
 
 from .cases import (
@@ -155,26 +155,6 @@ def test_a_closure_runs_with_gradients_and_its_loss_returns(kind):
     assert ours.scalar.grad is None  # it takes no part, and was left out
 
 
-@both_kinds
-def test_parameter_groups_and_absent_gradients(kind):
-    ours, theirs, _ = triple()
-    optimizers = []
-    for cls, model in ((kind.ours, ours), (kind.theirs, theirs)):
-        optimizer = cls([{"params": [model[0].weight], **kind.heavy}], lr=0.1)
-        optimizer.add_param_group({"params": list(model[3].parameters()), "weight_decay": 0.1})
-        optimizer.add_param_group({"params": [model.scalar, model.empty], "maximize": True})
-        optimizers.append(optimizer)
-    for step in range(6):
-        set_gradients([ours, theirs], step)
-        if step % 2:
-            ours[0].weight.grad = theirs[0].weight.grad = None
-        if step < 3:
-            ours[3].bias.grad = theirs[3].bias.grad = None
-        for optimizer in optimizers:
-            optimizer.step()
-    check_close(ours, theirs)
-
-
 @pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1), torch.tensor([0.1]).double()])
 @both_kinds
 def test_a_rate_that_changes_is_followed(kind, rate):
@@ -222,60 +202,6 @@ def test_a_parameter_that_is_negated_only_when_used_is_refused(kind, stepped):
     assert param.item() == -1
     with pytest.raises(NotImplementedError, match=r"parameter 0 of group 0 is negated"):
         kind.ours([param], lr=0.1)
-
-
-@both_kinds
-def test_differentiable_is_refused(kind):
-    with pytest.raises(NotImplementedError, match="differentiable is True"):
-        kind.ours([nn.Parameter(torch.ones(3))], differentiable=True)
-
-
-@both_kinds
-@pytest.mark.parametrize("stepped", [False, True])
-@pytest.mark.parametrize("place", [0, 1])
-def test_an_option_of_a_wrong_shape_is_refused_before_any_group_is_stepped(kind, stepped, place):
-    model = net()
-    groups = [{"params": list(layer.parameters())} for layer in (model[0], model[3])]
-    optimizer = kind.ours(groups, masks=pruned(model), **kind.heavy)
-    if stepped:
-        set_gradients([model], 0)
-        optimizer.step()
-    set_gradients([model], 1)
-    before, states = bytes_of(model), copy.deepcopy(optimizer.state_dict()["state"])
-    optimizer.param_groups[place]["lr"] = torch.ones(2)
-    with pytest.raises(ValueError, match=r"lr has shape \(2,\); it must be one element"):
-        optimizer.step()
-    assert bytes_of(model) == before
-    after = optimizer.state_dict()["state"]
-    assert after.keys() == states.keys()
-    for key, kept in states.items():
-        assert all(torch.equal(after[key][name], value) for name, value in kept.items())
-
-
-@both_kinds
-def test_groups_may_hold_what_is_no_option(kind):
-    model = net()
-    groups = [{"params": [p], "users_own": torch.ones(5)} for p in model.parameters()]
-    optimizer = kind.ours(groups, masks=pruned(model), **kind.heavy)
-    for step in range(2):
-        set_gradients([model], step)
-        before = bytes_of(model)
-        optimizer.step()
-        assert bytes_of(model) != before
-
-
-@both_kinds
-@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
-def test_a_parameter_that_is_twice_in_a_group_is_refused(kind):
-    a, b = (nn.Parameter(torch.ones(3)) for _ in range(2))
-    with pytest.raises(ValueError, match="parameter 2 of group 0 is parameter 0 again"):
-        kind.ours([a, b, a])
-    optimizer = kind.ours([a])
-    with pytest.raises(ValueError, match=r"parameter 1 of group 1 \(y\) is parameter 0 again"):
-        kind.ours([{"params": [("z", a)]}, {"params": [("x", b), ("y", b)]}])
-    with pytest.raises(ValueError, match="parameter 1 of group 1 is parameter 0 again"):
-        optimizer.add_param_group({"params": [b, b]})
-    assert [group["params"] for group in optimizer.param_groups] == [[a]]
 
 
 @both_kinds
@@ -360,64 +286,6 @@ def test_hooks_run_and_gradients_are_cleared(kind):
     before = bytes_of(model)
     optimizer.step()  # nothing has a gradient
     assert bytes_of(model) == before
-
-
-@both_kinds
-def test_a_layer_unfrozen_late_is_stepped_in_the_native_walk_from_then_on(kind, monkeypatch):
-    model, theirs = net(), net()
-    mine = kind.ours(model.parameters(), masks=Masks(model), **kind.heavy)
-    other = kind.theirs(theirs.parameters(), **kind.heavy)
-    for step in range(6):
-        set_gradients([model, theirs], step)
-        if step < 2:
-            model[0].weight.grad = theirs[0].weight.grad = None
-        if step == 4:
-            monkeypatch.delattr("impcore.optim.masked_optimizer.MaskedOptimizer.gather")
-        mine.step()
-        other.step()
-    check_close(model, theirs)
-
-
-@both_kinds
-def test_what_the_native_walk_leaves_to_python_makes_the_same_step(kind, monkeypatch):
-    """As under a PyTorch whose tensors it cannot read, and with what is unusual in between."""
-    runs = []
-    for native_walk in (True, False):
-        if not native_walk:
-            monkeypatch.setattr("impcore.ops.native.gather", lambda *args: None)
-        model = net()
-        head = [model[3].weight, model[3].bias]
-        rest = [p for p in model.parameters() if all(p is not h for h in head)]
-        groups = [{"params": rest}, {"params": head, "weight_decay": 0.0}]
-        optimizer = kind.ours(groups, masks=pruned(model), **kind.heavy)
-        seen = []
-        for step in range(8):
-            set_gradients([model], step)
-            if step == 2:
-                model[3].bias.grad = None
-            if step == 3:
-                model[0].weight.data = model[0].weight.data.clone()
-            if step == 4:
-                state = optimizer.state[model[3].weight]
-                state[kind.state] = state[kind.state].clone()
-            if step == 5:
-                optimizer.state[model[3].bias] = optimizer.state.pop(model[3].bias)
-            if step == 6:
-                masks_of(model)["3.weight"] = torch.arange(60).view(5, 12) % 7 == 0
-            optimizer.step()
-            seen.append(bytes_of(model))
-        runs.append((seen, [v.tolist() for s in optimizer.state.values() for v in s.values()]))
-    assert runs[0] == runs[1]
-
-
-@both_kinds
-def test_most_steps_take_the_native_walk(kind, monkeypatch):
-    model = net()
-    optimizer = kind.ours(model.parameters(), masks=pruned(model), **kind.heavy)
-    set_gradients([model], 0)
-    optimizer.step()
-    monkeypatch.setattr(kind.ours, "gather", None)
-    optimizer.step()
 
 
 def test_the_compiler_is_not_imported():
