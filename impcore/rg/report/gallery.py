@@ -76,12 +76,11 @@ def _accuracy(subjects: Sequence[Subject]) -> Iterator[Drawn]:
 
 
 def _projection(subjects: Sequence[Subject]) -> Iterator[Drawn]:
-    subjects = [one for one in subjects if figures.projection_blocks(one.first) is not None]
-    if not subjects:
+    pairs = [(one, pair) for one in subjects if (pair := figures.projection_blocks(one.first))]
+    if not pairs:
         return
+    subjects, (_, pair) = [one for one, _ in pairs], pairs[0]
     first = subjects[0].first
-    pair = figures.projection_blocks(first)
-    assert pair is not None
     alike = [one for one in subjects if one.first.names == first.names]
     i, j = (first.names[column] for column in pair)
     known = None not in (first.index(i), first.index(j))
