@@ -129,6 +129,7 @@ def attach(clocks: Clocks) -> None:
     clocks.around_items(DeviceBatches, "epoch", "batches")
     clocks.around_items(DeviceBatches, "eval_batches", "batches")
     clocks.around(rounds, "scores", "evaluation")
+    # Copying the state; a thread of its own writes it, which slows other parts where it takes a core.
     clocks.around(Rounds, "_save", "checkpoints")
     clocks.around(Rounds, "_keep", "checkpoints")
     clocks.around(Rounds, "_prune", "prune and rewind")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +42,25 @@ class Checkpoints:
         self._good: int | None = None
         self._last = max(self._generations(), default=0)
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing has been saved yet."""
-        return self._last == 0
+    def pack(
+        self, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+    ) -> Callable[[], None]:
+        """A copy of the next generation: what is returned writes it, in the order of packing.
 
-    def save(self, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> int:
-        """Write the next generation, then remove all but it and the one before; returns its number.
-
-        Raises RunDirectoryError if it cannot be written; the older ones are then untouched.
+        It then removes all but it and the one before. It raises RunDirectoryError if it cannot be
+        written; the older ones are then untouched.
         """
-        generation = self._last + 1
-        sealing = {**content, "generation": generation}
-        atomic.write(self._path(generation), sealed.pack(_KIND, sealing, tensors))
+        self._last += 1
+        sealing = {**content, "generation": self._last}
+        pieces = sealed.pack(_KIND, sealing, tensors, copied=True)
+        return partial(self._write, self._last, pieces)
+
+    def _write(self, generation: int, pieces: sealed.Pieces) -> None:
+        atomic.write(self._path(generation), pieces)
         for old in self._generations():
             if old not in (generation, self._good):
                 self._path(old).unlink(missing_ok=True)
-        self._good = self._last = generation
-        return generation
+        self._good = generation
 
     def load(self) -> State | None:
         """The newest state that verifies, after a warning for each newer one that does not.

@@ -76,7 +76,7 @@ def _write_start(made: lab.Lab, directory: RunDirectory) -> None:
     """What is known before the first step."""
     atomic.write(directory.config, made.config.to_toml().encode())
     if made.weights is not None:
-        records.write_weights(directory.weights, asdict(made.weights))
+        atomic.write(directory.weights, records.pack_weights(asdict(made.weights)))
 
 
 def _saved(checkpoints: Checkpoints | None, world: World) -> State | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from impcore.errors import NonFiniteError
 from impcore.imp import records
 from impcore.imp.board import Board
+from impcore.imp.files import Files
 from impcore.imp.progress import Progress, evaluation, row, too_far_below
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.run_state import RunState
@@ -29,9 +30,9 @@ class Journal:
     `state`.
     """
 
-    def __init__(self, state: RunState, directory: RunDirectory, view: View) -> None:
+    def __init__(self, state: RunState, directory: RunDirectory, files: Files, view: View) -> None:
         self._state, self._lab = state, state.lab
-        self._directory, self._view = directory, view
+        self._directory, self._files, self._view = directory, files, view
         self._board, self._since = Board(), monotonic()
         self._epoch_end = 0
 
@@ -90,7 +91,7 @@ class Journal:
         lines = self.progress.evaluations
         lines.append(evaluation(self._lab, self.progress, found, self._train_loss()))
         if self._lab.world.is_writer:
-            records.write_rows(self._directory.evaluations, lines)
+            self._files.write(self._directory.evaluations, records.pack_rows(lines))
         self._board.add(self._steps_done(), lines[-1])
         return lines[-1]
 
@@ -130,15 +131,15 @@ class Journal:
         if not self._lab.world.is_writer:
             return
         rows, flow = self.progress.rows, self._lab.flow
-        records.write_rows(self._directory.rounds, rows)
-        records.write_flow(
-            self._directory.flow,
+        self._files.write(self._directory.rounds, records.pack_rows(rows))
+        packed = records.pack_flow(
             flow.M[: len(rows)],
             flow.P[: len(rows)],
             flow.names,
             [row["remaining"] for row in rows],
             self._lab.config.analysis.theta,
         )
+        self._files.write(self._directory.flow, packed)
 
     def _train_loss(self) -> float:
         """The mean loss of this epoch's steps so far; all processes ask for it together."""

@@ -7,8 +7,8 @@ may change a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from math import inf
 from time import monotonic
 
 
@@ -41,10 +41,12 @@ class Pace:
         """Whether it is time."""
         return self._clock() >= self._next
 
-    @contextmanager
-    def taking(self) -> Iterator[None]:
-        """Around what is done, due or not."""
-        begin = self._clock()
-        yield
-        end = self._clock()
-        self._next = end + self.apart(end - begin)
+    def begin(self) -> Callable[[], None]:
+        """It is done from now on until what is returned is called, and not due meanwhile."""
+        begun, self._next = self._clock(), inf
+
+        def end() -> None:
+            now = self._clock()
+            self._next = now + self.apart(now - begun)
+
+        return end

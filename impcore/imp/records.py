@@ -1,6 +1,6 @@
 """What a run leaves for its readers: rounds.jsonl, flow.npz, and what its weights started from.
 
-Invariant: all are rewritten whole and atomically from the run's state, so a resumed run ends in
+Invariant: all are made anew as a whole from the run's state, so a resumed run ends in
 the same bytes as one that never stopped: all of flow.npz, and every key of rounds.jsonl except
 `seconds`, the one thing in a run that a clock decides.
 """
@@ -11,14 +11,11 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-
-from impcore import atomic
 
 Row = Mapping[str, Any]
 
@@ -28,33 +25,32 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def pack_rows(rows: Sequence[Row]) -> bytes:
     """One JSON object a line. Raises ValueError for a number that is not finite."""
     lines = [json.dumps(row, allow_nan=False) for row in rows]
-    atomic.write(path, "".join(f"{line}\n" for line in lines).encode())
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
-def write_weights(path: Path, taken: Mapping[str, Any]) -> None:
+def pack_weights(taken: Mapping[str, Any]) -> bytes:
     """The file of weights, and the names of the tensors taken over and left random, as JSON."""
-    atomic.write(path, (json.dumps(taken, indent=1) + "\n").encode())
+    return (json.dumps(taken, indent=1) + "\n").encode()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """A plain safetensors file, which `model.path` takes."""
     from safetensors.torch import save
 
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    atomic.write(path, save(copies))
+    return save(copies)
 
 
-def write_flow(
-    path: Path,
+def pack_flow(
     M: NDArray[np.float64],
     P: NDArray[np.float64],
     names: Sequence[str],
     remaining: Sequence[int],
     theta: str,
-) -> None:
+) -> bytes:
     """The flow as flow.npz: M, P float64 [states, blocks], names [blocks], remaining [states].
 
     `theta` says which weights M was measured on. NumPy writes no time into the archive, so the
@@ -69,4 +65,4 @@ def write_flow(
         remaining=np.asarray(list(remaining), dtype=np.int64),
         theta=np.asarray(theta, dtype=np.str_),
     )
-    atomic.write(path, buffer.getvalue())
+    return buffer.getvalue()

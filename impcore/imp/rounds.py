@@ -16,6 +16,7 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 from impcore.imp import (
@@ -28,6 +29,7 @@ from impcore.imp import (
     tree,
 )
 from impcore.imp.checkpoint import Checkpoints
+from impcore.imp.files import Files
 from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
 from impcore.imp.pace import Pace, next_due
@@ -67,11 +69,13 @@ class Rounds:
         self._lab, self._directory, self._checkpoints = lab, directory, checkpoints
         self._stop, self._view = stop, view
         self.state = RunState(lab)
-        self._journal = Journal(self.state, directory, view)
+        self._files = Files()
+        self._journal = Journal(self.state, directory, self._files, view)
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
         self._origin = origin(lab)
         self._pace = saving_pace()
+        self._saved: Future[None] | None = None
 
     @property
     def progress(self) -> Progress:
@@ -80,7 +84,7 @@ class Rounds:
 
     def run(self) -> None:
         """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
-        with self._journal.open():
+        with self._files, self._journal.open():
             if not self.state.loaded:
                 self._begin(0)
             while not self.progress.done:
@@ -119,6 +123,7 @@ class Rounds:
             accumulate=lab.config.train.accumulate,
         ):
             self._journal.step(step, loss)
+            self._files.check()
             # Read once: a signal after this line is for the next step, whose state is then saved.
             stopping = self._stop.pending()
             if step < due and not stopping:
@@ -176,10 +181,10 @@ class Rounds:
         """Write what later rounds do not: the round's ticket, and its average."""
         number = self.progress.round
         made = ticket(trained, self._origin, self.state.packed_masks, self.state.point)
-        made.save(self._directory.ticket(number))
+        self._files.write(self._directory.ticket(number), made.pack())
         if self.state.learner.average is not None:
-            path = self._directory.average(number)
-            records.write_tensors(path, self.state.learner.average.state)
+            packed = records.pack_tensors(self.state.learner.average.state)
+            self._files.write(self._directory.average(number), packed)
 
     def _prune(self) -> None:
         """Prune to the next count, rewind, and check both."""
@@ -240,8 +245,13 @@ class Rounds:
 
     def _save(self) -> None:
         self._journal.count_seconds()
-        with self._pace.taking():
-            state = self.state.as_tree()
-            if self._checkpoints is not None:
-                content, tensors = tree.split(state, "state")
-                self._checkpoints.save({"identity": self._lab.identity, "state": content}, tensors)
+        state = self.state.as_tree()
+        if self._checkpoints is None:
+            return
+        if self._saved is not None:
+            self._saved.result()  # one copy of the state in memory is enough
+        taken = self._pace.begin()
+        content, tensors = tree.split(state, "state")
+        write = self._checkpoints.pack({"identity": self._lab.identity, "state": content}, tensors)
+        self._files.do(write)
+        self._saved = self._files.do(taken)

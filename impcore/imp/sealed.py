@@ -15,7 +15,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,34 @@ class SealError(ValueError):
     """The bytes are not a sealed file of the wanted kind, or are damaged; the message says how."""
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """A sealed file in pieces, for `atomic.write`; its digest is made as they are gone through."""
+
+    header: bytes
+    data: Sequence[memoryview]
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        sha256 = hashlib.sha256(self.header)
+        for piece in self.data:
+            sha256.update(piece)
+        yield self.header.replace(_BLANK, sha256.hexdigest().encode(), 1)
+        yield from self.data
+
+
 def pack(
-    kind: str, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
-) -> list[bytes | memoryview]:
-    """The pieces of a sealed file, in order, for `atomic.write`.
+    kind: str,
+    content: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    copied: bool = False,
+) -> Pieces:
+    """The pieces of a sealed file, in order.
 
     `content` is JSON (finite numbers only); tensors may be on any device and in any layout, and
-    are stored contiguous. The same input gives the same bytes, and keys stay in their order. The
-    pieces look into the memory of tensors that are contiguous on the CPU: write them before the
-    tensors change.
+    are stored contiguous. The same input gives the same bytes, and keys stay in their order.
+    Unless `copied`, the pieces look into the memory of tensors that are contiguous on the CPU:
+    write them before the tensors change.
 
     Raises TypeError for a dtype that safetensors does not know.
     """
@@ -77,10 +97,12 @@ def pack(
             "data_offsets": [start, end],
         }
     packed = json.dumps(header, separators=(",", ":")).encode()
-    return _seal(packed, list(_pieces(tensors[name] for name in order)))
+    packed += b" " * (-len(packed) % 8)  # as safetensors pads it
+    data = list(_bytes((tensors[name] for name in order), copied))
+    return Pieces(len(packed).to_bytes(8, "little") + packed, data)
 
 
-def _pieces(tensors: Iterable[torch.Tensor]) -> Iterator[memoryview]:
+def _bytes(tensors: Iterable[torch.Tensor], copied: bool) -> Iterator[memoryview]:
     """The bytes of the tensors, one after the other."""
 
     def kind(tensor: torch.Tensor) -> tuple[bool, torch.dtype, torch.device]:
@@ -89,17 +111,8 @@ def _pieces(tensors: Iterable[torch.Tensor]) -> Iterator[memoryview]:
     for (small, *_), alike in groupby(tensors, kind):
         pieces = (tensor.detach() for tensor in alike)
         for piece in (torch.cat([each.reshape(-1) for each in pieces]),) if small else pieces:
-            yield piece.cpu().reshape(-1).view(torch.uint8).numpy().data
-
-
-def _seal(header: bytes, data: list[memoryview]) -> list[bytes | memoryview]:
-    """The file's pieces with its digest filled in; the header is padded to 8 bytes, as theirs."""
-    header += b" " * (-len(header) % 8)
-    header = len(header).to_bytes(8, "little") + header
-    sha256 = hashlib.sha256(header)
-    for piece in data:
-        sha256.update(piece)
-    return [header.replace(_BLANK, sha256.hexdigest().encode(), 1), *data]
+            on_host = piece.to("cpu", copy=copied and not small)
+            yield on_host.reshape(-1).view(torch.uint8).numpy().data
 
 
 def unpack(kind: str, data: bytes) -> tuple[Content, dict[str, torch.Tensor]]:

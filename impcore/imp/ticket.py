@@ -71,10 +71,13 @@ class Ticket:
 
     def save(self, path: Path | str) -> None:
         """Write the ticket atomically; the same ticket gives the same bytes."""
+        atomic.write(Path(path), self.pack())
+
+    def pack(self) -> sealed.Pieces:
+        """What `save` writes; it looks into the memory of tensors that are on the CPU."""
         tensors = {_MASK + name: packed for name, packed in self.masks.items()}
         tensors |= {_REWIND + name: tensor for name, tensor in self.rewind.items()}
-        pieces = sealed.pack(_KIND, {"provenance": dict(self.provenance)}, tensors)
-        atomic.write(Path(path), pieces)
+        return sealed.pack(_KIND, {"provenance": dict(self.provenance)}, tensors)
 
     def save_folder(self, folder: Path | str) -> None:
         """Write the ticket as a folder for the Hugging Face hub.

@@ -9,6 +9,7 @@ import torch
 from impcore.config import Config
 from impcore.errors import NonFiniteError
 from impcore.imp import lab
+from impcore.imp.files import Files
 from impcore.imp.journal import Journal
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.run_state import RunState
@@ -19,7 +20,7 @@ MakeConfig = Callable[..., Config]
 
 def journal(config: Config) -> Journal:
     state = RunState(lab.build(config))
-    return Journal(state, RunDirectory(Path(config.run.out), "imp"), View(quiet=True))
+    return Journal(state, RunDirectory(Path(config.run.out), "imp"), Files(), View(quiet=True))
 
 
 def losses(found: Journal, first: int, values: list[float]) -> float:

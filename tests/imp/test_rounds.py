@@ -232,13 +232,13 @@ def test_checkpoints_within_a_training_wait_until_they_cost_little(
     """Unless the recipe says how often: then the start of each round and the end are left."""
     monkeypatch.setattr(Pace, "due", lambda self: due)
     saved: list[int] = []
-    save = Checkpoints.save
+    pack = Checkpoints.pack
 
-    def counted(self: Checkpoints, *state: Any) -> int:
+    def counted(self: Checkpoints, *state: Any) -> Callable[[], None]:
         saved.append(1)
-        return save(self, *state)
+        return pack(self, *state)
 
-    monkeypatch.setattr(Checkpoints, "save", counted)
+    monkeypatch.setattr(Checkpoints, "pack", counted)
     config = micro(tmp_path / "run")
     tables = config.model_dump(mode="json", exclude_none=True)
     tables["train"].pop("checkpoint_every")

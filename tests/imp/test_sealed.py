@@ -57,7 +57,7 @@ def test_small_tensors_are_gathered_without_changing_a_byte(
     files, counts = set(), []
     for small in (0, 150, 2**18):
         monkeypatch.setattr(sealed, "_SMALL", small)
-        pieces = sealed.pack(KIND, {}, laid)
+        pieces = list(sealed.pack(KIND, {}, laid))
         counts.append(len(pieces))
         files.add(b"".join(pieces))
     assert len(files) == 1

@@ -163,9 +163,9 @@ def _prune(lab: Lab, point: rewinding.Point) -> None:
     rewinding.rewind_model(lab.model, lab.masks, point)
 
 
-def _packed(state: dict[str, object]) -> list[bytes | memoryview]:
+def _packed(state: dict[str, object]) -> sealed.Pieces:
     content, tensors = tree.split(state, "state")
-    return sealed.pack("impcore-check", {"state": content}, tensors)
+    return sealed.pack("impcore-check", {"state": content}, tensors, copied=True)
 
 
 def _timed(lab: Lab, function: Callable[[], None]) -> float:
