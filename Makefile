@@ -1,5 +1,5 @@
 # make demo    a pruning run on real images and its report, from a bare clone
-# make test    lint and the suite;  make soak: the long versions
+# make test    lint and the suite, WORKERS=2 files at a time;  make soak: the long versions
 # make bench   the benchmarks
 # make gpu     build, test and measure on a GPU: the log and the results go to OUT (gpu-results)
 # make test-gpu, make bench-gpu    a part of it; GPU_PYTHON=python3 takes what is installed there
@@ -20,6 +20,8 @@ GPU_PYTHON_VERSION ?= 3.12
 # What the runs on a GPU import besides torch and the test tools; CUB's headers for bench-gpu.
 GPU_WHEELS := 'pydantic>=2.7' 'tyro>=0.9' 'tomli-w>=1.0' 'pytest-xdist>=3.5' 'nvidia-cuda-cccl>=13.2'
 OUT ?= gpu-results
+# Test files that run at a time.
+WORKERS ?= 2
 NATIVE  := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inc' -o -name '*.cu' -o -name '*.cuh')
 CXXCODE := $(NATIVE) $(shell find tests benchmarks -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
@@ -37,7 +39,7 @@ lint: dev
 	$(BIN)/mypy
 
 suite: dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: dev
 	$(BIN)/python -m pytest -q -m soak --timeout 7200
