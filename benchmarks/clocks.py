@@ -129,20 +129,38 @@ def attach(clocks: Clocks) -> None:
     clocks.around_items(DeviceBatches, "epoch", "batches")
     clocks.around_items(DeviceBatches, "eval_batches", "batches")
     clocks.around(rounds, "scores", "evaluation")
-    # Copying the state; a thread of its own writes it, which slows other parts where it takes a core.
     clocks.around(Rounds, "_save", "checkpoints")
-    clocks.around(Rounds, "_keep", "checkpoints")
+    clocks.around(Rounds, "_kept", "checkpoints")
     clocks.around(Rounds, "_prune", "prune and rewind")
     clocks.around(experiment, "report", REPORT)
 
 
+def count_writing() -> list[float]:
+    """Seconds of a core that the thread which writes files takes, file by file, from now on."""
+    from impcore.imp.files import Files
+
+    make, seconds = Files._make, list[float]()
+
+    def counted(self: Files, job: Callable[[], None]) -> None:
+        since = time.thread_time()
+        make(self, job)
+        seconds.append(time.thread_time() - since)
+
+    Files._make = counted  # type: ignore[method-assign]
+    return seconds
+
+
 def run(arguments: list[str]) -> dict[str, Any]:
-    """Run the command line; seconds to the first step, and of each part from there on."""
+    """Run the command line; seconds to the first step, and of each part from there on.
+
+    "beside" are those of a core that files took beside all that.
+    """
     from impcore import cli
     from impcore.imp.learner import Learner
 
     clocks = Clocks(LOOP)
     attach(clocks)
+    writing = count_writing()
     first: list[float] = []
     weights: list[int] = []
     step: Callable[..., Any] = Learner._step
@@ -162,6 +180,7 @@ def run(arguments: list[str]) -> dict[str, Any]:
     return {
         "start": first[0] - float(os.environ["IMPCORE_STARTED"]),
         "seconds": seconds,
+        "beside": sum(writing),
         "weights": weights[0],
     }
 

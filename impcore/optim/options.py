@@ -6,6 +6,7 @@ the host, and costs no new tensor.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ class Scalars:
     """Options as scalars on the device, kept from step to step."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, torch.device], _Kept] = {}
+        self._kept = defaultdict[tuple[int, torch.device], _Kept](lambda: _Kept({}, {}))
 
     def of(
         self, group: dict[str, Any], device: torch.device, **values: float | Tensor
@@ -40,7 +41,7 @@ class Scalars:
         if is_compiling():
             kept = _Kept({}, {})
         else:
-            kept = self._kept.setdefault((id(group), device), _Kept({}, {}))
+            kept = self._kept[id(group), device]
             # Tensors are not compared: that would read them back.
             if _NUMBERS.issuperset(map(type, values.values())) and kept.values == values:
                 return [kept.scalars[option] for option in values]
