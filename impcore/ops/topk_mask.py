@@ -176,7 +176,8 @@ def _topk_mask_any(
     bracket: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     run = backend.find("topk_mask", mask_in.device).topk_mask
-    out = run(
+    library.written([mask_out, workspace])  # before: afterwards nothing of them is in the cache
+    out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = run(
         placed.on(mask_in.device, chunks),
         weights,
         mask_in,
@@ -186,8 +187,7 @@ def _topk_mask_any(
         num_blocks,
         bracket,
     )
-    library.written([mask_out, workspace])
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _commit_any(
@@ -199,8 +199,8 @@ def _commit_any(
     source: list[torch.Tensor],
 ) -> None:
     run = backend.find("topk_mask", mask.device).commit
-    run(placed.on(mask.device, chunks), weights, mask, mask_out, status, source)
     library.written([mask, *weights])
+    run(placed.on(mask.device, chunks), weights, mask, mask_out, status, source)
 
 
 _topk_mask = library.register(
