@@ -67,9 +67,9 @@ struct ChunkKernels {
   int64_t (*count)(const uint32_t* words, int64_t num_words);
   // Writes the order keys of a place of the sample, two words; of dead weights kMaxKey.
   void (*place_keys)(const void* weights, const uint32_t* mask, uint32_t* keys);
-  // Sum over neighbours, of `places` of keys, of the square by which their numbers of keys above a
-  // bound differ.
-  int64_t (*spread)(const uint32_t* keys, int64_t places, uint32_t bound);
+  // Sum over neighbours, of the places that `number` keys are, of the square by which their numbers
+  // of keys above a bound differ. A last place of at least half the length counts as a whole one.
+  int64_t (*spread)(const uint32_t* keys, int64_t number, uint32_t bound);
   // Adds those of `count` keys that lie in a range to bins, 2^shift keys each.
   void (*count_keys)(const uint32_t* keys, int64_t count, Bracket range, int shift, int64_t* bins);
   // Reads a chunk once. mask_out gets the keys at or above the bracket's upper end (but above its
