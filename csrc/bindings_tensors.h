@@ -81,6 +81,20 @@ inline TensorReader& reader() {
   return one;
 }
 
+// Has the cache fetch what `read` will look at, of tensors of a list that come after the i-th. To
+// wait for one tensor of thousands after another would take longer than to read them.
+inline void fetch_ahead(PyObject* list, Py_ssize_t i) {
+  constexpr Py_ssize_t kObjects = 16, kTensors = 8;
+  const Py_ssize_t count = PyList_GET_SIZE(list);
+  const Py_ssize_t objects = std::min(count, i + kObjects), tensors = std::min(count, i + kTensors);
+  for (Py_ssize_t j = i == 0 ? 0 : i + kObjects - 1; j < objects; ++j) {
+    __builtin_prefetch(PyList_GET_ITEM(list, j));
+  }
+  for (Py_ssize_t j = i == 0 ? 0 : i + kTensors - 1; j < tensors; ++j) {
+    reader().fetch(PyList_GET_ITEM(list, j));
+  }
+}
+
 inline bool same_kind(const TensorView& a, const TensorView& b) {
   return a.dtype_code == b.dtype_code && a.dtype_bits == b.dtype_bits &&
          a.dtype_lanes == b.dtype_lanes && a.device_type == b.device_type &&
@@ -149,6 +163,7 @@ inline std::optional<Operands> read_operands(const pybind11::tuple& numels,
   Operands found{0, std::vector<int64_t>(size_t(count))};
   TensorView first, view;
   for (Py_ssize_t i = 0; i < count; ++i) {
+    fetch_ahead(tensors.ptr(), i);
     if (!reader().read(PyList_GET_ITEM(tensors.ptr(), i), &view)) return std::nullopt;
     if (view.numel() != PyLong_AsLongLong(PyTuple_GET_ITEM(numels.ptr(), i))) return std::nullopt;
     if (i == 0) first = view;
@@ -190,6 +205,7 @@ inline bool are_laid_out(const pybind11::list& tensors, const pybind11::list& sh
     return false;
   }
   for (Py_ssize_t i = 0; i < count; ++i) {
+    fetch_ahead(tensors.ptr(), i);
     if (!reader().read(PyList_GET_ITEM(tensors.ptr(), i), &view) ||
         !holds(PyList_GET_ITEM(shapes.ptr(), i), view.shape, view.ndim) ||
         !holds(PyList_GET_ITEM(strides.ptr(), i), view.strides, view.ndim) ||
