@@ -16,7 +16,6 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +27,19 @@ from impcore.imp import (
     rewinding,
     sealed,
     training,
-    tree,
 )
 from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.files import Files
 from impcore.imp.journal import Journal
 from impcore.imp.lab import Lab
-from impcore.imp.pace import Pace, next_due
+from impcore.imp.pace import next_due
 from impcore.imp.progress import Progress, origin, ticket
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.run_state import RunState
+from impcore.imp.saving import Saver
 from impcore.imp.scoring import Scores, scores
 from impcore.imp.signals import Stop, Stopped
 from impcore.imp.view import View
-
-
-def saving_pace() -> Pace:
-    """Of checkpoints within a training, unless the recipe says how often to save.
-
-    They take half a percent of the time at most, and no training is worth saving every second.
-    """
-    return Pace(share=0.005, least=10.0)
 
 
 class Rounds:
@@ -68,16 +59,15 @@ class Rounds:
         stop: Stop,
         view: View,
     ) -> None:
-        self._lab, self._directory, self._checkpoints = lab, directory, checkpoints
+        self._lab, self._directory = lab, directory
         self._stop, self._view = stop, view
         self.state = RunState(lab)
         self._files = Files()
+        self._saver = Saver(lab, checkpoints, self._files)
         self._journal = Journal(self.state, directory, self._files, view)
         self._weights = lab.config.rewind.kind == "weights"
         self._trained = lab.config.analysis.theta == "trained"
         self._origin = origin(lab)
-        self._pace = saving_pace()
-        self._saved: Future[None] | None = None
 
     @property
     def progress(self) -> Progress:
@@ -131,7 +121,7 @@ class Rounds:
             if step < due and not stopping:
                 continue
             self._take_first_point()
-            if stopping or self._save_is_due(step, end):
+            if stopping or self._saver.due(step, end):
                 self._save()
             if stopping:
                 self._stop.check()
@@ -150,13 +140,6 @@ class Rounds:
         every = steps.checkpoint_every, steps.eval_every
         first_point = rewinding.capture_step(self._lab.config.rewind, steps)
         return next_due(self.progress.step, every, (first_point, end))
-
-    def _save_is_due(self, step: int, end: int) -> bool:
-        lab = self._lab
-        if step != end and step % lab.steps.checkpoint_every != 0:
-            return False
-        chosen = lab.config.train.checkpoint_every is not None
-        return chosen or bool(lab.world.from_writer(self._pace.due))
 
     def _finish(self) -> None:
         """Everything between the end of a training and the start of the next one."""
@@ -249,13 +232,4 @@ class Rounds:
 
     def _save(self) -> None:
         self._journal.count_seconds()
-        state = self.state.as_tree()
-        if self._checkpoints is None:
-            return
-        if self._saved is not None:
-            self._saved.result()  # one copy of the state in memory is enough
-        taken = self._pace.begin()
-        content, tensors = tree.split(state, "state")
-        write = self._checkpoints.pack({"identity": self._lab.identity, "state": content}, tensors)
-        self._files.do(write)
-        self._saved = self._files.do(taken)
+        self._saver.save(self.state)

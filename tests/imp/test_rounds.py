@@ -26,9 +26,7 @@ from impcore.imp import (
     scoring,
     training,
 )
-from impcore.imp.checkpoint import Checkpoints
 from impcore.imp.evaluation import Score, evaluate
-from impcore.imp.pace import Pace
 from impcore.imp.signals import Stop
 from impcore.imp.tasks import TASKS
 
@@ -221,28 +219,3 @@ def test_averaged_weights_are_saved_and_scored(tmp_path: Path) -> None:
         assert (row["average_accuracy"], row["average_loss"]) == (score.accuracy, score.loss)
         assert row["average_loss"] != row["loss"]
         assert masks.keys() == made.masks.keys()
-
-
-@pytest.mark.parametrize(
-    ("every", "due", "saves"), [("2it", False, 11), (None, True, 7), (None, False, 4)]
-)
-def test_checkpoints_within_a_training_wait_until_they_cost_little(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: str | None, due: bool, saves: int
-) -> None:
-    """Unless the recipe says how often: then the start of each round and the end are left."""
-    monkeypatch.setattr(Pace, "due", lambda self: due)
-    saved: list[int] = []
-    pack = Checkpoints.pack
-
-    def counted(self: Checkpoints, *state: Any) -> Callable[[], None]:
-        saved.append(1)
-        return pack(self, *state)
-
-    monkeypatch.setattr(Checkpoints, "pack", counted)
-    config = micro(tmp_path / "run")
-    tables = config.model_dump(mode="json", exclude_none=True)
-    tables["train"].pop("checkpoint_every")
-    if every is not None:
-        tables["train"]["checkpoint_every"] = every
-    assert run(Config.from_dict(tables)) == 0
-    assert len(saved) == saves

@@ -17,8 +17,8 @@ from impcore.data import Batches
 from impcore.imp import rewinding, sealed, training, tree
 from impcore.imp.lab import Lab
 from impcore.imp.learner import Learner, autocast
-from impcore.imp.rounds import saving_pace
 from impcore.imp.run_state import RunState
+from impcore.imp.saving import saving_pace
 
 _WARM = 5  # steps: they fill caches, and on CUDA record the step
 _SECONDS = 2.0
