@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 ARITHMETIC = ("forward", "backward", "optimiser's kernel")
@@ -130,7 +131,7 @@ def attach(clocks: Clocks) -> None:
     clocks.around_items(DeviceBatches, "eval_batches", "batches")
     clocks.around(rounds, "scores", "evaluation")
     clocks.around(Rounds, "_save", "checkpoints")
-    clocks.around(Rounds, "_kept", "checkpoints")
+    clocks.around(Rounds, "_keep", "checkpoints")
     clocks.around(Rounds, "_prune", "prune and rewind")
     clocks.around(experiment, "report", REPORT)
 
@@ -139,14 +140,17 @@ def count_writing() -> list[float]:
     """Seconds of a core that the thread which writes files takes, file by file, from now on."""
     from impcore.imp.files import Files
 
-    make, seconds = Files._make, list[float]()
+    do, seconds = Files.do, list[float]()
 
-    def counted(self: Files, job: Callable[[], None]) -> None:
-        since = time.thread_time()
-        make(self, job)
-        seconds.append(time.thread_time() - since)
+    def counted(self: Files, job: Callable[[], None]) -> Event:
+        def timed() -> None:
+            since = time.thread_time()
+            job()
+            seconds.append(time.thread_time() - since)
 
-    Files._make = counted  # type: ignore[method-assign]
+        return do(self, timed)
+
+    Files.do = counted  # type: ignore[method-assign]
     return seconds
 
 

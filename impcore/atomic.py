@@ -26,7 +26,8 @@ def write(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Replace the content of `path` by `data` (bytes, or pieces in order), durably.
 
     There must be one writer at a time (a run directory's lock sees to it). Raises
-    RunDirectoryError, naming the file and the cause; `path` then still holds what it held before.
+    RunDirectoryError, naming the file and the cause; `path` then still holds what it held before,
+    or, where only the directory could not be synced, the new content, as the error says.
     """
     temporary = temporary_of(path)
     pieces = (data,) if isinstance(data, bytes) else data
@@ -35,13 +36,19 @@ def write(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
             temporary.unlink()
         _write_synced(temporary, pieces)
         os.replace(temporary, path)
-        sync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise RunDirectoryError(
             f"{path}: could not be written ({error.strerror or error}); "
             "what it held before is unchanged"
+        ) from error
+    try:
+        sync_directory(path.parent)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: written, but its directory could not be synced ({error.strerror or error}): "
+            "a power cut might bring back what it held before"
         ) from error
 
 

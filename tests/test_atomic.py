@@ -62,6 +62,20 @@ def test_a_fault_keeps_the_old_content_and_is_loud(
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_directory_that_cannot_be_synced_is_loud_and_no_false_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "file"
+    atomic.write(target, OLD)
+    monkeypatch.setattr(os, *_failing("fsync", errno.EIO, after=1))
+    with pytest.raises(RunDirectoryError, match="file: written, but its directory") as raised:
+        atomic.write(target, NEW)
+    monkeypatch.undo()
+    assert "unchanged" not in str(raised.value)
+    assert target.read_bytes() == NEW
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_directories_are_made_once_and_a_fault_is_loud(tmp_path: Path) -> None:
     atomic.make_directory(tmp_path / "a" / "b")
     atomic.make_directory(tmp_path / "a" / "b")

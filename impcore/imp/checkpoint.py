@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from impcore import atomic
-from impcore.errors import CheckpointError
+from impcore.errors import CheckpointError, RunDirectoryError
 from impcore.imp import sealed
 
 _KIND = "impcore-checkpoint-1"
@@ -40,15 +40,15 @@ class Checkpoints:
         self._directory = directory
         self._warn = warn
         self._good: int | None = None
-        self._last = max(self._generations(), default=0)
+        self._last = max(self._generations(), default=0)  # packed; _good: written, or loaded
 
     def pack(
         self, content: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
     ) -> Callable[[], None]:
-        """A copy of the next generation: what is returned writes it, in the order of packing.
+        """Copy the next generation; returns what writes it, to be called in the order of packing.
 
-        It then removes all but it and the one before. It raises RunDirectoryError if it cannot be
-        written; the older ones are then untouched.
+        That removes all but the newest two, and raises RunDirectoryError if it cannot: where the
+        new one could not be written, the older ones are untouched.
         """
         self._last += 1
         sealing = {**content, "generation": self._last}
@@ -57,9 +57,14 @@ class Checkpoints:
 
     def _write(self, generation: int, pieces: sealed.Pieces) -> None:
         atomic.write(self._path(generation), pieces)
-        for old in self._generations():
-            if old not in (generation, self._good):
-                self._path(old).unlink(missing_ok=True)
+        try:
+            for old in self._generations():
+                if old not in (generation, self._good):
+                    self._path(old).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self._directory}: an old checkpoint could not be removed ({error.strerror})"
+            ) from error
         self._good = generation
 
     def load(self) -> State | None:

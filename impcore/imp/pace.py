@@ -41,12 +41,10 @@ class Pace:
         """Whether it is time."""
         return self._clock() >= self._next
 
-    def begin(self) -> Callable[[], None]:
-        """It is done from now on until what is returned is called, and not due meanwhile."""
-        begun, self._next = self._clock(), inf
+    def hold(self) -> None:
+        """Not due until it is known how long it took."""
+        self._next = inf
 
-        def end() -> None:
-            now = self._clock()
-            self._next = now + self.apart(now - begun)
-
-        return end
+    def took(self, seconds: float) -> None:
+        """It has just been done, and took so long."""
+        self._next = self._clock() + self.apart(seconds)

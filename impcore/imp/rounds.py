@@ -16,7 +16,6 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from impcore.imp import (
@@ -25,7 +24,6 @@ from impcore.imp import (
     invariants,
     records,
     rewinding,
-    sealed,
     training,
 )
 from impcore.imp.checkpoint import Checkpoints
@@ -148,14 +146,13 @@ class Rounds:
         if lab.steps.eval_every:
             self._journal.evaluation(found)
         trained = self._journal.row(found)
-        kept = self._kept(trained) if lab.world.is_writer else {}
+        if lab.world.is_writer:
+            self._keep(trained)
         last = progress.round == lab.config.prune.rounds or "stopped" in trained
         if not last:
             self._prune()
         elif self._trained:
             lab.flow.record()
-        for path, data in kept.items():
-            self._files.write(path, data)
         self._journal.add(trained)
         if last:
             progress.done = True
@@ -163,15 +160,14 @@ class Rounds:
         else:
             self._begin(progress.round + 1)
 
-    def _kept(self, trained: dict[str, Any]) -> dict[Path, sealed.Pieces | bytes]:
-        """The files of a round that a prune leaves nothing to make of: its ticket and average."""
+    def _keep(self, trained: dict[str, Any]) -> None:
+        """Write what later rounds do not: the round's ticket, and its average."""
         number = self.progress.round
         made = ticket(trained, self._origin, self.state.packed_masks, self.state.point)
-        kept: dict[Path, sealed.Pieces | bytes] = {self._directory.ticket(number): made.pack()}
+        self._files.write(self._directory.ticket(number), made.pack())
         if self.state.learner.average is not None:
             packed = records.pack_tensors(self.state.learner.average.state)
-            kept[self._directory.average(number)] = packed
-        return kept
+            self._files.write(self._directory.average(number), packed)
 
     def _prune(self) -> None:
         """Prune to the next count, rewind, and check both."""

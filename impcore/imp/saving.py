@@ -5,7 +5,8 @@ Invariant: what is saved is a copy of one state, and only one copy is in memory 
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from threading import Event
+from time import monotonic
 
 from impcore.imp import tree
 from impcore.imp.checkpoint import Checkpoints
@@ -29,7 +30,7 @@ class Saver:
     def __init__(self, lab: Lab, checkpoints: Checkpoints | None, files: Files) -> None:
         self._lab, self._checkpoints, self._files = lab, checkpoints, files
         self._pace = saving_pace()
-        self._saved: Future[None] | None = None
+        self._saved: Event | None = None
 
     def due(self, step: int, end: int) -> bool:
         """Whether to save after a step of a training that ends at `end`; all processes ask."""
@@ -45,9 +46,17 @@ class Saver:
         if self._checkpoints is None:
             return
         if self._saved is not None:
-            self._saved.result()
-        taken = self._pace.begin()
+            self._saved.wait()
+        self._files.check()
+        self._pace.hold()
+        begun = monotonic()
         content, tensors = tree.split(saving, "state")
         write = self._checkpoints.pack({"identity": self._lab.identity, "state": content}, tensors)
-        self._files.do(write)
-        self._saved = self._files.do(taken)
+        packing = monotonic() - begun
+
+        def save() -> None:
+            begun = monotonic()
+            write()
+            self._pace.took(packing + monotonic() - begun)
+
+        self._saved = self._files.do(save)

@@ -111,7 +111,7 @@ def _bytes(tensors: Iterable[torch.Tensor], copied: bool) -> Iterator[memoryview
     for (small, *_), alike in groupby(tensors, kind):
         pieces = (tensor.detach() for tensor in alike)
         for piece in (torch.cat([each.reshape(-1) for each in pieces]),) if small else pieces:
-            on_host = piece.to("cpu", copy=copied and not small)
+            on_host = piece.to("cpu", copy=copied and not small)  # small ones have been copied
             yield on_host.reshape(-1).view(torch.uint8).numpy().data
 
 

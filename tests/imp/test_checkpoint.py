@@ -156,6 +156,26 @@ def test_a_full_disk_keeps_both_old_ones(store: Store, monkeypatch: pytest.Monke
     assert store.again().load() == 3
 
 
+def test_an_old_one_that_cannot_be_removed_is_a_typed_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(1)
+    store.save(2)
+
+    real = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if not path.name.startswith("."):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(RunDirectoryError, match=r"could not be removed \(Operation not permitted"):
+        store.save(3)
+    monkeypatch.undo()
+    assert store.again().load() == 3
+
+
 def test_other_files_are_no_checkpoints(store: Store) -> None:
     for name in ("000000000009.pt", "9.safetensors", ".000000000009.safetensors.tmp"):
         (store.directory / name).write_bytes(b"x")

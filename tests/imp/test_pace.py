@@ -17,10 +17,10 @@ def test_what_is_done_whenever_due_keeps_to_its_share(
     for cost in costs[:-1]:
         while not pace.due():
             now += cost / share / 7 + tick
-        taken = pace.begin()
+        pace.hold()
         now += cost
         assert not pace.due()
-        taken()
+        pace.took(cost)
         spent += cost
     while not pace.due():
         now += tick
@@ -31,9 +31,8 @@ def test_it_is_due_at_first_and_not_right_after() -> None:
     now = 5.0
     pace = Pace(0.01, clock=lambda: now)
     assert pace.due()
-    taken = pace.begin()
     now += 1
-    taken()
+    pace.took(1)
     assert not pace.due()
     now += 99.9
     assert not pace.due()
@@ -44,9 +43,8 @@ def test_it_is_due_at_first_and_not_right_after() -> None:
 def test_it_is_not_due_again_too_soon_to_matter() -> None:
     now = 0.0
     pace = Pace(0.01, 30.0, lambda: now)
-    taken = pace.begin()
     now += 0.2
-    taken()
+    pace.took(0.2)
     now += 29.9
     assert not pace.due()
     now += 0.2
