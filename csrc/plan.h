@@ -140,7 +140,8 @@ IMPCORE_HD double widest_margin(int64_t room, int64_t total, int64_t samples) {
 }
 
 // How far from its expected rank the k-th key may be: 4 standard errors, and two samples for where
-// there are few. A miss (one in fifteen thousand) costs further reads of everything.
+// there are few. A miss (one in fifteen thousand, unless `widest` is less) costs further reads of
+// everything.
 IMPCORE_HD double sample_margin(double variance, double widest) {
   const double margin = 4 * std::sqrt(variance) + 2;
   return margin < widest ? margin : widest;

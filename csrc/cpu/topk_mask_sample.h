@@ -113,7 +113,8 @@ class Sampler {
     });
   }
 
-  // At the quantile q (plan.h), from the places of a chunk that follow each other.
+  // At the quantile q (plan.h), from the places of a chunk that follow each other. A place that is
+  // alone in its chunk tells nothing: its weights count as alike.
   double spread(double q) {
     const double variance = q * (1 - q);  // of one draw
     // At an end of the line there is nothing to tell by.
@@ -121,18 +122,22 @@ class Sampler {
     Quantile pivot{kAll, std::max<int64_t>(int64_t(q * double(number())), 1), number()};
     take_bin(kFirstShift, &pivot);
     parallel_for(weights_.num_chunks, threads_, [&](int64_t c) {
-      work_.squares[c] = kernels_.spread(samples(c), number(c), pivot.range.hi);
+      work_.squares[c] = kernels_.spread(samples(c), number_in(c), pivot.range.hi);
     });
     double pairs = 0, squares = 0;
+    int64_t lone = 0;
     for (int64_t c = 0; c < weights_.num_chunks; ++c) {
       pairs += double(std::max<int64_t>(compared(c) - 1, 0));
       squares += double(work_.squares[c]);
+      lone += compared(c) < 2 ? number_in(c) : 0;
     }
-    return design_effect(squares, pairs, variance, kPlace);
+    const double alone = double(lone) / double(number());
+    const double found = design_effect(squares, pairs, variance, kPlace);
+    return (1 - alone) * found + alone * double(kPlace);
   }
 
   // The places of a chunk that `spread` compares: a last one that is short, if it is at least half.
-  int64_t compared(int64_t c) const { return (number(c) + kPlace / 2) / kPlace; }
+  int64_t compared(int64_t c) const { return (number_in(c) + kPlace / 2) / kPlace; }
 
   void take_bin(int shift, Quantile* quantile) const {
     const uint32_t from = quantile->range.lo;
@@ -157,12 +162,12 @@ class Sampler {
   }
 
   int64_t number() const { return work_.first_sample[weights_.num_chunks]; }
-  int64_t number(int64_t c) const { return work_.first_sample[c + 1] - work_.first_sample[c]; }
+  int64_t number_in(int64_t c) const { return work_.first_sample[c + 1] - work_.first_sample[c]; }
 
   uint32_t* samples(int64_t c) { return work_.samples + work_.first_sample[c]; }
 
   void count(int64_t c, Bracket range, int shift, int64_t* bins) {
-    kernels_.count_keys(samples(c), number(c), range, shift, bins);
+    kernels_.count_keys(samples(c), number_in(c), range, shift, bins);
   }
 
   // Fetches the lines of a chunk's places: one by one, each would wait for memory.

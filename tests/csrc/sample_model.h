@@ -52,6 +52,18 @@ struct Model {
     }
   }
 
+  // Takes over the tensors of another, behind its own.
+  void add(const Model& other) {
+    for (Chunk chunk : other.chunks) {
+      chunk.tensor += int64_t(weights.size());
+      chunk.word += int64_t(mask.size());
+      chunks.push_back(chunk);
+    }
+    weights.insert(weights.end(), other.weights.begin(), other.weights.end());
+    mask.insert(mask.end(), other.mask.begin(), other.mask.end());
+    keys.insert(keys.end(), other.keys.begin(), other.keys.end());
+  }
+
   // How many alive keys lie up to the bracket's lower end, and strictly inside it.
   int64_t up_to_lo(Bracket bracket) const {
     return std::count_if(keys.begin(), keys.end(), [&](uint32_t key) { return key <= bracket.lo; });

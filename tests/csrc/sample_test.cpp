@@ -115,6 +115,16 @@ void test_a_small_model_has_room_for_all() {
   CHECK(10000 < room && room < 20000);
 }
 
+// Tensors with two places of the sample, whose weights are independent, say nothing of those with
+// one, whose filters differ.
+void test_lone_places_of_another_kind() {
+  for (int round = 0; round < 8; ++round) {
+    Model model(std::vector<int64_t>(60, 7000), 0, 1, 1, 0);
+    model.add(Model(std::vector<int64_t>(100, 6000), 1, 256, 1, 0));
+    for (double of : {0.2, 0.5, 0.8, 0.95}) inside(model, share(model, of));
+  }
+}
+
 void test_few_values() {
   for (int digits : {1, 4, 30}) {
     Model model({500000}, 0, 1, 1, digits);
@@ -131,6 +141,7 @@ int main() {
   test_small_and_many_tensors();
   test_little_room();
   test_few_values();
+  test_lone_places_of_another_kind();
   test_a_small_model_has_room_for_all();
   std::puts("ok");
 }
