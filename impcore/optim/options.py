@@ -24,11 +24,15 @@ class _Kept(NamedTuple):
     scalars: dict[str, Tensor]
 
 
+def _nothing() -> _Kept:
+    return _Kept({}, {})
+
+
 class Scalars:
     """Options as scalars on the device, kept from step to step."""
 
     def __init__(self) -> None:
-        self._kept = defaultdict[tuple[int, torch.device], _Kept](lambda: _Kept({}, {}))
+        self._kept = defaultdict[tuple[int, torch.device], _Kept](_nothing)
 
     def of(
         self, group: dict[str, Any], device: torch.device, **values: float | Tensor
@@ -39,7 +43,7 @@ class Scalars:
             ValueError: a tensor of more or less than one element, which kernels would not see.
         """
         if is_compiling():
-            kept = _Kept({}, {})
+            kept = _nothing()
         else:
             kept = self._kept[id(group), device]
             # Tensors are not compared: that would read them back.
