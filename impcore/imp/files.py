@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
-from types import TracebackType
 
 from impcore import atomic
 from impcore.imp.signals import Stopped
@@ -73,12 +72,7 @@ class Files:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._queue.put(None)
         self._thread.join()
         # What ended the block says more than a file that was lost with it, but for a stop: that

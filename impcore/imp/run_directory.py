@@ -11,7 +11,6 @@ import fcntl
 import os
 import tomllib
 from pathlib import Path
-from types import TracebackType
 
 from impcore import atomic
 from impcore.errors import RunDirectoryError
@@ -67,12 +66,7 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
 
