@@ -179,12 +179,20 @@ class Arena:
         ).copy_(mask)
         words[self._span(i)] = ops.bits.pack(ordered.as_strided((ordered.numel(),), (1,)))
 
-    def packed(self, i: int) -> torch.Tensor:
-        """The i-th mask as uint8 [ceil(numel / 8)] on the CPU, in logical (contiguous) order."""
-        words = self.words[self._span(i)]
-        if self._strides[i] != self._logical[i]:
-            words = ops.bits.permute(words, self._shape(i), self._strides[i], self._logical[i])
-        return words.cpu().view(torch.uint8)[: -(-self.plan.numels[i] // 8)].clone()
+    def packed(self) -> list[torch.Tensor]:
+        """Each mask as uint8 [ceil(numel / 8)] on the CPU, in logical (contiguous) order."""
+        words = self.words
+        moved = [i for i, old in enumerate(self._strides) if old != self._logical[i]]
+        if moved:
+            words = words.clone()
+        for i in moved:
+            span = self._span(i)
+            words[span] = ops.bits.permute(
+                words[span], self._shape(i), self._strides[i], self._logical[i]
+            )
+        on_host = words.cpu().view(torch.uint8)  # one copy, however many masks
+        found = zip(self.plan.words, self.plan.numels, strict=True)
+        return [on_host[4 * word : 4 * word - (-numel // 8)].clone() for word, numel in found]
 
     def hash(self, packed: Mapping[str, torch.Tensor]) -> str:
         """SHA-256 (hex) over names, shapes and masks, `packed` in logical order."""

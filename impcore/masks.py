@@ -150,7 +150,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         Logical (contiguous) order, least significant bit first, padding bits 0.
         """
         self.settle()
-        return {name: self._arena.packed(i) for i, name in enumerate(self.names)}
+        return dict(zip(self.names, self._arena.packed(), strict=True))
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Takes over packed masks and zeroes the weights that they prune.

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -51,17 +51,39 @@ class SealError(ValueError):
 
 @dataclass(frozen=True)
 class Pieces:
-    """A sealed file in pieces, for `atomic.write`; its digest is made as they are gone through."""
+    """A sealed file in pieces, for `atomic.write`; its header is made as they are gone through."""
 
-    header: bytes
+    kind: str
+    content: Mapping[str, Any]
+    shapes: Mapping[str, tuple[torch.dtype, torch.Size, int]]
+    """Of the tensors in `data`, in their order: dtype, shape and bytes."""
     data: Sequence[memoryview]
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        sha256 = hashlib.sha256(self.header)
+        header = self._header()
+        sha256 = hashlib.sha256(header)
         for piece in self.data:
             sha256.update(piece)
-        yield self.header.replace(_BLANK, sha256.hexdigest().encode(), 1)
+        yield header.replace(_BLANK, sha256.hexdigest().encode(), 1)
         yield from self.data
+
+    def _header(self) -> bytes:
+        """The header, with a blank digest."""
+        text = json.dumps(self.content, allow_nan=False, separators=(",", ":"))
+        header: dict[str, Any] = {
+            "__metadata__": {"impcore": f"{self.kind} sha256:{_BLANK.decode()} {text}"}
+        }
+        end = 0
+        for name, (dtype, shape, nbytes) in self.shapes.items():
+            start, end = end, end + nbytes
+            header[name] = {
+                "dtype": _DTYPES[dtype],
+                "shape": list(shape),
+                "data_offsets": [start, end],
+            }
+        packed = json.dumps(header, separators=(",", ":")).encode()
+        packed += b" " * (-len(packed) % 8)  # as safetensors pads it
+        return len(packed).to_bytes(8, "little") + packed
 
 
 def pack(
@@ -73,46 +95,38 @@ def pack(
 ) -> Pieces:
     """The pieces of a sealed file, in order.
 
-    `content` is JSON (finite numbers only); tensors may be on any device and in any layout, and
-    are stored contiguous. The same input gives the same bytes, and keys stay in their order.
-    Unless `copied`, the pieces look into the memory of tensors that are contiguous on the CPU:
-    write them before the tensors change.
+    `content` is JSON (finite numbers only), and must not change any more; tensors may be on any
+    device and in any layout, and are stored contiguous. The same input gives the same bytes, and
+    keys stay in their order. Unless `copied`, the pieces look into the memory of tensors that are
+    contiguous on the CPU: write them before the tensors change.
 
     Raises TypeError for a dtype that safetensors does not know.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
             raise TypeError(f"{name}: safetensors has no {tensor.dtype}")
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header: dict[str, Any] = {
-        "__metadata__": {"impcore": f"{kind} sha256:{_BLANK.decode()} {text}"}
-    }
-    end = 0
-    for name in order:
-        start, end = end, end + tensors[name].nbytes
-        header[name] = {
-            "dtype": _DTYPES[tensors[name].dtype],
-            "shape": list(tensors[name].shape),
-            "data_offsets": [start, end],
-        }
-    packed = json.dumps(header, separators=(",", ":")).encode()
-    packed += b" " * (-len(packed) % 8)  # as safetensors pads it
-    data = list(_bytes((tensors[name] for name in order), copied))
-    return Pieces(len(packed).to_bytes(8, "little") + packed, data)
+    found = [(name, tensors[name]) for name in order]
+    shapes = {name: (tensor.dtype, tensor.shape, tensor.nbytes) for name, tensor in found}
+    return Pieces(kind, content, shapes, _bytes([tensor for _, tensor in found], copied))
 
 
-def _bytes(tensors: Iterable[torch.Tensor], copied: bool) -> Iterator[memoryview]:
+@torch.no_grad()
+def _bytes(tensors: Sequence[torch.Tensor], copied: bool) -> list[memoryview]:
     """The bytes of the tensors, one after the other."""
 
     def kind(tensor: torch.Tensor) -> tuple[bool, torch.dtype, torch.device]:
         return tensor.nbytes < _SMALL, tensor.dtype, tensor.device
 
+    found = []
     for (small, *_), alike in groupby(tensors, kind):
-        pieces = (tensor.detach() for tensor in alike)
-        for piece in (torch.cat([each.reshape(-1) for each in pieces]),) if small else pieces:
-            on_host = piece.to("cpu", copy=copied and not small)  # small ones have been copied
-            yield on_host.reshape(-1).view(torch.uint8).numpy().data
+        pieces = [torch.cat([each.flatten() for each in alike])] if small else alike
+        for piece in pieces:
+            flat = piece.flatten()  # a copy, unless it is contiguous
+            shared = not small and flat.data_ptr() == piece.data_ptr()
+            on_host = flat.to("cpu", copy=copied and shared)
+            found.append(on_host.view(torch.uint8).numpy().data)
+    return found
 
 
 def unpack(kind: str, data: bytes) -> tuple[Content, dict[str, torch.Tensor]]:
