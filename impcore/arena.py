@@ -108,9 +108,9 @@ class Arena:
 
         Not to be traced. Raises as `words` does.
         """
-        if self._places is None or self._places[0] is not self._binding.places()[0]:
+        if self._places is None or self._places[0] is not self._binding.found:
             words = self.words  # which may find others
-            found, positions = self._binding.places()
+            found, positions = self._binding.found, self._binding.positions
             starts = [self.plan.words[i] for i in positions]
             self._places = found, _C.Places(found, starts, words)
         return self._places[1]

@@ -28,6 +28,9 @@ class Binding:
         names, shapes: of the masked parameters, in order.
         aliases: further names of the same memory, to the first.
         frozen: names that were left out because they did not require gradients.
+        found: the masked Parameters, further names' included, as the last use found them: the same
+            list as long as none is replaced.
+        positions: of each of these, its position among `names`.
     """
 
     def __init__(self, model: nn.Module, scope: scopes.Scope) -> None:
@@ -48,7 +51,7 @@ class Binding:
             "_model": self.model,
             "_index": None,
             "_pairs": None,
-            "_positions": None,
+            "positions": None,
             "_paths": None,
             "_checked": None,
         }
@@ -58,7 +61,7 @@ class Binding:
         model = state["_model"]
         self._model = None if model is None else weakref.ref(model)
         self._paths = _C.ParameterPaths(self._inner, self._leaves)
-        self._bind(self._found)  # the model itself may be half unpickled
+        self._bind(self.found)  # the model itself may be half unpickled
 
     @property
     def model(self) -> nn.Module | None:
@@ -82,13 +85,7 @@ class Binding:
     @property
     def last(self) -> list[nn.Parameter]:
         """`parameters`, as the last use found them."""
-        return self._found[: len(self.names)]
-
-    def places(self) -> tuple[list[nn.Parameter], list[int]]:
-        """Each masked Parameter, further names' included, and its position, as the last use found
-        them: the same lists as long as none is replaced.
-        """
-        return self._found, self._positions
+        return self.found[: len(self.names)]
 
     def holds(self, met: int) -> bool:
         """Whether the model certainly still has the Parameters that the last use found.
@@ -96,10 +93,10 @@ class Binding:
         Of these `met` have just been in use; where not all have been, the model is looked through,
         which may have others in their place. Not to be traced.
         """
-        if met == len(self._found) and not self._pairs:
+        if met == len(self.found) and not self._pairs:
             return True
         model = self.model
-        leads = model is not None and self._paths.lead_to(model, self._found)
+        leads = model is not None and self._paths.lead_to(model, self.found)
         return leads and not self._untied()
 
     def index(self) -> dict[int, int]:
@@ -173,7 +170,7 @@ class Binding:
             found = self._walk(model)
         except (KeyError, AttributeError):
             found = []
-        same = len(found) == len(self._found) and all(map(is_, found, self._found))
+        same = len(found) == len(self.found) and all(map(is_, found, self.found))
         if not same or self._untied():
             self._rebind(model, found)
 
@@ -189,10 +186,10 @@ class Binding:
         return any(p.data_ptr() != first.data_ptr() for p, first in self._pairs)
 
     def _bind(self, found: list[nn.Parameter]) -> None:
-        self._found = found
+        self.found = found
         self._checked = None  # it knows these parameters by their addresses
         positions = [*range(len(self.names)), *map(self.position, self.aliases)]
-        self._positions = positions
+        self.positions = positions
         self._index = {id(p): i for p, i in zip(found, positions, strict=True)}
         pairs = [(p, found[i]) for p, i in zip(found, positions, strict=True)]
         self._pairs = [(p, first) for p, first in pairs if p is not first]

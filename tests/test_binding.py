@@ -37,13 +37,13 @@ def test_parameters_follow_every_replacement() -> None:
 def test_it_holds_until_a_parameter_is_replaced_and_again_from_the_next_use() -> None:
     model = net()
     binding = bound(model)
-    every = len(binding.places()[0])
+    every = len(binding.found)
     assert binding.holds(0)
     model.fc = nn.Linear(5, 7)
     assert not binding.holds(every - 1)
     assert binding.holds(every)  # all are in use elsewhere, whatever the model has
     assert [id(p) for p in binding.parameters] == [
-        id(p) for p in binding.places()[0][: len(PRUNABLE)]
+        id(p) for p in binding.found[: len(PRUNABLE)]
     ]
     assert binding.holds(0)
 
@@ -54,7 +54,7 @@ def test_tied_parameters_that_part_are_never_taken_for_granted() -> None:
     model.head.weight = nn.Parameter(model.fc.weight.data)
     binding = bound(model)
     assert binding.aliases
-    every = len(binding.places()[0])
+    every = len(binding.found)
     assert binding.holds(every)
     model.head.weight.data = model.head.weight.data.clone()
     assert not binding.holds(every)

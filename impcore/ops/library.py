@@ -7,7 +7,7 @@ values where it saved old ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.compiler import is_compiling
 
 # torch does not annotate its Library.
 _FAKE = torch._C._TorchDispatchModeKey.FAKE
+_mode_of = torch._C._get_dispatch_mode
 _LIBRARY: Any = torch.library.Library("impcore", "DEF")  # type: ignore[no-untyped-call]
 
 
@@ -52,13 +53,12 @@ def refuse_fake() -> None:
     Eager ops go past PyTorch's dispatcher, and so past the mode: they would write to what is real,
     and read results that are not.
     """
-    if torch._C._get_dispatch_mode(_FAKE) is not None:
+    if _mode_of(_FAKE) is not None:
         raise NotImplementedError(
             "masks and masked steps work on memory, which tensors made within a FakeTensorMode do "
             "not have; leave the mode for them, or torch.compile what is to be traced"
         )
 
 
-def written(tensors: Iterable[torch.Tensor]) -> None:
-    """Tells autograd that these tensors were written to."""
-    increment_version(tensors)
+written = increment_version
+"""Tells autograd that these tensors were written to."""

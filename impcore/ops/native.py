@@ -8,7 +8,6 @@ all of them under a PyTorch that does not publish `__dlpack_c_exchange_api__`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -21,20 +20,14 @@ if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
     _C.read_tensors_by(torch.Tensor.__dlpack_c_exchange_api__, torch.Tensor, torch.nn.Parameter)
 
 
-def gather(
-    params: list[torch.Tensor],
-    state: dict[torch.Tensor, Any],
-    keys: list[str],
-    counter: str | None,
-    places: _C.Places | None,
-) -> tuple[Any, ...] | None:
-    """What a step is applied to of a group, as `Stepped` has it, if all of that is certain.
+gather = _C.gather
+"""What a step is applied to of a group, as `Stepped` has it, if all of that is certain.
 
-    The parameters that have gradients, these, the states under each key, and the counts of steps,
-    if there is a counter: all dense, of one dtype and device, in one storage order, which is that
-    of the bits in `places` too. None also if there is nothing to step. Not to be traced.
-    """
-    return _C.gather(params, state, keys, counter, places)
+Of (params, state, keys, counter, places): the parameters that have gradients, these, the states
+under each key, and the counts of steps, if there is a counter: all dense, of one dtype and device,
+in one storage order, which is that of the bits in `places` too. None also if there is nothing to
+step. Not to be traced.
+"""
 
 
 class Weights(list[torch.Tensor]):
