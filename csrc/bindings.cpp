@@ -170,6 +170,14 @@ PYBIND11_MODULE(_C, m) {
       },
       release());
   m.def(
+      "counts",
+      [](int64_t chunks, int64_t num_chunks, int64_t words, int64_t each, int64_t tensors,
+         int threads) {
+        impcore::cpu::counts(pointer<const Chunk>(chunks), num_chunks, pointer<uint32_t>(words),
+                             pointer<int64_t>(each), tensors, threads);
+      },
+      release());
+  m.def(
       "permute",
       [](int64_t from, int64_t to, const Addresses& shape, const Addresses& from_strides,
          const Addresses& to_strides, int threads) {

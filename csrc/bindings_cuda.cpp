@@ -72,6 +72,12 @@ void count(int64_t words, int64_t num_words, int64_t ones, int64_t stream) {
   cuda::count(pointer<uint32_t>(words), num_words, pointer<int64_t>(ones), pointer<void>(stream));
 }
 
+void counts(int64_t chunks, int64_t num_chunks, int64_t words, int64_t each, int64_t tensors,
+            int64_t stream) {
+  cuda::counts(pointer<Chunk>(chunks), num_chunks, pointer<uint32_t>(words), pointer<int64_t>(each),
+               tensors, pointer<void>(stream));
+}
+
 void permute(int64_t from, int64_t to, const bound::Addresses& shape,
              const bound::Addresses& from_strides, const bound::Addresses& to_strides,
              int64_t stream) {
@@ -138,6 +144,7 @@ void bind_cuda(py::module_& m) {
   m.def("pack", bound_cuda::pack, release());
   m.def("unpack", bound_cuda::unpack, release());
   m.def("count", bound_cuda::count, release());
+  m.def("counts", bound_cuda::counts, release());
   m.def("permute", bound_cuda::permute, release());
   m.def("masked_sgd", bound_cuda::masked_sgd, release());
   m.def("masked_adamw", bound_cuda::masked_adamw, release());

@@ -78,7 +78,7 @@ def _layerwise(request: Request) -> Cut:
     else:
         assert request.rate is not None
         # As Python's round on Python's float: float64, halves to even.
-        alive = _counts(request.masks.plan, request.bound.words)
+        alive = ops.bits.counts(request.masks.plan, request.bound.words)
         counts = list((alive.double() * request.rate).round().long())
     return Cut(_in_each(request, request.ranking, counts))
 
@@ -87,7 +87,7 @@ def _random(request: Request) -> Cut:
     """From each tensor as many as the global cut takes there, but drawn at random."""
     masks, bound = request.masks, request.bound
     cut = _global(request)
-    counts = list(_counts(masks.plan, bound.words & ~bound.scratch))
+    counts = list(ops.bits.counts(masks.plan, bound.words & ~bound.scratch))
     named = dict(zip(masks.names, masks.weights, strict=True))
     _in_each(request, by_score(masks, draw(named, request.seed)), counts)
     return cut
@@ -129,16 +129,12 @@ def judged(status: torch.Tensor, request: Request, min_keep: int) -> torch.Tenso
 def collapsing(masks: Masks, min_keep: int) -> torch.Tensor:
     """Which tensors would lose weights and keep fewer than `min_keep`: bool [tensors]."""
     bound = masks.bound()
-    before = _counts(masks.plan, bound.words)
-    after = _counts(masks.plan, bound.scratch)
+    before = ops.bits.counts(masks.plan, bound.words)
+    after = ops.bits.counts(masks.plan, bound.scratch)
     return (after < before) & (after < min_keep)
 
 
 def kept(masks: Masks) -> dict[str, int]:
     """How many weights each parameter would keep (a host read)."""
-    return dict(zip(masks.names, _counts(masks.plan, masks.bound().scratch).tolist(), strict=True))
-
-
-def _counts(plan: ops.Plan, words: torch.Tensor) -> torch.Tensor:
-    """How many weights of each tensor are alive: int64 [tensors]."""
-    return torch.stack([ops.bits.count(words[span]) for span in plan.spans])
+    counts = ops.bits.counts(masks.plan, masks.bound().scratch).tolist()
+    return dict(zip(masks.names, counts, strict=True))

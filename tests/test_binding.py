@@ -42,9 +42,7 @@ def test_it_holds_until_a_parameter_is_replaced_and_again_from_the_next_use() ->
     model.fc = nn.Linear(5, 7)
     assert not binding.holds(every - 1)
     assert binding.holds(every)  # all are in use elsewhere, whatever the model has
-    assert [id(p) for p in binding.parameters] == [
-        id(p) for p in binding.found[: len(PRUNABLE)]
-    ]
+    assert [id(p) for p in binding.parameters] == [id(p) for p in binding.found[: len(PRUNABLE)]]
     assert binding.holds(0)
 
 

@@ -50,6 +50,17 @@ int64_t count(const uint32_t* words, int64_t num_words, int threads) {
   return std::accumulate(partial.begin(), partial.end(), int64_t(0));
 }
 
+void counts(const Chunk* chunks, int64_t num_chunks, const uint32_t* words, int64_t* each,
+            int64_t tensors, int threads) {
+  const ChunkKernels& kernels = chunk_kernels(DType::kFloat32);
+  std::vector<int64_t> partial(size_t(num_chunks), 0);
+  parallel_for(num_chunks, threads, [&](int64_t c) {
+    partial[size_t(c)] = kernels.count(words + chunks[c].word, words_of(chunks[c].length));
+  });
+  std::fill(each, each + tensors, 0);
+  for (int64_t c = 0; c < num_chunks; ++c) each[chunks[c].tensor] += partial[size_t(c)];
+}
+
 void permute(const uint32_t* from, uint32_t* to, const std::vector<int64_t>& shape,
              const std::vector<int64_t>& from_strides, const std::vector<int64_t>& to_strides,
              int threads) {

@@ -35,6 +35,9 @@ void block_l1(const Weights& weights, int64_t num_blocks, const uint32_t* mask, 
 void pack(const uint8_t* bools, int64_t numel, uint32_t* words, int threads);
 void unpack(const uint32_t* words, int64_t numel, uint8_t* bools, int threads);
 int64_t count(const uint32_t* words, int64_t num_words, int threads);
+// each: of every tensor of a plan.
+void counts(const Chunk* chunks, int64_t num_chunks, const uint32_t* words, int64_t* each,
+            int64_t tensors, int threads);
 // Reorders the bits of a tensor of this shape from one dense storage order to another.
 void permute(const uint32_t* from, uint32_t* to, const std::vector<int64_t>& shape,
              const std::vector<int64_t>& from_strides, const std::vector<int64_t>& to_strides,

@@ -66,7 +66,18 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__global__ void zero(int64_t* ones) { *ones = 0; }
+__global__ void __launch_bounds__(kThreads) zero(int64_t* ones, int64_t count) {
+  const int64_t i = global_index();
+  if (i < count) ones[i] = 0;
+}
+
+// Adds what the threads of a block have found; integers, so the order does not matter.
+__device__ __forceinline__ void add_of_block(int64_t* ones, int64_t mine) {
+  mine = block_sum(mine);
+  if (threadIdx.x == 0) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(ones), static_cast<unsigned long long>(mine));
+  }
+}
 
 // Blocks of threads stride over the words, so that there are few additions to one place.
 __global__ void __launch_bounds__(kThreads)
@@ -75,10 +86,19 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t w = global_index(); w < num_words; w += int64_t(gridDim.x) * blockDim.x) {
     mine += __popc(words[w]);
   }
-  mine = block_sum(mine);
-  if (threadIdx.x == 0) {
-    atomicAdd(reinterpret_cast<unsigned long long*>(ones), static_cast<unsigned long long>(mine));
+  add_of_block(ones, mine);
+}
+
+// A block of threads counts a chunk.
+__global__ void __launch_bounds__(kThreads)
+    count_chunks(const Chunk* __restrict__ chunks, const uint32_t* __restrict__ words,
+                 int64_t* each) {
+  const Chunk chunk = chunks[blockIdx.x];
+  int64_t mine = 0;
+  for (int64_t w = threadIdx.x; w < words_of(chunk.length); w += blockDim.x) {
+    mine += __popc(words[chunk.word + w]);
   }
+  add_of_block(each + chunk.tensor, mine);
 }
 
 // A tensor's dimensions of size > 1, from the outermost to the innermost of the new storage order.
@@ -125,8 +145,14 @@ void unpack(const uint32_t* words, int64_t numel, uint8_t* bools, Stream stream)
 void count(const uint32_t* words, int64_t num_words, int64_t* ones, Stream stream) {
   constexpr int64_t kMaxBlocks = 1024;
   const int64_t blocks = std::min(ceil_div(num_words, kThreads), kMaxBlocks);
-  launch(zero, 1, 1, stream, ones);
+  launch(zero, 1, kThreads, stream, ones, int64_t(1));
   launch(count_words, blocks, kThreads, stream, words, num_words, ones);
+}
+
+void counts(const Chunk* chunks, int64_t num_chunks, const uint32_t* words, int64_t* each,
+            int64_t tensors, Stream stream) {
+  launch(zero, ceil_div(tensors, kThreads), kThreads, stream, each, tensors);
+  launch(count_chunks, num_chunks, kThreads, stream, chunks, words, each);
 }
 
 void permute(const uint32_t* from, uint32_t* to, const std::vector<int64_t>& shape,

@@ -67,6 +67,9 @@ void block_l1(const Weights& weights, const BlockOrder& blocks, const uint32_t* 
 void pack(const uint8_t* bools, int64_t numel, uint32_t* words, Stream stream);
 void unpack(const uint32_t* words, int64_t numel, uint8_t* bools, Stream stream);
 void count(const uint32_t* words, int64_t num_words, int64_t* ones, Stream stream);
+// each: of every tensor of a plan.
+void counts(const Chunk* chunks, int64_t num_chunks, const uint32_t* words, int64_t* each,
+            int64_t tensors, Stream stream);
 // shape and strides are on the host.
 void permute(const uint32_t* from, uint32_t* to, const std::vector<int64_t>& shape,
              const std::vector<int64_t>& from_strides, const std::vector<int64_t>& to_strides,

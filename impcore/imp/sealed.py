@@ -119,9 +119,9 @@ def _bytes(tensors: Sequence[torch.Tensor], copied: bool) -> list[memoryview]:
         return tensor.nbytes < _SMALL, tensor.dtype, tensor.device
 
     found = []
-    for (small, *_), alike in groupby(tensors, kind):
-        pieces = [torch.cat([each.flatten() for each in alike])] if small else alike
-        for piece in pieces:
+    for (small, *_), group in groupby(tensors, kind):
+        alike = list(group)
+        for piece in [torch.cat([each.flatten() for each in alike])] if small else alike:
             flat = piece.flatten()  # a copy, unless it is contiguous
             shared = not small and flat.data_ptr() == piece.data_ptr()
             on_host = flat.to("cpu", copy=copied and shared)

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import torch
 
-from impcore.ops import backend, checks, library
-from impcore.ops.plan import words_of
+from impcore.ops import backend, checks, library, placed
+from impcore.ops.plan import Plan, words_of
 
 
 def pack(bools: torch.Tensor) -> torch.Tensor:
@@ -50,6 +50,17 @@ def count(words: torch.Tensor) -> torch.Tensor:
     checks.check_arena(words, words.numel(), words, "words")
     ones: torch.Tensor = _count(words)
     return ones
+
+
+def counts(plan: Plan, words: torch.Tensor) -> torch.Tensor:
+    """How many bits of each of a plan's tensors are set: int64 [tensors] on the words' device.
+
+    Raises:
+        ValueError: `words` is not an arena of this plan.
+    """
+    checks.check_arena(words, plan.total_words, words, "words")
+    each: torch.Tensor = _counts(plan.chunks, words, len(plan.numels))
+    return each
 
 
 def permute(
@@ -98,6 +109,13 @@ _count = library.register(
     "count(Tensor words) -> Tensor",
     lambda words: backend.find("bits", words.device).count(words),
     lambda words: words.new_empty((), dtype=torch.int64),
+)
+_counts = library.register(
+    "counts(Tensor chunks, Tensor words, int tensors) -> Tensor",
+    lambda chunks, words, tensors: backend.find("bits", words.device).counts(
+        placed.on(words.device, chunks), words, tensors
+    ),
+    lambda chunks, words, tensors: words.new_empty(tensors, dtype=torch.int64),
 )
 _permute = library.register(
     "permute(Tensor words, int[] shape, int[] old, int[] new) -> Tensor",

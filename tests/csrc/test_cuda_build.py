@@ -64,6 +64,7 @@ calls = {
     "pack": lambda: cuda.pack(64, 40, 64, 0),
     "unpack": lambda: cuda.unpack(64, 40, 64, 0),
     "count": lambda: cuda.count(64, 2, 64, 0),
+    "counts": lambda: cuda.counts(64, 1, 64, 64, 1, 0),
     "permute": lambda: cuda.permute(64, 64, [40], [1], [1], 0),
     "masked_sgd": lambda: cuda.masked_sgd(
         args[0], number, 0.9, 0.0, number, False, False, None, None, None, 0

@@ -5,11 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from impcore import ops
 from impcore.errors import LayoutError
 from impcore.ops import bits
+
+from . import tensors
 
 SIZES = [0, 1, 31, 32, 33, 65_535, 65_536, 65_537, 200_001]
 
@@ -38,6 +41,24 @@ def test_count(size, backend):
     assert ones.dtype == torch.int64
     assert ones.shape == ()
     assert ones == bools.sum()
+
+
+@given(st.lists(st.sampled_from(SIZES), max_size=6), st.integers(0, 9))
+@settings(max_examples=25, deadline=None)
+def test_counts_of_each_tensor(sizes, seed):
+    plan = ops.Plan.make(sizes, [0] * len(sizes))
+    bools = [random_bools(size, seed + i) for i, size in enumerate(sizes)]
+    each = bits.counts(plan, tensors.pack([b.numpy() for b in bools]))
+    assert each.dtype == torch.int64
+    assert each.tolist() == [int(b.sum()) for b in bools]
+
+
+def test_counts_on_every_backend(backend):
+    plan = ops.Plan.make(SIZES)
+    bools = [random_bools(size, 2) for size in SIZES]
+    each = bits.counts(plan, tensors.pack([b.numpy() for b in bools]))
+    assert each.tolist() == [int(b.sum()) for b in bools]
+    assert bits.counts(ops.Plan.make([]), torch.zeros(0, dtype=torch.int32)).tolist() == []
 
 
 def dense_strides(shape, order):
@@ -105,6 +126,7 @@ def test_dimensions_of_size_one_may_have_any_stride(backend):
             "numel must not be negative, got -1",
         ),
         (lambda: bits.count(torch.ones(2, 2).int()), ValueError, r"\(2, 2\)"),
+        (lambda: bits.counts(ops.Plan.make([40]), torch.zeros(1).int()), ValueError, r"words"),
         (lambda: bits.permute(torch.ones(1).int(), (4, 4), (4, 1), (1,)), ValueError, "1 strides"),
         (lambda: bits.permute(torch.ones(1).int(), (4,), (1,), (0,)), LayoutError, "new has"),
         (lambda: bits.permute(torch.ones(1).int(), (4, 2), (2, 1), (4, 1)), LayoutError, "new"),

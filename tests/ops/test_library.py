@@ -45,6 +45,7 @@ SAMPLES = {
     "pack": lambda: (torch.arange(70) % 3 == 0,),
     "unpack": lambda: (arena(), 40),
     "count": lambda: (arena(),),
+    "counts": lambda: (PLAN.chunks, arena(), 3),
     "permute": lambda: (arena()[:2], [5, 8], [8, 1], [1, 5]),
 }
 

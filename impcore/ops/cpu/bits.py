@@ -29,6 +29,20 @@ def count(words: torch.Tensor) -> torch.Tensor:
     return torch.tensor(ones, dtype=torch.int64, device="cpu")
 
 
+def counts(chunks: torch.Tensor, words: torch.Tensor, tensors: int) -> torch.Tensor:
+    """How many bits of each tensor are set."""
+    each = words.new_empty(tensors, dtype=torch.int64)
+    _C.counts(
+        chunks.data_ptr(),
+        chunks.shape[0],
+        words.data_ptr(),
+        each.data_ptr(),
+        tensors,
+        threads(words.numel()),
+    )
+    return each
+
+
 def permute(words: torch.Tensor, shape: list[int], old: list[int], new: list[int]) -> torch.Tensor:
     """The bits in another storage order."""
     out = torch.empty_like(words)

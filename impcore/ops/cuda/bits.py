@@ -33,6 +33,21 @@ def count(words: torch.Tensor) -> torch.Tensor:
     return ones
 
 
+def counts(chunks: torch.Tensor, words: torch.Tensor, tensors: int) -> torch.Tensor:
+    """How many bits of each tensor are set."""
+    each = words.new_empty(tensors, dtype=torch.int64)
+    with launch.on(words.device) as stream:
+        _C.cuda.counts(
+            chunks.data_ptr(),
+            chunks.shape[0],
+            words.data_ptr(),
+            each.data_ptr(),
+            tensors,
+            stream,
+        )
+    return each
+
+
 def permute(words: torch.Tensor, shape: list[int], old: list[int], new: list[int]) -> torch.Tensor:
     """The bits in another storage order."""
     out = torch.empty_like(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from impcore.ops.plan import words_of
 from impcore.ops.reference import storage
 
 
@@ -22,6 +23,14 @@ def count(words: torch.Tensor) -> torch.Tensor:
     """How many bits are set."""
     ones = int(np.unpackbits(words.cpu().numpy().view(np.uint8)).sum())
     return torch.tensor(ones, dtype=torch.int64, device=words.device)
+
+
+def counts(chunks: torch.Tensor, words: torch.Tensor, tensors: int) -> torch.Tensor:
+    """How many bits of each tensor are set."""
+    host, each = words.cpu(), [0] * tensors
+    for tensor, _, length, word, _ in chunks.tolist():
+        each[tensor] += int(count(host[word : word + words_of(length)]))
+    return torch.tensor(each, dtype=torch.int64, device=words.device)
 
 
 def permute(words: torch.Tensor, shape: list[int], old: list[int], new: list[int]) -> torch.Tensor:

@@ -16,7 +16,7 @@ from impcore.ops.triton.tiles import (
     store_packs,
     store_words,
 )
-from impcore.ops.triton.words import TILE, pack_rows, popcount, unpack_rows
+from impcore.ops.triton.words import CHUNK, TILE, pack_rows, popcount, unpack_rows
 
 BYTES = 16  # bools in a pack
 
@@ -61,6 +61,16 @@ def count_kernel(words, num_words, ones, BLOCK: tl.constexpr):
     word = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     found = popcount(tl.load(words + word, mask=word < num_words, other=0))
     tl.atomic_add(ones, tl.sum(found, axis=0).to(tl.int64), sem="relaxed")
+
+
+@triton.jit
+def counts_kernel(chunks, words, ones, BLOCK: tl.constexpr):
+    """Adds the bits set in one chunk to those of its tensor."""
+    row = chunks + tl.program_id(0).to(tl.int64) * 5
+    length, start = tl.load(row + 2), tl.load(row + 3)
+    word = tl.arange(0, BLOCK)
+    found = popcount(tl.load(words + start + word, mask=word * 32 < length, other=0))
+    tl.atomic_add(ones + tl.load(row), tl.sum(found, axis=0).to(tl.int64), sem="relaxed")
 
 
 @triton.jit
@@ -115,6 +125,15 @@ def count(words: torch.Tensor) -> torch.Tensor:
         grid = (triton.cdiv(words.numel(), TILE),)
         with tables.on(words.device):
             count_kernel[grid](words, words.numel(), ones, BLOCK=TILE)
+    return ones
+
+
+def counts(chunks: torch.Tensor, words: torch.Tensor, tensors: int) -> torch.Tensor:
+    """How many bits of each tensor are set."""
+    ones = torch.zeros(tensors, dtype=torch.int64, device=words.device)
+    if chunks.shape[0]:
+        with tables.on(words.device):
+            counts_kernel[(chunks.shape[0],)](chunks, words, ones, BLOCK=words_of(CHUNK))
     return ones
 
 

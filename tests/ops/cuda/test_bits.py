@@ -6,9 +6,15 @@ import torch
 
 from impcore.ops import bits
 
-from ..test_bits import test_permute_equals_moving_one_element_at_a_time
+from ..test_bits import (
+    test_counts_of_each_tensor,
+    test_permute_equals_moving_one_element_at_a_time,
+)
 
-__all__ = ["test_permute_equals_moving_one_element_at_a_time"]  # collected here too
+__all__ = [  # collected here too
+    "test_counts_of_each_tensor",
+    "test_permute_equals_moving_one_element_at_a_time",
+]
 
 
 @pytest.mark.parametrize("shift", [0, 1, 8, 16])

@@ -49,6 +49,7 @@ def select(dtype: torch.dtype, bracket: tuple[int, int] | None) -> None:
     ops.commit(plan, weights, arena, scratch, found.status)
     ops.rewind(plan, weights, arena, [torch.ones_like(w) for w in weights])
     ops.block_l1(plan, weights, arena)
+    ops.bits.counts(plan, arena)
 
 
 def step(dtype: torch.dtype) -> None:

@@ -92,6 +92,8 @@ def test_rewind(gpu_backend):
     plan, weights = tensors.model()
     rng = np.random.default_rng(1)
     arena = tensors.pack([rng.random(n) < 0.5 for n in plan.numels])
+    want = [int(mask.sum()) for mask in tensors.unpack(plan, arena)]
+    assert ops.bits.counts(plan, arena.cuda()).tolist() == want
     sources = [torch.empty_like(w).normal_() for w in weights]
     ours = [w.cuda() for w in weights]
     ops.rewind(plan, ours, arena.cuda(), [s.cuda() for s in sources])
