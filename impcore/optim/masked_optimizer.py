@@ -20,7 +20,7 @@ from impcore.ops import checks, library, native
 from impcore.ops.masked_step import check_param
 from impcore.ops.stepped import Stepped
 from impcore.optim.hooked import hooked
-from impcore.optim.options import Scalars, check_number, check_tensors
+from impcore.optim.options import Scalars, check_number, check_numbers
 from impcore.optim.work import (
     Kept,
     Launch,
@@ -86,7 +86,7 @@ class MaskedOptimizer(Optimizer):
                 loss = closure()
         launches = self._launches()
         for group in self.param_groups[1:]:  # the first launch reads its own before it writes
-            check_tensors(group, self.defaults)
+            check_numbers(group, self.defaults)
         for group, ready in zip(self.param_groups, launches, strict=True):
             for on, first in ready:
                 self.launch(group, on, first)
@@ -101,7 +101,7 @@ class MaskedOptimizer(Optimizer):
         if not is_compiling():
             library.refuse_fake()
         for group in self.param_groups:
-            check_tensors(group, self.defaults)
+            check_numbers(group, self.defaults)
         todo = [
             self.gather(group) if ready is None else None
             for group, ready in zip(self.param_groups, usual, strict=True)

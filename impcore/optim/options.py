@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 _NUMBERS = frozenset({float, int})
+_NUMERIC = frozenset({"lr", "momentum", "dampening", "weight_decay", "betas", "eps"})
 
 
 class _Kept(NamedTuple):
@@ -40,7 +42,8 @@ class Scalars:
         """A group's values as scalars on the device: the user's own tensors, or kept for an option.
 
         Raises:
-            ValueError: a tensor of more or less than one element, which kernels would not see.
+            TypeError: a value is no number. ValueError: a tensor of more or less than one element,
+                which kernels would not see.
         """
         if is_compiling():
             kept = _nothing()
@@ -53,8 +56,8 @@ class Scalars:
 
 
 def _scalar(kept: _Kept, option: str, value: float | Tensor, device: torch.device) -> Tensor:
+    _check_kind(option, value)
     if isinstance(value, Tensor):
-        _check_single(option, value)
         dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
         return value.detach().to(device, dtype, non_blocking=True)
     if option not in kept.scalars:
@@ -74,17 +77,25 @@ def check_number(name: str, value: float | Tensor, below: float | None = None) -
         raise ValueError(f"{name} is {value}; it must be at least 0{limit}")
 
 
-def check_tensors(group: dict[str, Any], options: Container[str]) -> None:
-    """Raises ValueError for an option of a group that has become a tensor of several elements.
+def check_numbers(group: dict[str, Any], options: Container[str]) -> None:
+    """Raises unless the options of a group that should be numbers still are.
 
     What else a group holds is its owner's.
+
+    Raises:
+        TypeError: one has become something else. ValueError: a tensor of several elements.
     """
     for name, value in group.items():
-        if name not in options:
-            continue
-        for each in value if name == "betas" else (value,):
-            if isinstance(each, Tensor):
-                _check_single(name, each)
+        if name in options and name in _NUMERIC:
+            for each in value if name == "betas" else (value,):
+                _check_kind(name, each)
+
+
+def _check_kind(name: str, value: object) -> None:
+    if isinstance(value, Tensor):
+        _check_single(name, value)
+    elif not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; it must be a number or a tensor of one element")
 
 
 def _check_single(name: str, value: Tensor) -> None:

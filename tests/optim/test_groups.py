@@ -38,7 +38,16 @@ def test_differentiable_is_refused(kind):
 @both_kinds
 @pytest.mark.parametrize("stepped", [False, True])
 @pytest.mark.parametrize("place", [0, 1])
-def test_an_option_of_a_wrong_shape_is_refused_before_any_group_is_stepped(kind, stepped, place):
+@pytest.mark.parametrize(
+    ("lr", "error", "message"),
+    [
+        (torch.ones(2), ValueError, r"lr has shape \(2,\); it must be one element"),
+        ("x", TypeError, r"lr is 'x'; it must be a number"),
+    ],
+)
+def test_an_option_that_is_not_one_number_is_refused_before_any_group_is_stepped(
+    kind, stepped, place, lr, error, message
+):
     model = net()
     groups = [{"params": list(layer.parameters())} for layer in (model[0], model[3])]
     optimizer = kind.ours(groups, masks=pruned(model), **kind.heavy)
@@ -47,8 +56,8 @@ def test_an_option_of_a_wrong_shape_is_refused_before_any_group_is_stepped(kind,
         optimizer.step()
     set_gradients([model], 1)
     before, states = bytes_of(model), copy.deepcopy(optimizer.state_dict()["state"])
-    optimizer.param_groups[place]["lr"] = torch.ones(2)
-    with pytest.raises(ValueError, match=r"lr has shape \(2,\); it must be one element"):
+    optimizer.param_groups[place]["lr"] = lr
+    with pytest.raises(error, match=message):
         optimizer.step()
     assert bytes_of(model) == before
     after = optimizer.state_dict()["state"]

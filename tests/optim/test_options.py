@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from impcore.optim.options import Scalars, check_number, check_tensors
+from impcore.optim.options import Scalars, check_number, check_numbers
 
 CPU = torch.device("cpu")
 
@@ -70,6 +71,11 @@ def test_others_are_refused(value, below, message):
         check_number("lr", value, below)
 
 
+def test_what_was_put_in_later_must_be_a_number():
+    with pytest.raises(TypeError, match=r"lr is 'x'; it must be a number or a tensor of one elem"):
+        Scalars().of({}, CPU, lr="x")
+
+
 @pytest.mark.parametrize("size", [0, 2])
 def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
     with pytest.raises(ValueError, match=rf"lr has shape \({size},\); it must be one element"):
@@ -77,17 +83,19 @@ def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "error", "message"),
     [
-        ({"lr": torch.ones(2)}, r"lr has shape \(2,\)"),
-        ({"betas": (0.5, torch.ones(0))}, r"betas has shape \(0,\)"),
-        ({"weight_decay": torch.ones(1, 3)}, r"weight_decay has shape \(1, 3\)"),
+        ({"lr": torch.ones(2)}, ValueError, r"lr has shape \(2,\)"),
+        ({"betas": (0.5, torch.ones(0))}, ValueError, r"betas has shape \(0,\)"),
+        ({"weight_decay": torch.ones(1, 3)}, ValueError, r"weight_decay has shape \(1, 3\)"),
+        ({"lr": "x"}, TypeError, r"lr is 'x'; it must be a number or a tensor of one element"),
+        ({"betas": (0.5, None)}, TypeError, r"betas is None; it must be a number"),
     ],
 )
-def test_a_group_is_searched_for_tensors_of_several_elements(options, message):
+def test_a_group_is_searched_for_what_is_not_one_number(options, error, message):
     group = {"params": [torch.ones(2)], "lr": torch.tensor(0.1), "betas": (0.5, torch.ones(1))}
-    group["users_own"] = torch.ones(2)
-    names = ["lr", "betas", "weight_decay"]
-    check_tensors(group, names)
-    with pytest.raises(ValueError, match=message):
-        check_tensors(group | options, names)
+    group |= {"users_own": torch.ones(2), "foreach": None, "weight_decay": np.float32(0.1)}
+    names = ["lr", "betas", "weight_decay", "foreach"]
+    check_numbers(group, names)
+    with pytest.raises(error, match=message):
+        check_numbers(group | options, names)
