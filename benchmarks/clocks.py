@@ -133,6 +133,7 @@ def attach(clocks: Clocks) -> None:
     clocks.around(Rounds, "_save", "checkpoints")
     clocks.around(Rounds, "_keep", "checkpoints")
     clocks.around(Rounds, "_prune", "prune and rewind")
+    clocks.around(experiment, "_load_report", REPORT)
     clocks.around(experiment, "report", REPORT)
 
 

@@ -16,6 +16,7 @@ by `run.seed`, as in open_lth, not by the round.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from impcore.imp import (
@@ -72,14 +73,18 @@ class Rounds:
         """Where the run is."""
         return self.state.progress
 
-    def run(self) -> None:
-        """Go on to the end. Raises Stopped, after saving, if a stop is requested on the way."""
+    def run(self, meanwhile: Callable[[], None]) -> None:
+        """Go on to the end; `meanwhile` is called there, while the last files are being written.
+
+        Raises Stopped, after saving, if a stop is requested on the way.
+        """
         with self._files, self._journal.open():
             if not self.state.loaded:
                 self._begin(0)
             while not self.progress.done:
                 self._train()
                 self._finish()
+            meanwhile()
 
     def describe(self) -> str:
         """The run in a line."""

@@ -74,6 +74,21 @@ def test_a_finished_run_says_so_and_only_its_report_is_written(
     assert result(out) == finished[1]
 
 
+def test_a_report_that_cannot_be_loaded_costs_none_of_the_last_files(
+    finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ImportError("no matplotlib")
+
+    config = make_config()
+    monkeypatch.setattr(experiment, "_load_report", fail)
+    with pytest.raises(ImportError, match="no matplotlib"):
+        run(config)
+    assert rows(Path(config.run.out))[-1]["round"] == config.prune.rounds
+    monkeypatch.undo()
+    assert finish(config) == finished[1]  # done: the report alone is missing
+
+
 def test_a_finished_run_of_another_config_is_not_reported_as_this_one(
     finished: Finished, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
