@@ -108,7 +108,7 @@ def _update(theta_at, grad_at, m_at, v_at, largest_at, left, alive, constants, l
 def step(
     table,
     grads,
-    params,
+    num_params,
     constants,
     mask,
     lr,
@@ -129,12 +129,12 @@ def step(
 ):
     """One tile of one param."""
     if skipped(found_inf, CHECKED) == 0:
-        i, start, left = locate(table, params, tl.program_id(0), TILE)
-        alive = alive_of(table, params, i, mask, start, left, MASKED, TILE)
-        theta = at(table, params, i, 0, start, KIND)
+        i, start, left = locate(table, num_params, tl.program_id(0), TILE)
+        alive = alive_of(table, num_params, i, mask, start, left, MASKED, TILE)
+        theta = at(table, num_params, i, 0, start, KIND)
         grad = tl.load(grads + i) + start * (KIND.primitive_bitwidth // 8)
-        m, v = at(table, params, i, 1, start, KIND), at(table, params, i, 2, start, KIND)
-        largest = at(table, params, i, 3, start, KIND) if AMSGRAD else v
+        m, v = at(table, num_params, i, 1, start, KIND), at(table, num_params, i, 2, start, KIND)
+        largest = at(table, num_params, i, 3, start, KIND) if AMSGRAD else v
         if is_whole(theta | grad | m | v | largest, left, TILE):
             _update(theta, grad, m, v, largest, left, alive, constants + 2 * i, lr, beta1, beta2,
                     weight_decay, eps, grad_scale, AMSGRAD, MAXIMIZE, SCALED, KIND, WORK, True,

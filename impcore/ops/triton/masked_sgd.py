@@ -41,7 +41,7 @@ def _update(theta_at, grad_at, momentum_at, left, alive, lr, momentum, dampening
 def step(
     table,
     grads,
-    params,
+    num_params,
     mask,
     lr,
     momentum: tl.float64,
@@ -63,11 +63,11 @@ def step(
 ):
     """One tile of one param."""
     if skipped(found_inf, CHECKED) == 0:
-        i, start, left = locate(table, params, tl.program_id(0), TILE)
-        alive = alive_of(table, params, i, mask, start, left, MASKED, TILE)
-        theta = at(table, params, i, 0, start, KIND)
+        i, start, left = locate(table, num_params, tl.program_id(0), TILE)
+        alive = alive_of(table, num_params, i, mask, start, left, MASKED, TILE)
+        theta = at(table, num_params, i, 0, start, KIND)
         grad = tl.load(grads + i) + start * (KIND.primitive_bitwidth // 8)
-        state = at(table, params, i, 1, start, KIND) if MOMENTUM else theta
+        state = at(table, num_params, i, 1, start, KIND) if MOMENTUM else theta
         if is_whole(theta | grad | state, left, TILE):
             _update(theta, grad, state, left, alive, lr, momentum, dampening, weight_decay, first,
                     grad_scale, MOMENTUM, NESTEROV, MAXIMIZE, FIRST, SCALED, KIND, WORK, True,

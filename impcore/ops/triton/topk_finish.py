@@ -57,7 +57,8 @@ def _in_range(keys, wanted, first, span):
     return above, wanted & (above >= 0) & (above <= span)
 
 
-@triton.jit
+# Else every other size of model would be compiled for anew.
+@triton.jit(do_not_specialize=["tiles", "capacity"])
 def narrow(chunks, pointers, mask_in, control, pool_keys, k_scalar, status, tiles, capacity,
            LEVEL: tl.constexpr, LEVELS: tl.constexpr, KEY_BITS: tl.constexpr,
            INTEGER: tl.constexpr, PARTS: tl.constexpr, TILE: tl.constexpr):  # fmt: skip

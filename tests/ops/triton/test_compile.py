@@ -5,6 +5,7 @@ import os
 import pkgutil
 
 import pytest
+import torch
 
 import impcore.ops.triton as package
 
@@ -15,7 +16,8 @@ if os.environ.get("TRITON_INTERPRET"):
 
 import triton.language as tl  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
+from triton.compiler import ASTSource, make_backend  # noqa: E402
+from triton.runtime.jit import create_function_from_signature  # noqa: E402
 
 TARGETS = {
     "sm_80": (GPUTarget("cuda", 80, 32), "cubin"),
@@ -24,6 +26,10 @@ TARGETS = {
     "gfx942": (GPUTarget("hip", "gfx942", 64), "hsaco"),
 }
 
+TENSORS = {
+    **{"*i64": torch.int64, "*i32": torch.int32, "*i16": torch.int16, "*u8": torch.uint8},
+    **{"*fp64": torch.float64, "*fp32": torch.float32},
+}
 # What the arguments of all kernels are, by name: in one package a name means one thing.
 POINTERS = {
     "i64": "chunks pointers control k_scalar firsts counts status out sources table layout ones "
@@ -139,6 +145,16 @@ def cases():
                 marks = () if first else pytest.mark.soak
                 name = f"{kernel}-{dtype}-{target}"
                 yield pytest.param(kernel, dtype, target, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_can_be_launched(kernel):
+    """A launch goes through source that Triton writes: its names are no good for arguments."""
+    function = KERNELS[kernel]
+    backend = make_backend(TARGETS["sm_90"][0])
+    bind = create_function_from_signature(function.signature, function.params, backend)
+    kinds = {p.name: "" if p.is_constexpr else argument(kernel, p.name) for p in function.params}
+    bind(*(torch.empty(4, dtype=TENSORS[kind]) if "*" in kind else 7 for kind in kinds.values()))
 
 
 def test_all_launched_kernels_are_found():
