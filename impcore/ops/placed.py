@@ -28,6 +28,8 @@ def on(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
     table = chunks if chunks.device == device else _copy(device, chunks)
     if _capturing(device):
         _captured[id(table)] = table
+    else:
+        _used(table)
     return table
 
 
@@ -46,6 +48,8 @@ def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch
     """
     known = _orders.get(chunks)
     if known is not None:
+        for each in known:
+            _used(each)
         return known  # type: ignore[no-any-return]
     blocks, order = torch.sort(chunks[:, 4], stable=True)
     wanted = torch.arange(num_blocks + 1, device=chunks.device)
@@ -59,6 +63,15 @@ def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch
 
 def _capturing(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def _used(table: torch.Tensor) -> None:
+    """Whatever becomes of the plan, its memory is not reused before the current stream has read it.
+
+    Otherwise the stream on which it was made could have it back at once.
+    """
+    if table.is_cuda and not _capturing(table.device):
+        table.record_stream(torch.cuda.current_stream(table.device))
 
 
 def _finish(device: torch.device) -> None:

@@ -100,3 +100,21 @@ def test_rewind(gpu_backend):
     for weight, source, mask in zip(ours, sources, tensors.unpack(plan, arena), strict=True):
         want = np.where(mask, tensors.storage(source), 0)
         assert np.array_equal(tensors.storage(weight.cpu()), want)
+
+
+def test_a_plan_may_go_while_another_stream_still_reads_its_tables(gpu_backend):
+    weights = [torch.rand(100_000, device="cuda")]
+    plan = ops.Plan.make([100_000])
+    arena = torch.full((plan.total_words,), -1, dtype=torch.int32, device="cuda")
+    want = ops.block_l1(plan, weights, arena)  # its tables are this stream's
+    torch.cuda.synchronize()
+    other = torch.cuda.Stream()
+    with torch.cuda.stream(other):
+        torch.cuda._sleep(200_000_000)
+        found = ops.block_l1(plan, weights, arena)
+        ones = ops.bits.counts(plan, arena)
+    del plan
+    _trash = [torch.full((10,), -1, device="cuda") for _ in range(100)]
+    torch.cuda.synchronize()
+    assert torch.equal(found, want)
+    assert ones.tolist() == [100_000]
