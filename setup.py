@@ -2,7 +2,8 @@
 
 No PyTorch is needed at build time: the extension takes raw addresses (csrc/bindings.cpp), so one
 build serves every torch version. Environment: CXX names the compiler, IMPCORE_CUDA=0/1 overrides
-whether CUDA is built, IMPCORE_CUDA_ARCHS=90 or 80,90 for which GPUs, by their compute capability.
+whether CUDA is built, IMPCORE_CUDA_ARCHS=90 or 80,90 for which GPUs, by their compute capability;
+IMPCORE_WERROR=1 makes nvcc's warnings errors.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ NVCC_FLAGS = [
     "-O3",
     # As for the CPU: the same bits on every device.
     "--fmad=false",
-    "-Werror=all-warnings",
+    # For the project's own tests: another host compiler may warn of what this one takes.
+    *(["-Werror=all-warnings"] if os.environ.get("IMPCORE_WERROR") else []),
     *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES),
     f"-gencode=arch=compute_{CUDA_ARCHITECTURES[-1]},code=compute_{CUDA_ARCHITECTURES[-1]}",
     "-Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wextra",

@@ -12,6 +12,8 @@ import pytest
 # Before torch loads OpenMP: on a busy machine an idle worker that spins takes a core from the one
 # that works.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Before the first matrix product on a GPU: cuBLAS looks at it once, and runs are deterministic.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 hypothesis.settings.register_profile("impcore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("impcore")

@@ -28,7 +28,7 @@ def module():
     """The native module that setup.py makes with IMPCORE_CUDA=1."""
     work = ROOT / "build" / "test_cuda_build"
     folders = [f"--build-temp={work}/temp", f"--build-lib={work}/lib"]
-    env = {**os.environ, "IMPCORE_CUDA": "1", "NVCC_APPEND_FLAGS": NO_SPILLS}
+    env = {**os.environ, "IMPCORE_CUDA": "1", "IMPCORE_WERROR": "1", "NVCC_APPEND_FLAGS": NO_SPILLS}
     run = [sys.executable, "setup.py", "-q", "build_ext", *folders]
     done = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
