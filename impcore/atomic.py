@@ -43,6 +43,10 @@ def write(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
             f"{path}: could not be written ({error.strerror or error}); "
             "what it held before is unchanged"
         ) from error
+    except BaseException:  # of the pieces, as they are made
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
     try:
         sync_directory(path.parent)
     except OSError as error:

@@ -4,7 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,19 @@ def test_a_file_size_limit_of_the_kernel_is_a_clean_failure(tmp_path: Path) -> N
     assert ended.returncode == 1
     assert "RunDirectoryError" in ended.stderr
     assert "File too large" in ended.stderr
+    assert target.read_bytes() == OLD
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_piece_that_cannot_be_made_keeps_the_old_content(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield NEW
+        raise ValueError("no more")
+
+    target = tmp_path / "file"
+    atomic.write(target, OLD)
+    with pytest.raises(ValueError, match="no more"):
+        atomic.write(target, pieces())
     assert target.read_bytes() == OLD
     assert os.listdir(tmp_path) == ["file"]
 

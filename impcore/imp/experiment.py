@@ -67,7 +67,7 @@ def imp(
             if made.weights is not None:
                 view.note(f"model.path: {made.weights.describe()}")
             with view:
-                rounds.run(_load_report if world.is_writer else _nothing)
+                rounds.run(_load_report if world.is_writer else None)
         if world.is_writer:
             report(directory, view)
 
@@ -116,10 +116,6 @@ def _resume(
         view.warn(f'resumed by force, the run is marked "not bit-exact" (saved -> now):{changes}')
         progress.bit_exact = False
     view.note(f"resuming in round {progress.round} at step {progress.step}")
-
-
-def _nothing() -> None:
-    pass
 
 
 def _load_report() -> None:

@@ -73,7 +73,7 @@ class Rounds:
         """Where the run is."""
         return self.state.progress
 
-    def run(self, meanwhile: Callable[[], None]) -> None:
+    def run(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Go on to the end; `meanwhile` is called there, while the last files are being written.
 
         Raises Stopped, after saving, if a stop is requested on the way.
@@ -84,7 +84,8 @@ class Rounds:
             while not self.progress.done:
                 self._train()
                 self._finish()
-            meanwhile()
+            if meanwhile is not None:
+                meanwhile()
 
     def describe(self) -> str:
         """The run in a line."""

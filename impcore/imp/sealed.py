@@ -100,7 +100,8 @@ def pack(
     keys stay in their order. Unless `copied`, the pieces look into the memory of tensors that are
     contiguous on the CPU: write them before the tensors change.
 
-    Raises TypeError for a dtype that safetensors does not know.
+    Raises TypeError for a dtype that safetensors does not know; content that is not JSON is refused
+    as the pieces are gone through.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:

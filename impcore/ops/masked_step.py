@@ -52,7 +52,7 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
     op = library.register(schema, implementation, lambda *args: None)
 
     def call(on: Stepped, *options: Any) -> None:
-        if on.read is None and is_compiling():  # what has been read is not traced
+        if is_compiling():
             kept = [*on.states, *[[] for _ in range(states - len(on.states))]]
             counts = [on.counts] if counted else []
             op(on.params, on.grads, *kept, *counts, on.mask, on.words, *options)

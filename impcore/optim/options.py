@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container
-from numbers import Real
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -56,15 +56,16 @@ class Scalars:
 
 
 def _scalar(kept: _Kept, option: str, value: float | Tensor, device: torch.device) -> Tensor:
-    _check_kind(option, value)
     if isinstance(value, Tensor):
+        _check_single(option, value)
         dtype = torch.float32 if value.dtype == torch.float32 else torch.float64
         return value.detach().to(device, dtype, non_blocking=True)
+    number = value if is_compiling() else _number(option, value)
     if option not in kept.scalars:
-        kept.scalars[option] = torch.full((), value, dtype=torch.float64, device=device)
-    elif kept.values[option] != value:
-        kept.scalars[option].fill_(value)
-    kept.values[option] = value
+        kept.scalars[option] = torch.full((), number, dtype=torch.float64, device=device)
+    elif kept.values[option] != number:
+        kept.scalars[option].fill_(number)
+    kept.values[option] = number
     return kept.scalars[option]
 
 
@@ -86,16 +87,26 @@ def check_numbers(group: dict[str, Any], options: Container[str]) -> None:
         TypeError: one has become something else. ValueError: a tensor of several elements.
     """
     for name, value in group.items():
-        if name in options and name in _NUMERIC:
+        if type(value) not in _NUMBERS and name in _NUMERIC and name in options:
             for each in value if name == "betas" else (value,):
                 _check_kind(name, each)
 
 
 def _check_kind(name: str, value: object) -> None:
+    if type(value) in _NUMBERS:
+        return
     if isinstance(value, Tensor):
         _check_single(name, value)
-    elif not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}; it must be a number or a tensor of one element")
+    elif not is_compiling():  # which makes arrays of NumPy's numbers
+        _number(name, value)
+
+
+def _number(name: str, value: object) -> float:
+    """What torch's optimisers take for a number: a string is none, an array of one element is."""
+    if isinstance(value, SupportsFloat):
+        with suppress(TypeError):
+            return float(value)
+    raise TypeError(f"{name} is {value!r}; it must be a number or a tensor of one element")
 
 
 def _check_single(name: str, value: Tensor) -> None:

@@ -64,6 +64,21 @@ def test_small_tensors_are_gathered_without_changing_a_byte(
     assert counts[0] == 1 + len(laid) > counts[1] > counts[2] == 1 + 3
 
 
+@pytest.mark.parametrize("numel", [3, 2**17])  # gathered, and by itself
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_copy_does_not_follow_the_tensor(numel: int, layout: torch.memory_format) -> None:
+    tensor = torch.zeros(1, 2, numel, 2).to(memory_format=layout)
+    pieces = sealed.pack(KIND, {}, {"w": tensor}, copied=True)
+    tensor.fill_(1)
+    _, tensors = sealed.unpack(KIND, b"".join(pieces))
+    assert not tensors["w"].any()
+
+
+def test_content_that_is_not_json_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        list(sealed.pack(KIND, {"loss": math.nan}, {}))
+
+
 def test_keys_stay_in_their_order() -> None:
     pieces = sealed.pack(KIND, {"rows": [{"f1": 0.5, "accuracy": 0.25}]}, {})
     content, _ = sealed.unpack(KIND, b"".join(pieces))

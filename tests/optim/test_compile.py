@@ -2,6 +2,7 @@
 
 import gc
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,6 +43,21 @@ def test_a_compiled_step_is_one_graph_and_the_same(kind, heavy, masked):
         optimizers[1].step()
     assert bytes_of(ours) == bytes_of(eager)
     assert graphs() == 1
+
+
+@both_kinds
+def test_a_compiled_step_takes_numbers_of_numpy(kind):
+    """A schedule may compute with them."""
+    ours, eager, _ = triple()
+    optimizers = [kind.ours(m.parameters(), masks=pruned(m), **kind.heavy) for m in (ours, eager)]
+    step = step_of(optimizers[0])
+    for i, rate in enumerate((np.float64(0.05), np.float32(0.02))):
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+        set_gradients([ours, eager], i)
+        step()
+        optimizers[1].step()
+    assert bytes_of(ours) == bytes_of(eager)
 
 
 @both_kinds

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,15 @@ def test_others_are_refused(value, below, message):
         check_number("lr", value, below)
 
 
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), Fraction(1, 2), 1])
+def test_what_is_a_number_to_torch_is_one(value):
+    check_numbers({"lr": value}, ["lr"])
+    scalars, group = Scalars(), {}
+    for given in (0.25, value, value):
+        (scalar,) = scalars.of(group, CPU, lr=given)
+    assert (scalar.dtype, scalar.item()) == (torch.float64, float(value))
+
+
 def test_what_was_put_in_later_must_be_a_number():
     with pytest.raises(TypeError, match=r"lr is 'x'; it must be a number or a tensor of one elem"):
         Scalars().of({}, CPU, lr="x")
@@ -90,6 +101,7 @@ def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
         ({"weight_decay": torch.ones(1, 3)}, ValueError, r"weight_decay has shape \(1, 3\)"),
         ({"lr": "x"}, TypeError, r"lr is 'x'; it must be a number or a tensor of one element"),
         ({"betas": (0.5, None)}, TypeError, r"betas is None; it must be a number"),
+        ({"lr": np.ones(2)}, TypeError, r"lr is array\(\[1\., 1\.\]\); it must be a number"),
     ],
 )
 def test_a_group_is_searched_for_what_is_not_one_number(options, error, message):
