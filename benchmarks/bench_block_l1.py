@@ -22,7 +22,7 @@ import torch
 from comparison import Floor, Report, WrongError
 from floors import Floors
 from places import Place
-from subjects import Subject
+from subjects import Subject, prune_all
 from timing import Case
 
 import impcore
@@ -107,9 +107,7 @@ def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
     subjects = [Subject(place, label, weights) for label in place.backends]
     yield inside(place, name, subjects, repeats)
     for density in DENSITIES:
-        subjects[0].prune_to(density)
-        for other in subjects[1:]:
-            other.follow(subjects[0])
+        prune_all(subjects, density)
         yield alone(place, name, subjects, repeats)
 
 

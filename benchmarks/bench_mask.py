@@ -175,11 +175,16 @@ def rivals_of(
     if n > OPPONENTS_UP_TO:
         why = f"a flat copy of {n:,} weights and its sort do not fit beside them"
         return {}, dict.fromkeys([*functions, "torch.nn.utils.prune", CUB], why)
+    gone = {}
+    if place.kind == "cuda" and n > opponents.FAST_UP_TO:
+        functions = {k: f for k, f in functions.items() if k != opponents.KTHVALUE}
+        gone = {opponents.KTHVALUE: "one block of threads reads all the weights again and again"}
     cases = opponents.cases(functions, subject, count, on_gpu=place.kind == "cuda")
     if place.kind == "cpu":
         return {"prune": cases}, {}
     case, why = opponents.cub_case(CUB, weights, count)
-    return {"prune": cases, "select": [case] if case else []}, {CUB: why} if why else {}
+    gone |= {CUB: why} if why else {}
+    return {"prune": cases, "select": [case] if case else []}, gone
 
 
 def adversarial(place: Place, name: str, repeats: int) -> Iterator[Report]:

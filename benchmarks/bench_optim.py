@@ -24,7 +24,7 @@ import torch
 from comparison import Floor, Report, WrongError
 from floors import Floors
 from places import Place
-from subjects import Subject
+from subjects import Subject, prune_all
 from timing import Case, Run
 from torch import nn
 
@@ -201,9 +201,7 @@ def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
         give_gradients(list(subjects[0].model.parameters()))
         states = States.of(kind, weights)
         for density in DENSITIES:
-            subjects[0].prune_to(density)
-            for other in subjects[1:]:
-                other.follow(subjects[0])
+            prune_all(subjects, density)
             yield compare(place, name, kind, subjects, states, repeats)
         del weights, subjects, states
         place.free()

@@ -135,11 +135,11 @@ def collect(
                 if monotonic() - begin > limit:
                     whole.left_out[job.title] = f"cut short by the limit of {limit:.0f} s"
                     break
-            free()
         except Exception as error:
             if save is None:
                 raise
             whole.left_out[job.title] = reason(error)
+        free()
     return whole
 
 

@@ -55,16 +55,17 @@ def numpy_partition(weights: Sequence[torch.Tensor], count: int) -> None:
         array *= np.abs(array) > threshold
 
 
+KTHVALUE = "torch.kthvalue"
 FUNCTIONS: dict[str, Function] = {
     "torch.topk": topk,
-    "torch.kthvalue": kthvalue,
+    KTHVALUE: kthvalue,
     "torch.sort": sort,
     "numpy.partition": numpy_partition,
 }
 ON_GPU: dict[str, Function] = {
     "torch.topk": topk,
     "torch.topk, sorted": partial(topk, in_order=True),
-    "torch.kthvalue": kthvalue,
+    KTHVALUE: kthvalue,
     "torch.sort": sort,
 }
 

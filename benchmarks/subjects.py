@@ -80,3 +80,11 @@ class Subject:
         found = self.selection(count)()
         scratch, _ = self.masks.spare()
         ops.commit(self.masks.plan, self.weights, self.masks.words, scratch, found.status)
+
+
+def prune_all(subjects: Sequence[Subject], density: float) -> None:
+    """Prunes the weights that subjects share to a density, by the first one's backend."""
+    first, *others = subjects
+    first.prune_to(density)
+    for other in others:
+        other.follow(first)

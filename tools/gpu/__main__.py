@@ -17,7 +17,10 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic, time
 
 import inventory
@@ -97,9 +100,8 @@ class Session:
             return summary.Row(stage.name, "no time left", 0.0)
         limit = min(stage.limit, left)
         self._say(f"\n== {stage.name}, {limit:.0f} s at most: {shlex.join(stage.command)}")
-        ended = runner.run(stage, limit, self.environment, self.log)
-        if stage.results:
-            self._collect(ROOT / stage.results)
+        with self._collecting(stage):
+            ended = runner.run(stage, limit, self.environment, self.log)
         verdict = "cut off" if ended.late else "ok" if ended.code == 0 else f"exit {ended.code}"
         if "pytest" not in stage.command:
             return summary.Row(stage.name, verdict, ended.seconds)
@@ -114,6 +116,26 @@ class Session:
             verdict = "no tests"
         reasons = dict(found.reasons)
         return summary.Row(stage.name, verdict, ended.seconds, counts, found.failed, reasons)
+
+    @contextmanager
+    def _collecting(self, stage: Stage) -> Iterator[None]:
+        """Copies a stage's result files as they are written: it may be killed, and this with it."""
+        over = Event()
+
+        def collect() -> None:
+            while stage.results:
+                ended = over.wait(3)
+                self._collect(ROOT / stage.results)
+                if ended:
+                    return
+
+        thread = Thread(target=collect, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _collect(self, folder: Path) -> None:
         """Copies the result files that have been written since this call began."""

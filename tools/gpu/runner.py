@@ -36,7 +36,7 @@ def run(stage: Stage, limit: float, environment: Mapping[str, str], log: Path) -
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,
+            process_group=0,  # not a session: whoever ends this one's ends the stage too
         )
     assert process.stdout is not None
     late = threading.Event()

@@ -27,10 +27,11 @@ def _installed(wheel: Path) -> bool:
 
 
 def install(wheels: Path, site: Path) -> list[str]:
-    """Installs those into the folder `site`; their file names."""
+    """Installs those into the folder `site`; their file names, or that it failed."""
     wanted = missing(wheels)
     if wanted:
         options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
         pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(site)]
-        subprocess.run([*pip, *map(str, wanted)], check=True)
+        if subprocess.run([*pip, *map(str, wanted)], check=False).returncode:
+            return ["pip failed, as it says above"]
     return [wheel.name for wheel in wanted]
