@@ -43,6 +43,7 @@ def read_flow(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is not a zip archive")
+        _check_members(path)
         with np.load(path, allow_pickle=False) as archive:
             known = [key for key in archive if key in wanted or key.startswith(PREFIX)]
             flow = {key: archive[key] for key in known}
@@ -53,6 +54,17 @@ def read_flow(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise RunDirectoryError(f"{path}: lacks {', '.join(missing)}")
     _check_flow(path, flow)
     return flow
+
+
+def _check_members(path: Path) -> None:
+    """Raises unless all that the archive holds is whole, known or not.
+
+    A damaged name would make a key unknown, and an optional one would not be missed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
 
 
 def _check_flow(path: Path, flow: Mapping[str, npt.NDArray[Any]]) -> None:

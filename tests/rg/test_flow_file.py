@@ -110,3 +110,15 @@ def test_a_damaged_flow_file_is_refused_or_harmless(make_run, data):
         np.testing.assert_array_equal(damaged.P, whole.P)
         assert damaged.names == whole.names
         np.testing.assert_array_equal(damaged.remaining, whole.remaining)
+
+
+@pytest.mark.parametrize("name", ["M", "P", "names", "remaining", "theta"])
+def test_a_damaged_name_is_no_missing_key(make_run, name):
+    """In the list at the archive's end; M may be missing, but not so."""
+    path = make_run(4) / "flow.npz"
+    content = bytearray(path.read_bytes())
+    at = content.rindex(f"{name}.npy".encode())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunDirectoryError, match="not a readable flow file"):
+        rg.load(path.parent)
