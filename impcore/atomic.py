@@ -36,17 +36,15 @@ def write(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
             temporary.unlink()
         _write_synced(temporary, pieces)
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):  # the pieces could not be made
+            raise
         raise RunDirectoryError(
             f"{path}: could not be written ({error.strerror or error}); "
             "what it held before is unchanged"
         ) from error
-    except BaseException:  # of the pieces, as they are made
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
     try:
         sync_directory(path.parent)
     except OSError as error:

@@ -28,8 +28,7 @@ def on(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
     table = chunks if chunks.device == device else _copy(device, chunks)
     if _capturing(device):
         _captured[id(table)] = table
-    else:
-        _used(table)
+    _used(table)
     return table
 
 

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CalledProcessError
 from threading import Event, Thread
 from time import monotonic, time
 
@@ -82,7 +83,10 @@ class Session:
     def _prepare(self) -> dict[str, str]:
         """The environment of all stages, with packages from wheels; says what the machine has."""
         self.log.write_text("")
-        brought = wheels.install(ROOT / ".wheels", SITE)
+        try:
+            brought = ", ".join(wheels.install(ROOT / ".wheels", SITE)) or "nothing"
+        except CalledProcessError as error:  # what was to come of it is missed where it is needed
+            brought = f"nothing, as pip failed with {error.returncode}"
         paths = [str(ROOT), *([str(SITE)] if SITE.is_dir() else []), os.environ.get("PYTHONPATH")]
         environment = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         if SITE.is_dir():
@@ -91,7 +95,7 @@ class Session:
         if architecture and "IMPCORE_CUDA_ARCHS" not in os.environ:
             environment["IMPCORE_CUDA_ARCHS"] = architecture
         self._say(inventory.describe({**os.environ, **environment}))
-        self._say(f"from .wheels: {', '.join(brought) or 'nothing'}")
+        self._say(f"from .wheels: {brought}")
         self._say(f"environment: {environment}")
         return environment
 
@@ -120,14 +124,14 @@ class Session:
     @contextmanager
     def _collecting(self, stage: Stage) -> Iterator[None]:
         """Copies a stage's result files as they are written: it may be killed, and this with it."""
-        over = Event()
+        if not stage.results:
+            yield
+            return
+        over, folder = Event(), ROOT / stage.results
 
         def collect() -> None:
-            while stage.results:
-                ended = over.wait(3)
-                self._collect(ROOT / stage.results)
-                if ended:
-                    return
+            while not over.wait(3):
+                self._collect(folder)
 
         thread = Thread(target=collect, daemon=True)
         thread.start()
@@ -136,6 +140,7 @@ class Session:
         finally:
             over.set()
             thread.join()
+            self._collect(folder)
 
     def _collect(self, folder: Path) -> None:
         """Copies the result files that have been written since this call began."""

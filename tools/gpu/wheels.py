@@ -27,11 +27,14 @@ def _installed(wheel: Path) -> bool:
 
 
 def install(wheels: Path, site: Path) -> list[str]:
-    """Installs those into the folder `site`; their file names, or that it failed."""
+    """Installs those into the folder `site`; their file names.
+
+    Raises:
+        CalledProcessError: pip failed.
+    """
     wanted = missing(wheels)
     if wanted:
         options = ["--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
         pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(site)]
-        if subprocess.run([*pip, *map(str, wanted)], check=False).returncode:
-            return ["pip failed, as it says above"]
+        subprocess.run([*pip, *map(str, wanted)], check=True)
     return [wheel.name for wheel in wanted]
