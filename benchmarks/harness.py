@@ -119,7 +119,7 @@ def collect(
         limit: seconds after which nothing is begun; what was left is listed.
         save: called with all there is after each piece; a job that raises is then left out, with
             its reason. None: it raises.
-        free: called after each job.
+        free: called before each job.
     """
     begin = monotonic()
     whole = Report()
@@ -128,6 +128,7 @@ def collect(
             whole.left_out[job.title] = f"the limit of {limit:.0f} s was reached"
             continue
         try:
+            free()  # also of what a job held that has just raised
             for report in job.run():
                 whole.add(report)
                 if save is not None:
@@ -139,7 +140,6 @@ def collect(
             if save is None:
                 raise
             whole.left_out[job.title] = reason(error)
-        free()
     return whole
 
 
