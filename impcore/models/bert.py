@@ -50,7 +50,14 @@ class Bert(BertPreTrainedModel):  # type: ignore[misc]
     def encode(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Map int64 [B, L] each to the hidden states [B, L, H] and the pooled state [B, H]."""
+        """Map int64 [B, L] each to the hidden states [B, L, H] and the pooled state [B, H].
+
+        Nothing is read back from the device.
+        """
+        if self.config._attn_implementation == "sdpa":
+            # As transformers would make it, but for a batch without padding too: to leave the mask
+            # out there it asks the device, every step, and not while a CUDA graph is recorded.
+            attention_mask = attention_mask.bool()[:, None, None, :]
         output = self.bert(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
         )

@@ -78,13 +78,26 @@ def test_bert_base_has_the_published_prunable_set():
         assert not any("embeddings" in name or name.startswith("cls") for name in found)
 
 
-def test_masked_places_are_decoded_as_transformers_does():
+@pytest.mark.parametrize("task", TASKS)
+def test_a_forward_pass_reads_nothing_back_to_the_host(task):
+    with torch.device("meta"):
+        model = tiny(task)
+    inputs = {name: tensor.to("meta") for name, tensor in batch(task).items()}
+    assert model(**inputs).device.type == "meta"  # where every such read raises
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("padded", [0, 3])
+def test_masked_places_are_decoded_as_transformers_does(padded, attention):
     from transformers import BertForMaskedLM
 
     model = tiny("mlm").eval()
+    model.set_attn_implementation(attention)
     theirs = BertForMaskedLM(model.config).eval()
+    assert theirs.config._attn_implementation == attention
     theirs.load_state_dict(model.state_dict(), strict=False)
     inputs = batch("mlm")
+    inputs["attention_mask"][1, 7 - padded :] = 0
     at = inputs.pop("positions")
     with torch.no_grad():
         logits = theirs(**inputs).logits.flatten(0, 1)[at]
