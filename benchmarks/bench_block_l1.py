@@ -4,9 +4,9 @@
     python benchmarks/bench_block_l1.py --quick          ResNet-20, seconds
     python benchmarks/bench_block_l1.py --device cuda    ResNet-50 to 7B weights, CUDA and Triton
 
-Checked first against float64 sums. The floor is a bare read of the weights, on a GPU the bytes at
-the rate of a large read. "inside-prune" is what recording the flow adds to a prune of 20 %: two
-prunes, one with flow=.
+Checked first: prunes against a stable sort, sums against those in float64. The floor is a bare read
+of the weights, on a GPU the bytes at the rate of a large read. "inside-prune" is what recording the
+flow adds to a prune of 20 %: two prunes, one with flow=.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 import harness
 import shapes
 import torch
+from checks import right_ones
 from comparison import Floor, Report, WrongError
 from floors import Floors
 from places import Place
@@ -72,11 +73,7 @@ def alone(place: Place, name: str, subjects: Sequence[Subject], repeats: int) ->
 
 def inside(place: Place, name: str, subjects: Sequence[Subject], repeats: int) -> Report:
     """Times a prune with and without a flow that records it."""
-    pristine = [w.clone() for w in subjects[0].weights]
-    cases: list[Case] = []
-    for subject in subjects:
-        subject.remember(pristine)
-        cases += _prunes(place, subject)
+    cases = [case for subject in subjects for case in _prunes(place, subject)]
     n = subjects[0].masks.total
     weights = subjects[0].weights
     floor = Floor(n * 12.25, "copy", lambda: Floors(weights).read_then_update)
@@ -104,7 +101,11 @@ def _prunes(place: Place, subject: Subject) -> list[Case]:
 def network(place: Place, name: str, repeats: int) -> Iterator[Report]:
     """The sums alone at several densities, and inside prune_global."""
     weights = shapes.weights(name, device=place.device)
-    subjects = [Subject(place, label, weights) for label in place.backends]
+    pristine = [w.clone() for w in weights]
+    made = [Subject(place, label, weights) for label in place.backends]
+    subjects = right_ones(place, made, pristine, RATE)
+    for subject in subjects:
+        subject.remember(pristine)
     yield inside(place, name, subjects, repeats)
     for density in DENSITIES:
         prune_all(subjects, density)

@@ -210,8 +210,9 @@ def sweep(place: Place, size: int) -> Iterator[Report]:
 
 
 def _subjects(place: Place, weights: Sequence[torch.Tensor]) -> list[Subject]:
-    subjects = [Subject(place, label, weights) for label in place.backends]
     pristine = [w.clone() for w in weights]
+    made = [Subject(place, label, weights) for label in place.backends]
+    subjects = right_ones(place, made, pristine, RATE)
     for subject in subjects:
         subject.remember(pristine)
     return subjects

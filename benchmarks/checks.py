@@ -45,7 +45,7 @@ def right_ones(
 
 def _by_sort(subject: Subject, dense: Sequence[torch.Tensor], rate: float) -> bool:
     """Whether the mask is that of a stable sort by magnitude, bit for bit."""
-    keys = torch.cat([w.flatten().view(torch.int32) & 0x7FFFFFFF for w in dense])
+    keys = torch.cat([w.flatten().abs().float() for w in dense])
     alive = torch.ones(keys.numel(), dtype=torch.bool, device=keys.device)
     alive[torch.sort(keys, stable=True).indices[: round(rate * keys.numel())]] = False
     plan = subject.masks.plan
