@@ -90,7 +90,7 @@ def memory(place: Place, other: Subject, name: str, n: int) -> list[Target]:
     arena = subject.masks.words.nbytes  # of two, one is there already
     with place.under(subject.label):
         peak = place.peak(lambda: subject.select_and_commit(round(RATE * n)))
-        workspace = subject.masks.spare()[1].nbytes
+        workspace = subject.masks.bound().workspace.nbytes
     subject.reset()
     limit = WORKSPACE[place.kind]
     what = f"memory {name}, {subject.label}"

@@ -69,16 +69,14 @@ class Subject:
     def selection(self, count: int) -> Callable[[], ops.Selection]:
         """The op alone: its operands are looked up beforehand, as those of the floors are."""
         with self._place.under(self.label):
-            scratch, workspace = self.masks.spare()
-            words = self.masks.words
-        return partial(
-            ops.topk_mask, self.masks.plan, self.weights, words, scratch, count, workspace
-        )
+            bound = self.masks.bound()
+            given = (self.masks.words, bound.scratch, count, bound.workspace)
+        return partial(ops.topk_mask, self.masks.plan, self.weights, *given)
 
     def select_and_commit(self, count: int) -> None:
         """What `prune_global` does on the device."""
         found = self.selection(count)()
-        scratch, _ = self.masks.spare()
+        scratch = self.masks.bound().scratch
         ops.commit(self.masks.plan, self.weights, self.masks.words, scratch, found.status)
 
 

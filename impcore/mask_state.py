@@ -93,11 +93,6 @@ class MaskState:
         """`weights` and `words` of one look at the model, for ops alone."""
         return self._arena.bound(self._binding.parameters)
 
-    def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """A scratch arena and the selection's workspace, allocated once and kept."""
-        bound = self.bound()
-        return bound.scratch, bound.workspace
-
     def words_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
         """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
         if self._binding.model is None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from impcore import hooks, ops
+from impcore import hooks, ops, torch_prune
 from impcore import scope as scopes
 from impcore.mask_state import MaskState
 from impcore.unwrap import unwrap
@@ -198,8 +198,6 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         Raises:
             ValueError: a parameter is missing or has another shape; nothing has been changed.
         """
-        from impcore import torch_prune
-
         model, live = unwrap(model), masks_of(model)
         names = (*self.names, *self._binding.aliases)
         torch_prune.install(model, {name: self[name] for name in names}, live)
@@ -216,6 +214,4 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
                 Linear and convolution layers is pruned that way, or they cannot be masked; the
                 message names it, and nothing has been changed.
         """
-        from impcore import torch_prune
-
-        return torch_prune.take(model)
+        return torch_prune.take(model, cls)

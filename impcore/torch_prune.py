@@ -49,8 +49,8 @@ def install(model: nn.Module, masks: Mapping[str, Tensor], live: Masks | None) -
         torch_prune.custom_from_mask(found[name], _NAME, mask.to(weight.device))  # type: ignore[no-untyped-call]
 
 
-def take(model: nn.Module) -> Masks:
-    """The masks of a model that torch.nn.utils.prune has pruned, which is undone.
+def take(model: nn.Module, kind: type[Masks]) -> Masks:
+    """Masks, of class `kind`, of a model that torch.nn.utils.prune has pruned, which is undone.
 
     Raises:
         ValueError: nothing is pruned that way; something other than the weight of a Linear or
@@ -58,15 +58,13 @@ def take(model: nn.Module) -> Masks:
             weight is frozen. Nothing has been changed.
         TypeError, NotImplementedError, LayoutError: a weight cannot be masked, by name.
     """
-    from impcore.masks import Masks
-
     model = unwrap(model)
     pruned = _find(model)
     _check(pruned)
     for layer in pruned.values():
         layer.undo()
     try:
-        masks = Masks(model, include=[glob.escape(name) for name in pruned])
+        masks = kind(model, include=[glob.escape(name) for name in pruned])
     except BaseException:
         for layer in pruned.values():
             layer.redo()

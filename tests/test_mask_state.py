@@ -10,8 +10,9 @@ from impcore import ops
 
 
 def cut(masks: impcore.Masks, k: int) -> torch.Tensor:
-    scratch, workspace = masks.spare()
-    return ops.topk_mask(masks.plan, masks.weights, masks.words, scratch, k, workspace).status
+    bound = masks.bound()
+    selected = (bound.words, bound.scratch, k, bound.workspace)
+    return ops.topk_mask(masks.plan, bound.weights, *selected).status
 
 
 def commit(masks: impcore.Masks, k: int, count: int | None, sync: bool) -> None:

@@ -13,7 +13,7 @@ from impcore.refusals import refusal
 
 def test_a_collapse_names_what_would_be_left() -> None:
     masks = impcore.Masks(net())
-    scratch, _ = masks.spare()
+    scratch = masks.bound().scratch
     scratch.copy_(masks.words)
     scratch[masks.plan.spans[1]] = 0
     scratch[masks.plan.spans[1].start] = 0b101

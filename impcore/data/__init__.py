@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from impcore.errors import DataError
+
 if TYPE_CHECKING:
     from impcore.data.batches import Batches
     from impcore.data.dataset import Dataset, Split
@@ -168,8 +170,6 @@ def load(
             message says which, where it looked, and how to get them) or malformed (the message
             names the file and the fault).
     """
-    from impcore.errors import DataError
-
     if not isinstance(name, str) or name not in DATASETS:
         near = difflib.get_close_matches(str(name), DATASETS, n=1)
         hint = f" (nearest: {near[0]!r})" if near else ""
@@ -194,7 +194,7 @@ def load_text(
 ) -> TextDataset:
     """Read a text data set into host memory, as tokens; they are made once and then cached.
 
-    The cache is impcore/tokens in $XDG_CACHE_HOME or ~/.cache, or in the folder of $IMPCORE_CACHE.
+    The cache is $IMPCORE_CACHE/tokens, or else impcore/tokens in $XDG_CACHE_HOME or ~/.cache.
 
     Args:
         name: a key of `TEXT_DATASETS`.
@@ -215,8 +215,6 @@ def load_text(
             of at least 1.
     """
     if not isinstance(name, str) or name not in TEXT_DATASETS:
-        from impcore.errors import DataError
-
         near = difflib.get_close_matches(str(name), TEXT_DATASETS, n=1)
         hint = f" (nearest: {near[0]!r})" if near else ""
         valid = ", ".join(TEXT_DATASETS)

@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from impcore.config import Config
     from impcore.imp.distributed import World
-    from impcore.imp.ticket import Ticket
 
-__all__ = ["Ticket", "check", "run"]
+__all__ = ["check", "run"]
 
 
 def run(config: Config, *, force_resume: bool = False) -> int:
@@ -60,9 +58,3 @@ def check(config: Config) -> int:
     from impcore.imp.checks import check as checked
 
     return checked(config)
-
-
-def __getattr__(name: str) -> object:
-    if name == "Ticket":
-        return importlib.import_module("impcore.imp.ticket").Ticket
-    raise AttributeError(f"module 'impcore.imp' has no attribute {name!r}")

@@ -79,7 +79,6 @@ class Pruner:
                 flow.record()
                 flow = None
             rewinding.rewind_model(self.model, self.masks, point)
-        determinism.seed_all(self.seed)  # dropout, in a score's forward pass
         given = self._given()
         determinism.seed_all(self.seed)  # dropout in a score draws the same in every process
         try:

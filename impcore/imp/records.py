@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import save
 from torch import Tensor
 
 Row = Mapping[str, Any]
@@ -38,8 +39,6 @@ def pack_weights(taken: Mapping[str, Any]) -> bytes:
 
 def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """A plain safetensors file, which `model.path` takes."""
-    from safetensors.torch import save
-
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(copies)
 

@@ -109,7 +109,7 @@ class Ticket:
         names, shapes or dtypes, or if a masked name is not a prunable parameter of it; the model
         and its masks are then unchanged.
         """
-        from impcore.imp.rewinding import rewind_model
+        from impcore.imp.rewinding import rewind_model  # with pydantic, which takes a while
         from impcore.masks import Masks
 
         model = unwrap(model)

@@ -11,6 +11,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from impcore.models import STEMS
 from impcore.models.residual import (
     BasicBlock,
     Block,
@@ -21,7 +22,6 @@ from impcore.models.residual import (
 )
 
 WIDTHS = (64, 128, 256, 512)
-STEMS = ("cifar", "imagenet")
 
 LAYOUTS: dict[int, tuple[type[Block], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),

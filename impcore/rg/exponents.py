@@ -133,8 +133,9 @@ def _data(density: npt.ArrayLike, error: npt.ArrayLike) -> tuple[Floats, Floats]
             f"error must be a fraction in (0, 1], as eq. 15 is, not {eps[n]} at density {d[n]:g}"
         )
     order = np.argsort(-d)
+    d, eps = d[order], eps[order]
     freeze(d, eps)
-    return d[order], eps[order]
+    return d, eps
 
 
 def _problem(d: Floats, eps: Floats, eps_np: float | str, within: float, deviation: str) -> Problem:

@@ -135,7 +135,7 @@ def load(path: Path | str) -> Run:
         raise RunDirectoryError(f"{directory}: not a directory")
     flow = read_flow(directory / FLOW)
     configs = [directory / name for name in (CONFIG, IMPORT)]
-    text, config = next((_read_config(path) for path in configs if path.exists()), ("", {}))
+    text, config = next((read_config(path) for path in configs if path.exists()), ("", {}))
     rows = read_rows(directory / ROUNDS) if (directory / ROUNDS).exists() else ()
     run = Run(
         path=directory,
@@ -161,7 +161,8 @@ def _total(rows: tuple[Row, ...], flow: Mapping[str, npt.NDArray[Any]]) -> int:
     return int(flow["remaining"][0]) if len(flow["remaining"]) else 1
 
 
-def _read_config(path: Path) -> tuple[str, dict[str, Any]]:
+def read_config(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a config.toml, and what it says. Raises RunDirectoryError."""
     try:
         text = path.read_text(encoding="utf-8")
         return text, tomllib.loads(text)

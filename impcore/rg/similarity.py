@@ -16,7 +16,7 @@ import numpy as np
 from impcore.rg import checks
 from impcore.rg.checks import Floats
 from impcore.rg.formats import figures, probability, span
-from impcore.rg.stats import f_test
+from impcore.rg.stats import f_test, freeze
 from impcore.rg.table import Shown, Table
 from impcore.rg.vectors import HasSigma, vector, vectors
 
@@ -63,6 +63,7 @@ def distance(first: Source, second: Source, *, level: float = 0.95) -> Distance:
     blocks = len(difference)
     low, high = _interval(value, noise, blocks, confidence)
     p = _p_of_zero(difference, variance, one.dof + other.dof)
+    freeze(difference)
     return Distance(value, noise, low, high, p, confidence, difference)
 
 

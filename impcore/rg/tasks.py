@@ -7,14 +7,13 @@ named as missing, and one whose files are damaged is a RunDirectoryError, as it 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from impcore.errors import RunDirectoryError
-from impcore.rg.run import CONFIG, FLOW, Run, load
+from impcore.rg.run import CONFIG, FLOW, Run, load, read_config
 
 PRETRAIN, WEIGHTS = "pretrain", "weights.json"
 
@@ -48,20 +47,10 @@ class Tasks:
 def is_tasks(path: Path) -> bool:
     """Whether the directory `path` holds the experiment "tasks", by its config.toml."""
     try:
-        run = _config(path / CONFIG)[1].get("run")
+        run = read_config(path / CONFIG)[1].get("run")
     except RunDirectoryError:
         return False  # whoever reads it as a run says what is wrong with it
     return isinstance(run, dict) and run.get("experiment") == "tasks"
-
-
-def _config(path: Path) -> tuple[str, Mapping[str, Any]]:
-    try:
-        text = path.read_text("utf-8")
-        return text, tomllib.loads(text)
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunDirectoryError(f"{path}: not a TOML file: {error}") from error
 
 
 def load_tasks(path: Path) -> Tasks:
@@ -70,7 +59,7 @@ def load_tasks(path: Path) -> Tasks:
     Raises:
         RunDirectoryError: config.toml does not say which runs there are, or a run is damaged.
     """
-    text, config = _config(path / CONFIG)
+    text, config = read_config(path / CONFIG)
     try:
         table = config["tasks"]
         inits, tasks = tuple(table["init"]), tuple(table["task"])

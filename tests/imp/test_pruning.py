@@ -14,10 +14,10 @@ from imp_harness import finish, micro, rows
 from torch import Tensor, nn
 
 import impcore
-from impcore import scores
+from impcore import Ticket, scores
 from impcore.config import Config
 from impcore.errors import ConfigError, LayerCollapseError
-from impcore.imp import Ticket, determinism, lab, run, training
+from impcore.imp import determinism, lab, run, training
 
 
 def tickets(config: Config) -> list[Ticket]:

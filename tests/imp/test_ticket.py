@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import impcore
+from impcore import Ticket
 from impcore.errors import TicketError
-from impcore.imp import Ticket, sealed
+from impcore.imp import sealed
 
 
 def network(width: int = 5) -> nn.Module:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import impcore
+from impcore import Ticket
 from impcore.config import Config
 from impcore.errors import RunDirectoryError, TicketError
-from impcore.imp import Ticket
 
 FILES = ["README.md", "config.toml", "mask.safetensors", "rewind.safetensors"]
 

@@ -31,7 +31,7 @@ class Prune(Choosing):
     rounds: Annotated[int, Field(ge=0, le=1000)]
     """Number of prunes R; there are R + 1 trainings."""
     max_drop: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Drop of accuracy (0 to 1) below round 0's, on validation data if any, that ends the run."""
+    """Drop of the first metric below round 0's, on validation data if any, that ends the run."""
     rate: Unit = 0.2
     """Fraction pruned a round: of the remaining weights (geometric) or of all of them (linear)."""
     schedule: Literal["geometric", "linear", "explicit"] = "geometric"

@@ -103,4 +103,4 @@ class Train(Choosing):
     eval_every: TrainLength | None = None
     """Length between evaluations within a round (evals.jsonl); only at its end unless given."""
     checkpoint_every: TrainLength | None = None
-    """Length between checkpoints; 1ep, or more where that would take above 1 % of the time."""
+    """Length between checkpoints; 1ep and ten seconds, or more: at most 0.5 % of the time."""

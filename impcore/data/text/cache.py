@@ -23,7 +23,7 @@ import numpy as np
 
 from impcore import atomic
 from impcore.data.text.encode import Arrays
-from impcore.errors import DataError
+from impcore.errors import DataError, RunDirectoryError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,9 +74,10 @@ def arrays(key: Mapping[str, Any], make: Callable[[], Arrays]) -> dict[str, Tens
             if found is None:
                 _write(path, make())
                 found = _read(path)
-    except OSError as error:
+    except (OSError, RunDirectoryError) as error:
         raise DataError(
-            f"{folder}: the cache of tokens cannot be used: {error.strerror or error}; "
+            f"{folder}: the cache of tokens cannot be used: "
+            f"{getattr(error, 'strerror', None) or error}; "
             "$IMPCORE_CACHE can name another place"
         ) from error
     assert found is not None

@@ -14,6 +14,7 @@ import torch
 from impcore import data
 from impcore.config import Config
 from impcore.data import Dataset, Split, TextDataset
+from impcore.data.text.dataset import TextSplit
 from impcore.errors import CheckpointError, ConfigError, ImpcoreError, MissingExtraError
 from impcore.imp import materials
 from impcore.imp.checks.findings import Findings
@@ -60,8 +61,6 @@ def _weights(config: Config, words: Vocabulary | None) -> str:
 
 def _rows(config: Config, words: Vocabulary | None) -> TextDataset:
     """A row of padding, for the recipe's task. A vocabulary that is not known is the smallest."""
-    from impcore.data.text.dataset import TextSplit
-
     size, pad = (1, 0) if words is None else (words.size, words.pad)
     row = torch.tensor([pad], dtype=torch.int32)
     starts = torch.tensor([0, 1])

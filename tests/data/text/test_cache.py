@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +120,13 @@ def test_a_cache_that_cannot_be_written_names_the_way_out(
     monkeypatch.delenv("IMPCORE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert cache.directory() == Path("/x/impcore")
+
+
+def test_a_full_disk_names_the_way_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"No space left on device.*\$IMPCORE_CACHE"):
+        cache.arrays({}, Maker())
+    assert not list(cache.directory().rglob("*.safetensors"))
