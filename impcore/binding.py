@@ -8,7 +8,7 @@ that is an error and never a mask that guards nothing.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from operator import is_
 from typing import Any
 
@@ -31,6 +31,8 @@ class Binding:
         found: the masked Parameters, further names' included, as the last use found them: the same
             list as long as none is replaced.
         positions: of each of these, its position among `names`.
+        released: whether the masks guard nothing any more. They go on guarding the parameters of
+            the last use where only the model is gone, and its layers live on in another.
     """
 
     def __init__(self, model: nn.Module, scope: scopes.Scope) -> None:
@@ -40,6 +42,7 @@ class Binding:
         self.frozen = scope.frozen
         self._inner, self._leaves = _paths([*self.names, *self.aliases])
         self._paths = _C.ParameterPaths(self._inner, self._leaves)
+        self.released = False
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
         self._checked: tuple[Any, ...] | None = None
         self._bind(self._walk(model))
@@ -70,6 +73,7 @@ class Binding:
 
     def release(self) -> None:
         """Lets go of the model and keeps the parameters of the last use."""
+        self.released = True
         self._model = None
 
     @property
@@ -91,18 +95,27 @@ class Binding:
         """Whether the model certainly still has the Parameters that the last use found.
 
         Of these `met` have just been in use; where not all have been, the model is looked through,
-        which may have others in their place. Not to be traced.
+        which may have others in their place; one that is gone has not. Not to be traced.
         """
         if met == len(self.found) and not self._pairs:
             return True
         model = self.model
-        leads = model is not None and self._paths.lead_to(model, self.found)
+        leads = model is None or self._paths.lead_to(model, self.found)
         return leads and not self._untied()
 
     def index(self) -> dict[int, int]:
         """From the id of each masked Parameter, further names' included, to its position."""
         self._follow()
         return self._index
+
+    def knew(self, ids: Set[int]) -> bool:
+        """Whether any of these was the id of a masked Parameter at the last use."""
+        return not self._index.keys().isdisjoint(ids)
+
+    def has(self, ids: Set[int]) -> bool:
+        """Whether any of these is the id of a Parameter of the model, masked or not."""
+        model = self.model
+        return model is not None and any(id(p) in ids for p in model.parameters())
 
     def position(self, name: str) -> int:
         """The position of a name or alias.

@@ -10,8 +10,10 @@ Invariant: a step that torch.compile traced is followed too, and traced anew aft
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
 from torch.compiler import is_compiling
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
@@ -42,6 +44,13 @@ def unwatch(masks: Masks) -> None:
     _forget(id(masks))
 
 
+def over(parameters: Iterable[nn.Parameter]) -> list[Masks]:
+    """The live masks of models that hold any of these parameters."""
+    ids = {id(p) for p in parameters}
+    alive = [reference() for reference in list(_live.values())]
+    return [masks for masks in alive if masks is not None and masks.covered(ids)]
+
+
 def _forget(key: int) -> None:
     global _handle
     _live.pop(key, None)
@@ -64,7 +73,8 @@ def _after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, A
 def _covering(stepped: tuple[int, ...], generation: str) -> tuple[int, ...]:
     """The keys of the live masks over any of the parameters with these ids."""
     alive = [(key, reference()) for key, reference in list(_live.items())]
-    return tuple(key for key, masks in alive if masks is not None and masks.covers(stepped))
+    ids = set(stepped)
+    return tuple(key for key, masks in alive if masks is not None and masks.covers(ids))
 
 
 # While a step is traced this runs as it is, once: tracing through every live Masks would fail when

@@ -7,7 +7,7 @@ is right or unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Set
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from impcore import _C, ops
 from impcore import scope as scopes
 from impcore.arena import Arena, Bound
 from impcore.binding import Binding
+from impcore.errors import ModelChangedError
 from impcore.outcome import Ledger
 
 
@@ -95,7 +96,7 @@ class MaskState:
 
     def words_of(self, parameters: Sequence[torch.Tensor]) -> list[int]:
         """Each parameter's first word, or -1 where it is not masked (or the masks are released)."""
-        if self._binding.model is None:
+        if self._binding.released:
             return [-1] * len(parameters)
         index, words = self._binding.index(), self.plan.words
         found = [index.get(id(p)) for p in parameters]
@@ -112,7 +113,7 @@ class MaskState:
 
         Whether the model still has these Parameters is for `hold` to say. Not to be traced.
         """
-        return None if self._binding.model is None else self._arena.places()
+        return None if self._binding.released else self._arena.places()
 
     def hold(self, met: int) -> bool:
         """Whether the model certainly still has the Parameters in `places`.
@@ -121,9 +122,22 @@ class MaskState:
         """
         return self._binding.holds(met)
 
-    def covers(self, ids: Iterable[int]) -> bool:
-        """Whether any of these is the id of a masked Parameter, as the model holds them now."""
-        return not self._binding.index().keys().isdisjoint(ids)
+    def covers(self, ids: Set[int]) -> bool:
+        """Whether any of these is the id of a masked Parameter, as the model holds them now.
+
+        Raises:
+            ModelChangedError: the model can no longer be masked, and one of these is of it.
+        """
+        try:
+            return not self._binding.index().keys().isdisjoint(ids)
+        except ModelChangedError:
+            if self._binding.knew(ids) or self._binding.has(ids):
+                raise
+            return False
+
+    def covered(self, ids: Set[int]) -> bool:
+        """Whether any of these was the id of a masked Parameter when the masks were last used."""
+        return self._binding.knew(ids)
 
     def check_model(self) -> Bound:
         """Raises unless the model is what these masks were made for, and can be masked as it is.

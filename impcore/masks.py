@@ -42,7 +42,8 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         exclude: patterns to leave out; a tied parameter is left out under any of its names.
 
     Frozen parameters (requires_grad=False) and layers whose weight is computed from other
-    parameters are left out with a warning. What is masked stays so until there are new masks.
+    parameters are left out with a warning; masks of a module around the model, or in it, get one
+    too. What is masked stays so until there are new masks.
 
     Raises:
         ValueError: nothing to prune, or a pattern that matches nothing.
@@ -65,6 +66,13 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         older = masks_of(model)
         if older is not None:
             older.release()
+        for other in hooks.over(scope.parameters.values()):
+            warnings.warn(
+                f"weights of {type(model).__name__} are masked already, by the masks of a module "
+                f"around it or in it: {other!r}; both hold from now on, and neither counts what "
+                "the other prunes. Prune one of the two modules, or call release() on its masks",
+                stacklevel=2,
+            )
         object.__setattr__(model, _ATTRIBUTE, self)
         hooks.watch(self)
 
@@ -82,7 +90,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self._binding.model is not None:
+        if not self._binding.released:
             hooks.watch(self)
 
     @property

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -189,6 +190,21 @@ def test_a_tie_of_two_objects_that_breaks_is_noticed_at_the_next_step() -> None:
     model.half()
     with pytest.raises(ModelChangedError, match=r"1\.weight was tied to 0\.weight"):
         optimizer.step()
+
+
+def test_a_model_that_changed_stops_its_own_steps_alone() -> None:
+    teacher, student = net(), net()
+    impcore.prune_global(teacher, 0.5)
+    masks = impcore.prune_global(student, 0.5)
+    teacher.fc = nn.Linear(5, 8)
+    backward(student)
+    for kind in (torch.optim.SGD, partial(impcore.MaskedSGD, masks=masks)):
+        kind(student.parameters(), lr=0.1).step()
+        assert regrown(masks) == 0
+    head = [teacher.fc.weight]  # never masked, but of the model that changed
+    for params in (head, teacher.parameters()):
+        with pytest.raises(ModelChangedError, match=r"fc\.weight was \(7, 5\), is \(8, 5\)"):
+            torch.optim.SGD(params, lr=0.1).step()
 
 
 def test_release_lets_weights_grow_back() -> None:

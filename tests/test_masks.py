@@ -333,3 +333,18 @@ def test_counting_reads_the_words_once() -> None:
     masks = impcore.prune_global(model, 0.5)
     masks["fc.weight"] = masks["fc.weight"]
     assert masks.remaining == int(ops.bits.count(masks.words))
+
+
+def test_masks_in_or_around_a_masked_model_are_told_of() -> None:
+    inner = net()
+    outer = nn.Sequential(inner)
+    masks = impcore.prune_global(outer, 0.5)
+    with pytest.warns(UserWarning, match="weights of Net are masked already.*Masks\\(3 param"):
+        own = impcore.Masks(inner)
+    assert own.remaining == own.total
+    with pytest.warns(UserWarning, match="weights of Sequential are masked already"):
+        impcore.Masks(outer)
+    masks.release()
+    impcore.masks_of(outer).release()
+    impcore.Masks(inner)  # another net's masks, or its own older ones, are no concern
+    impcore.Masks(net())

@@ -78,3 +78,33 @@ def test_a_copied_model_and_optimiser_go_on_alone(kind, copied):
     set_gradients([model], 1)
     optimizer.step()
     assert bytes_of(model) == bytes_of(twin)
+
+
+@pytest.mark.parametrize("again", [lambda o: o, copy.deepcopy, through_a_file])
+@both_kinds
+def test_layers_that_outlive_their_model_stay_masked(kind, again):
+    """As when a head is cut off, or an optimiser is copied without its model."""
+
+    def backbone():
+        model = net()
+        masks = pruned(model)
+        return torch.nn.Sequential(*list(model)[:-1]), masks
+
+    layers, masks = backbone()
+    optimizer = kind.ours(layers.parameters(), masks=masks, **kind.heavy)
+    for seed in range(3):  # the first one makes the states
+        optimizer = again(optimizer)
+        params = optimizer.param_groups[0]["params"]
+        for param in params:
+            torch.manual_seed(seed)
+            param.grad = torch.randn_like(param)
+        before = [param.detach().clone() for param in params]
+        optimizer.step()
+        assert not any(map(torch.equal, before, params))
+        check_dead(optimizer.masks, optimizer)
+    optimizer.masks.release()
+    optimizer.step()
+    assert any(
+        p[~optimizer.masks[n]].any()
+        for n, p in zip(optimizer.masks.names, optimizer.masks.parameters, strict=True)
+    )
