@@ -147,9 +147,12 @@ class Arena:
             return Bound(known, self._words, self)
         words = self.words_of(parameters)
         weights = native.read_weights(self.plan.numels, parameters)
-        if weights is not None and tree is not None:
+        if weights is None:
+            self._binding.check_maskable()  # by name, where an op would count
+            return Bound(parameters, words, self)
+        if tree is not None:
             self._tree, self._operands = tree, weights.operands
-        return Bound(parameters if weights is None else weights, words, self)
+        return Bound(weights, words, self)
 
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scratch bits and a selection's workspace where the bits are, allocated once and kept."""
@@ -171,13 +174,14 @@ class Arena:
         """The i-th mask as a flat bool tensor in storage order (a copy)."""
         return ops.bits.unpack(self.words[self._span(i)], self.plan.numels[i])
 
-    def write(self, i: int, mask: torch.Tensor) -> None:
-        """Replaces the i-th mask by a bool tensor of the parameter's shape."""
-        words = self.words
+    def with_mask(self, i: int, mask: torch.Tensor) -> torch.Tensor:
+        """`words` with the i-th mask replaced by a bool tensor of the parameter's shape; a copy."""
+        words = self.words.clone()
         ordered = torch.empty_strided(
             self._shape(i), self._strides[i], dtype=torch.bool, device=words.device
         ).copy_(mask)
         words[self._span(i)] = ops.bits.pack(ordered.as_strided((ordered.numel(),), (1,)))
+        return words
 
     def packed(self) -> list[torch.Tensor]:
         """Each mask as uint8 [ceil(numel / 8)] on the CPU, in logical (contiguous) order."""
@@ -202,11 +206,11 @@ class Arena:
             digest.update(packed[name].numpy().data)
         return digest.hexdigest()
 
-    def load_packed(self, packed: Mapping[str, torch.Tensor]) -> None:
-        """Replaces every mask by what `packed` wrote.
+    def from_packed(self, packed: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """`words` as what `packed` wrote says.
 
         Raises:
-            ValueError: a name, size, dtype or padding bit does not fit; nothing has been changed.
+            ValueError: a name, size, dtype or padding bit does not fit.
         """
         names = self._binding.names
         missing, extra = set(names) - set(packed), set(packed) - set(names)
@@ -218,7 +222,7 @@ class Arena:
             words[self._span(i)] = ops.bits.permute(
                 logical, self._shape(i), self._logical[i], self._strides[i]
             )
-        self._words.copy_(words)
+        return words
 
     def aligned(self, source: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """The source of each parameter, in its layout and on its device.

@@ -8,6 +8,7 @@ in what comes out, and an alive one has the bits that the model holds.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import warnings
 from typing import Any
@@ -26,9 +27,12 @@ def dense(model: nn.Module) -> dict[str, Tensor]:
     """The state dict as contiguous copies on the CPU, with the model's own names.
 
     For `torch.save` or `safetensors.torch.save_file`, and for any code that knows the architecture.
+    Pruned weights are 0 under each name of a tied parameter. What a module adds that is no tensor
+    (`get_extra_state`) is left out.
     """
     inner, masks = unwrap(model), masks_of(model)
-    state = {name: t.detach().cpu().clone() for name, t in inner.state_dict().items()}
+    kept = {name: t for name, t in inner.state_dict().items() if isinstance(t, Tensor)}
+    state = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
     state = {name: tensor.contiguous() for name, tensor in state.items()}
     if masks is not None:
         for name, mask in _masks(inner, masks).items():
@@ -90,8 +94,8 @@ def _masks(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
 
 
 def _csr(weight: Tensor, mask: Tensor) -> Tensor:
-    rows = weight.shape[0]
-    values, alive = weight.reshape(rows, -1), mask.reshape(rows, -1)
+    rows, columns = weight.shape[0], math.prod(weight.shape[1:])
+    values, alive = weight.reshape(rows, columns), mask.reshape(rows, columns)
     pointers = torch.zeros(rows + 1, dtype=torch.int64, device="cpu")
     pointers[1:] = alive.sum(1).cumsum(0)
     with warnings.catch_warnings():

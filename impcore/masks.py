@@ -111,9 +111,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
             raise ValueError(f"masks[{name!r}] has shape {shape}, not {tuple(value.shape)}")
         self._binding.check_maskable()
         self.settle()
-        self._ledger.remaining = None
-        self._arena.write(i, value)
-        self.apply()
+        self._adopt(self._arena.with_mask(i, value))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -168,10 +166,18 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
             TypeError: the weights cannot be masked as they are now; nothing has been changed.
         """
         self._binding.check_maskable()
-        self._ledger.remaining = None
-        self._arena.load_packed(state)
+        self._adopt(self._arena.from_packed(state))
         self._ledger.forgive()
-        self.apply()
+
+    def _adopt(self, words: torch.Tensor) -> None:
+        """Zeroes the weights that `words` prune, and takes these over.
+
+        In this order, as an interrupt between the two must not leave a weight under a mask of 0.
+        """
+        bound = self.bound()
+        self._ledger.remaining = None
+        ops.rewind(self.plan, bound.weights, words)
+        bound.words.copy_(words)
 
     def rewind(self, source: Mapping[str, torch.Tensor]) -> None:
         """theta <- m ? source : +0 for every masked parameter, bit for bit where alive.

@@ -14,7 +14,8 @@ def unwrap(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
     while True:
-        compiled = model._modules.get("_orig_mod")
+        # Not .get: the modules of a ScriptModule are no dict.
+        compiled = model._modules["_orig_mod"] if "_orig_mod" in model._modules else None  # noqa: SIM401
         if compiled is not None:
             model = compiled
         elif isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):

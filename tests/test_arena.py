@@ -52,7 +52,7 @@ def test_masks_follow_the_layout(
     rng = torch.Generator().manual_seed(seed)
     masks = [torch.rand(m.weight.shape, generator=rng) < 0.5 for m in model]
     for i, mask in enumerate(masks):
-        arena.write(i, mask)
+        arena.words.copy_(arena.with_mask(i, mask))
     packed = arena.packed()
     if not early:
         permute(model, orders)
@@ -69,7 +69,7 @@ def test_masks_follow_the_layout(
     assert ones == sum(int(mask.sum()) for mask in masks), "padding bits are 0"
     fresh = arena_of(model)
     names = [f"{i}.weight" for i in range(len(masks))]
-    fresh.load_packed(dict(zip(names, packed, strict=True)))
+    fresh.words.copy_(fresh.from_packed(dict(zip(names, packed, strict=True))))
     assert torch.equal(fresh.words, arena.words)
 
 
@@ -89,7 +89,7 @@ def test_a_failed_move_changes_nothing() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Linear(4, 6))
     arena = arena_of(model)
     mask = torch.rand(4, 3, 2, 2) < 0.5
-    arena.write(0, mask)
+    arena.words.copy_(arena.with_mask(0, mask))
     good = model[1].weight.data
     model.to(memory_format=torch.channels_last)
     model[1].weight.data = torch.randn(6, 8)[:, ::2]

@@ -16,7 +16,7 @@ from torch import nn
 
 import impcore
 from impcore import export
-from impcore.errors import MissingExtraError
+from impcore.errors import MissingExtraError, TicketError
 
 WITHOUT_ONNX = any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript"))
 
@@ -133,3 +133,27 @@ def test_onnx_without_its_exporter_says_what_to_install(
     with pytest.raises(MissingExtraError, match=rf"package {missing}: pip install impcore\[onnx\]"):
         export.onnx(Net(), tmp_path / "model.onnx", (torch.zeros(1, 3, 5, 5),))
     assert not list(tmp_path.iterdir())
+
+
+class Counting(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None: ...
+
+
+def test_what_is_no_tensor_is_left_out_and_refused_by_a_ticket() -> None:
+    model = nn.Sequential(Counting(4, 4))
+    masks = impcore.prune_global(model, 0.5)
+    assert list(export.dense(model)) == list(export.csr(model)) == ["0.weight", "0.bias"]
+    with pytest.raises(TicketError, match=r"0\._extra_state: a ticket holds tensors, not a dict"):
+        impcore.Ticket(masks.state_dict(), model.state_dict(), {})
+    with pytest.raises(TicketError, match=r"0\._extra_state: the ticket lacks it"):
+        impcore.Ticket(masks.state_dict(), export.dense(model), {}).apply(model)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_csr_of_a_weight_without_rows() -> None:
+    model = nn.Sequential(nn.Linear(5, 0), nn.Linear(7, 3))
+    impcore.prune_global(model, 0.5)
+    assert export.csr(model)["0.weight"].shape == (0, 5)

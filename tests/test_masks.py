@@ -348,3 +348,26 @@ def test_masks_in_or_around_a_masked_model_are_told_of() -> None:
     impcore.masks_of(outer).release()
     impcore.Masks(inner)  # another net's masks, or its own older ones, are no concern
     impcore.Masks(net())
+
+
+@pytest.mark.parametrize("after", ["rewind", "copy_"])
+def test_an_interrupted_assignment_leaves_no_weight_under_a_mask_of_0(
+    after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = net()
+    masks = impcore.Masks(model)
+    pruned = {name: torch.zeros_like(packed) for name, packed in masks.state_dict().items()}
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    owner = ops if after == "rewind" else torch.Tensor
+    for change in (
+        lambda: masks.__setitem__("fc.weight", torch.zeros(7, 5, dtype=torch.bool)),
+        lambda: masks.load_state_dict(pruned),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, after, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                change()
+        assert regrown(masks) == 0

@@ -72,3 +72,11 @@ def test_distributed_data_parallel_is_seen_through(process_group: None) -> None:
         optimizer.step()
         assert regrown(masks) == 0
     assert impcore.prune_global(wrapped, 0.5) is masks
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test_a_script_module_has_nothing_to_prune() -> None:
+    model = torch.jit.script(nn.Sequential(nn.Linear(3, 3)))
+    assert impcore.masks_of(model) is None
+    with pytest.raises(ValueError, match="has no Linear or convolution weights to prune"):
+        impcore.prune_global(model, 0.5)

@@ -43,8 +43,8 @@ class Ticket:
             checked against the masks.
 
     Raises:
-        TicketError: a mask without a tensor, of the wrong size, or with padding bits set; or
-            counts that do not agree.
+        TicketError: what to rewind to is no tensor; a mask without a tensor, of the wrong size, or
+            with padding bits set; or counts that do not agree.
     """
 
     masks: Mapping[str, Tensor]
@@ -52,6 +52,9 @@ class Ticket:
     provenance: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        for name, tensor in self.rewind.items():
+            if not isinstance(tensor, Tensor):
+                raise TicketError(f"{name}: a ticket holds tensors, not a {type(tensor).__name__}")
         for name, packed in self.masks.items():
             _check_mask(name, packed, self.rewind)
         for key, count in (("remaining", self.remaining), ("total", self.total)):
@@ -70,7 +73,11 @@ class Ticket:
         return sum(self.rewind[name].numel() for name in self.masks)
 
     def save(self, path: Path | str) -> None:
-        """Write the ticket atomically; the same ticket gives the same bytes."""
+        """Write the ticket atomically; the same ticket gives the same bytes.
+
+        Raises RunDirectoryError if `path` cannot be written, which then holds what it held before,
+        and TypeError for a dtype that safetensors does not know.
+        """
         atomic.write(Path(path), self.pack())
 
     def pack(self) -> sealed.Pieces:
@@ -83,7 +90,7 @@ class Ticket:
         """Write the ticket as a folder for the Hugging Face hub.
 
         Files: mask.safetensors, rewind.safetensors, config.toml, README.md. Raises TicketError if
-        `folder` is a file.
+        `folder` is a file, and RunDirectoryError if it cannot be written.
         """
         ticket_folder.save(self, Path(folder))
 

@@ -17,7 +17,7 @@ from impcore.masks import Masks
 from impcore.ops.masked_adamw import unchecked
 from impcore.ops.stepped import Stepped
 from impcore.optim.masked_optimizer import MaskedOptimizer
-from impcore.optim.options import check_number
+from impcore.optim.options import check_number, two_of
 from impcore.optim.work import Kept, Work
 
 
@@ -100,8 +100,8 @@ class MaskedAdamW(MaskedOptimizer):
         """Raises ValueError unless the options of a group make sense, as torch.optim.AdamW does."""
         super().check_options(options)
         check_number("eps", options["eps"])
-        betas = options["betas"]
-        if len(betas) != 2 or len({isinstance(beta, Tensor) for beta in betas}) != 1:
+        betas = two_of(options["betas"])
+        if len({isinstance(beta, Tensor) for beta in betas}) != 1:
             raise ValueError(f"betas are {betas}; they must be two numbers or two tensors")
         for i, beta in enumerate(betas):
             check_number(f"betas[{i}]", beta, below=1)
@@ -164,7 +164,7 @@ class MaskedAdamW(MaskedOptimizer):
     def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype and one device; there are no flags."""
         device = on.params[0].device
-        beta1, beta2 = group["betas"]
+        beta1, beta2 = two_of(group["betas"])
         decay = group["weight_decay"]
         scalars = self.scalars.of(
             group, device, lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=decay

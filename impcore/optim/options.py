@@ -84,12 +84,20 @@ def check_numbers(group: dict[str, Any], options: Container[str]) -> None:
     What else a group holds is its owner's.
 
     Raises:
-        TypeError: one has become something else. ValueError: a tensor of several elements.
+        TypeError: one has become something else. ValueError: a tensor of several elements, or more
+            or less than two betas.
     """
     for name, value in group.items():
-        if type(value) not in _NUMBERS and name in _NUMERIC and name in options:
-            for each in value if name == "betas" else (value,):
+        if name in _NUMERIC and name in options:
+            for each in two_of(value) if name == "betas" else (value,):
                 _check_kind(name, each)
+
+
+def two_of(betas: Any) -> Any:
+    """The betas themselves; raises ValueError unless there are two."""
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise ValueError(f"betas are {betas!r}; they must be two numbers or two tensors")
+    return betas
 
 
 def _check_kind(name: str, value: object) -> None:

@@ -33,6 +33,22 @@ def targets(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(zip(masks.names, masks.parameters, strict=True))
 
 
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """`targets`, for scores that need their gradients.
+
+    Raises:
+        ValueError: there is nothing to prune, or a masked parameter has been frozen since.
+    """
+    named = targets(model)
+    frozen = [name for name, p in named.items() if not p.requires_grad]
+    if frozen:
+        raise ValueError(
+            f"frozen parameters (requires_grad=False) have no gradient to be scored by: "
+            f"{', '.join(frozen)}; make new masks with impcore.Masks(model), which leave them out"
+        )
+    return named
+
+
 def alive(model: nn.Module) -> dict[str, Tensor]:
     """The masks of `targets` as bool tensors; empty without masks."""
     return dict(masks_of(model) or {})
@@ -94,7 +110,7 @@ def gradient(value: Tensor, parameters: list[nn.Parameter], *, graph: bool = Fal
 
 def summed(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor]:
     """The gradient of the sum of all losses, by parameter name, in float32."""
-    named = targets(model)
+    named = trained(model)
     parameters = list(named.values())
     total = [torch.zeros_like(p, dtype=torch.float32, requires_grad=False) for p in parameters]
     for value in losses(model, data, loss):

@@ -16,7 +16,7 @@ from impcore.scores.gradients import (
     losses,
     repeatable,
     summed,
-    targets,
+    trained,
     undisturbed,
 )
 from impcore.unwrap import unwrap
@@ -37,10 +37,11 @@ def grasp(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor
         loss: from the model and a batch to a scalar that can be differentiated twice.
 
     Raises:
-        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient.
+        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient; a
+            masked parameter is frozen.
     """
     model = unwrap(model)
-    named, data = targets(model), repeatable(data)
+    named, data = trained(model), repeatable(data)
     parameters = list(named.values())
     # The fused attention kernels can be differentiated once only.
     with undisturbed(model), sdpa_kernel(SDPBackend.MATH):

@@ -33,6 +33,7 @@ class Movement(Mapping[str, Tensor]):
         masks: the model's live masks.
     """
 
+    @torch.inference_mode(False)  # or no step outside it could add to the scores
     def __init__(self, masks: Masks) -> None:
         self._masks = masks
         self._sums = [

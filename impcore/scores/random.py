@@ -17,6 +17,9 @@ def random(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     They depend on the seed, the parameter's name and its shape alone, not on device, memory format
     or other parameters. The same seed gives the same scores again, so that iterated pruning under
     it is pruning in one fixed random order.
+
+    Raises:
+        ValueError: there is nothing to prune.
     """
     return draw(targets(model), seed)
 
@@ -27,5 +30,6 @@ def draw(named: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     for name, tensor in named.items():
         key = hashlib.sha256(f"impcore scores {seed} {name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
-        scores[name] = torch.rand(tensor.shape, generator=generator, device="cpu")
+        shape = tensor.shape
+        scores[name] = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
     return scores

@@ -25,7 +25,8 @@ def snip(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor]
         loss: from the model and a batch to a scalar.
 
     Raises:
-        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient.
+        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient; a
+            masked parameter is frozen.
     """
     model = unwrap(model)
     with undisturbed(model):

@@ -101,6 +101,8 @@ def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
         ({"weight_decay": torch.ones(1, 3)}, ValueError, r"weight_decay has shape \(1, 3\)"),
         ({"lr": "x"}, TypeError, r"lr is 'x'; it must be a number or a tensor of one element"),
         ({"betas": (0.5, None)}, TypeError, r"betas is None; it must be a number"),
+        ({"betas": (0.5,)}, ValueError, r"betas are \(0.5,\); they must be two numbers"),
+        ({"betas": 0.5}, ValueError, r"betas are 0.5; they must be two numbers"),
         ({"lr": np.ones(2)}, TypeError, r"lr is array\(\[1\., 1\.\]\); it must be a number"),
     ],
 )

@@ -118,3 +118,13 @@ def test_half_weights_and_missing_gradients() -> None:
     with pytest.raises(KeyError, match=r"fc\.bias"):
         movement["fc.bias"]
     impcore.prune_global(model, 0.2, score=movement)
+
+
+def test_scores_made_in_inference_mode_follow_a_training_outside_it() -> None:
+    model = nn.Linear(3, 2)
+    masks = impcore.Masks(model)
+    with torch.inference_mode():
+        movement = Movement(masks)
+    model.weight.grad = torch.ones_like(model.weight)
+    movement.update()
+    assert torch.equal(movement["weight"], -model.weight.detach())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 from library_cases import PRUNABLE, net
+from torch import nn
 
 import impcore
 from impcore.scores import random
@@ -26,3 +27,15 @@ def test_they_are_uniform() -> None:
     assert scores.dtype == torch.float32
     counts = torch.histc(scores, 10, 0, 1)
     assert float((counts - 4000).abs().max()) < 300  # five standard deviations
+
+
+def test_the_default_dtype_does_not_matter() -> None:
+    model = nn.Linear(5, 7)
+    plain = random(model, seed=3)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = random(model, seed=3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert again["weight"].dtype == torch.float32
+    assert torch.equal(again["weight"], plain["weight"])
