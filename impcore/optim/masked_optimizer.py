@@ -1,6 +1,6 @@
 """What optimisers that mask in their own pass share.
 
-Invariants: everything is checked before anything is changed; gradients reach the kernels in their
+Invariants: everything is checked before anything is stepped; gradients reach the kernels in their
 weights' storage order; what GradScaler decides stays on the device.
 """
 
@@ -78,7 +78,7 @@ class MaskedOptimizer(Optimizer):
 
         Raises:
             TypeError, ValueError, LayoutError, NotImplementedError: a parameter or a gradient that
-                cannot be stepped, by name; nothing has been changed.
+                cannot be stepped, by name; nothing has been stepped.
         """
         loss = None
         if closure is not None:
@@ -96,7 +96,8 @@ class MaskedOptimizer(Optimizer):
     def _made_ready(self, usual: list[list[Launch] | None]) -> list[list[Launch]]:
         """What is to be launched for each group, those that are not as `usual` with care.
 
-        Nothing of it is launched, and no state made, before all of it has been checked.
+        Nothing of it is launched before all of it has been checked; states that are absent may have
+        been made by then, of zeros.
         """
         if not is_compiling():
             library.refuse_fake()
