@@ -103,6 +103,22 @@ class Arena:
                 self._follow(parameters)
         return self._words
 
+    def _words_of_one(self, i: int) -> torch.Tensor:
+        """`words`, of which the i-th parameter's alone are sure to be in its layout and place.
+
+        All are looked at only where that one has changed: whoever goes through the masks one by
+        one shall not look at every parameter each time.
+        """
+        p = self._binding.one(i)
+        if (
+            p is not None
+            and p.device == self._words.device
+            and p.stride() == self._strides[i]
+            and tuple(p.shape) == self._shape(i)
+        ):
+            return self._words
+        return self.words
+
     def places(self) -> _C.Places:
         """Where the bits of each bound Parameter are, as the last use found those.
 
@@ -172,16 +188,15 @@ class Arena:
 
     def stored(self, i: int) -> torch.Tensor:
         """The i-th mask as a flat bool tensor in storage order (a copy)."""
-        return ops.bits.unpack(self.words[self._span(i)], self.plan.numels[i])
+        return ops.bits.unpack(self._words_of_one(i)[self._span(i)], self.plan.numels[i])
 
-    def with_mask(self, i: int, mask: torch.Tensor) -> torch.Tensor:
-        """`words` with the i-th mask replaced by a bool tensor of the parameter's shape; a copy."""
-        words = self.words.clone()
+    def write(self, i: int, mask: torch.Tensor) -> None:
+        """Replaces the i-th mask by a bool tensor of the parameter's shape."""
+        words = self._words_of_one(i)
         ordered = torch.empty_strided(
             self._shape(i), self._strides[i], dtype=torch.bool, device=words.device
         ).copy_(mask)
         words[self._span(i)] = ops.bits.pack(ordered.as_strided((ordered.numel(),), (1,)))
-        return words
 
     def packed(self) -> list[torch.Tensor]:
         """Each mask as uint8 [ceil(numel / 8)] on the CPU, in logical (contiguous) order."""

@@ -27,6 +27,7 @@ class Binding:
     Attributes:
         names, shapes: of the masked parameters, in order.
         aliases: further names of the same memory, to the first.
+        numbers: from each name, further ones included, to its position among `names`.
         frozen: names that were left out because they did not require gradients.
         found: the masked Parameters, further names' included, as the last use found them: the same
             list as long as none is replaced.
@@ -39,6 +40,8 @@ class Binding:
         self.names = list(scope.parameters)
         self.shapes = [tuple(p.shape) for p in scope.parameters.values()]
         self.aliases = scope.aliases
+        self.numbers = {name: i for i, name in enumerate(self.names)}
+        self.numbers |= {name: self.numbers[first] for name, first in self.aliases.items()}
         self.frozen = scope.frozen
         self._inner, self._leaves = _paths([*self.names, *self.aliases])
         self._paths = _C.ParameterPaths(self._inner, self._leaves)
@@ -124,9 +127,40 @@ class Binding:
             KeyError: it is not masked.
         """
         try:
-            return self.names.index(self.aliases.get(name, name))
-        except ValueError:
+            return self.numbers[name]
+        except KeyError:
             raise KeyError(f"{name!r} is not a masked parameter") from None
+
+    def maskable(self, i: int) -> nn.Parameter:
+        """The i-th masked parameter alone.
+
+        Raises:
+            ModelChangedError: it is gone or has another shape.
+            TypeError, LayoutError: it can no longer be masked.
+        """
+        found = self.one(i)
+        if found is None:
+            found = self.parameters[i]  # raises, and lists what else has changed
+        name, shape = self.names[i], self.shapes[i]
+        self._refuse([_reshaped(name, shape, found)] if tuple(found.shape) != shape else [])
+        scopes.check_maskable({name: found})
+        return found
+
+    def one(self, i: int) -> nn.Parameter | None:
+        """The i-th masked parameter alone, as the model holds it now; None if it is gone.
+
+        It costs the same however many there are.
+        """
+        module = self.model
+        if module is None:
+            return self.found[i]
+        *path, leaf = self.names[i].split(".")
+        try:
+            for part in path:
+                module = module._modules[part]  # type: ignore[union-attr]
+            return module._parameters[leaf]  # type: ignore[union-attr]
+        except (KeyError, AttributeError):
+            return None
 
     def check_model(self, include: scopes.Patterns, exclude: scopes.Patterns) -> object:
         """Raises unless the model has these prunable parameters, no others, and they can be masked.
@@ -201,8 +235,7 @@ class Binding:
     def _bind(self, found: list[nn.Parameter]) -> None:
         self.found = found
         self._checked = None  # it knows these parameters by their addresses
-        positions = [*range(len(self.names)), *map(self.position, self.aliases)]
-        self.positions = positions
+        self.positions = positions = list(self.numbers.values())
         self._index = {id(p): i for p, i in zip(found, positions, strict=True)}
         pairs = [(p, found[i]) for p, i in zip(found, positions, strict=True)]
         self._pairs = [(p, first) for p, first in pairs if p is not first]

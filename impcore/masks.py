@@ -109,9 +109,12 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         shape = self._binding.shapes[i]
         if tuple(value.shape) != shape:
             raise ValueError(f"masks[{name!r}] has shape {shape}, not {tuple(value.shape)}")
-        self._binding.check_maskable()
+        parameter = self._binding.maskable(i)
         self.settle()
-        self._adopt(self._arena.with_mask(i, value))
+        # Weights first: an interrupt between the two must not leave one alive under a mask of 0.
+        parameter.detach().masked_fill_(~value.to(parameter.device), 0)
+        self._ledger.remaining = None
+        self._arena.write(i, value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -120,7 +123,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         return len(self._binding.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._binding.names or name in self._binding.aliases
+        return name in self._binding.numbers
 
     def __repr__(self) -> str:
         frozen = f", frozen: {', '.join(self.frozen)}" if self.frozen else ""
@@ -166,17 +169,11 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
             TypeError: the weights cannot be masked as they are now; nothing has been changed.
         """
         self._binding.check_maskable()
-        self._adopt(self._arena.from_packed(state))
-        self._ledger.forgive()
-
-    def _adopt(self, words: torch.Tensor) -> None:
-        """Zeroes the weights that `words` prune, and takes these over.
-
-        In this order, as an interrupt between the two must not leave a weight under a mask of 0.
-        """
+        words = self._arena.from_packed(state)
         bound = self.bound()
-        self._ledger.remaining = None
+        # Weights first: an interrupt between the two must not leave one alive under a mask of 0.
         ops.rewind(self.plan, bound.weights, words)
+        self._ledger.forgive()
         bound.words.copy_(words)
 
     def rewind(self, source: Mapping[str, torch.Tensor]) -> None:

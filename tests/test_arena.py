@@ -52,7 +52,7 @@ def test_masks_follow_the_layout(
     rng = torch.Generator().manual_seed(seed)
     masks = [torch.rand(m.weight.shape, generator=rng) < 0.5 for m in model]
     for i, mask in enumerate(masks):
-        arena.words.copy_(arena.with_mask(i, mask))
+        arena.write(i, mask)
     packed = arena.packed()
     if not early:
         permute(model, orders)
@@ -89,7 +89,7 @@ def test_a_failed_move_changes_nothing() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Linear(4, 6))
     arena = arena_of(model)
     mask = torch.rand(4, 3, 2, 2) < 0.5
-    arena.words.copy_(arena.with_mask(0, mask))
+    arena.write(0, mask)
     good = model[1].weight.data
     model.to(memory_format=torch.channels_last)
     model[1].weight.data = torch.randn(6, 8)[:, ::2]
@@ -99,7 +99,7 @@ def test_a_failed_move_changes_nothing() -> None:
     assert torch.equal(arena.read(0), mask)
     model[1].weight = nn.Parameter(good.to("meta"))
     with pytest.raises(ValueError, match=r"several devices: \['cpu', 'meta'\]"):
-        arena.read(0)
+        arena.read(1)
 
 
 def test_a_workspace_is_large_enough_for_a_backend_that_is_forced_later(monkeypatch) -> None:

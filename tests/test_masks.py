@@ -27,6 +27,7 @@ from torch import nn
 
 import impcore
 from impcore import ops
+from impcore.binding import Binding
 
 
 def test_a_mapping_of_all_ones_at_first() -> None:
@@ -350,24 +351,39 @@ def test_masks_in_or_around_a_masked_model_are_told_of() -> None:
     impcore.Masks(net())
 
 
-@pytest.mark.parametrize("after", ["rewind", "copy_"])
 def test_an_interrupted_assignment_leaves_no_weight_under_a_mask_of_0(
-    after: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = net()
     masks = impcore.Masks(model)
     pruned = {name: torch.zeros_like(packed) for name, packed in masks.state_dict().items()}
 
+    def assign() -> None:
+        masks["fc.weight"] = torch.zeros(7, 5, dtype=torch.bool)
+
+    def load() -> None:
+        masks.load_state_dict(pruned)
+
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    owner = ops if after == "rewind" else torch.Tensor
-    for change in (
-        lambda: masks.__setitem__("fc.weight", torch.zeros(7, 5, dtype=torch.bool)),
-        lambda: masks.load_state_dict(pruned),
-    ):
+    steps = [(assign, torch.Tensor, "masked_fill_"), (assign, ops.bits, "pack")]
+    steps += [(load, ops, "rewind"), (load, torch.Tensor, "copy_")]
+    for change, owner, name in steps:
         with monkeypatch.context() as patched:
-            patched.setattr(owner, after, interrupt)
+            patched.setattr(owner, name, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 change()
         assert regrown(masks) == 0
+
+
+def test_going_through_many_masks_looks_at_each_parameter_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = nn.Sequential(*[nn.Linear(3, 3) for _ in range(40)])
+    masks = impcore.prune_global(model, 0.5)
+    monkeypatch.setattr(Binding, "parameters", None)  # all of them
+    found = dict(masks.items())
+    for name, mask in found.items():
+        masks[name] = ~mask
+    assert all(torch.equal(masks[name], ~mask) for name, mask in found.items())
