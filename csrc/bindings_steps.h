@@ -43,24 +43,6 @@ inline impcore::StepTensors tensors_of(const StepArgs& args) {
           reinterpret_cast<const uint32_t*>(args.mask)};
 }
 
-// csrc/keys.h's DType of a tensor, if it has one.
-inline std::optional<int32_t> dtype_of(const TensorView& view) {
-  using impcore::DType;
-  if (view.dtype_lanes != 1) return std::nullopt;
-  if (view.dtype_code == 4 && view.dtype_bits == 16) return int32_t(DType::kBFloat16);
-  if (view.dtype_code != 2) return std::nullopt;
-  switch (view.dtype_bits) {
-    case 16:
-      return int32_t(DType::kFloat16);
-    case 32:
-      return int32_t(DType::kFloat32);
-    case 64:
-      return int32_t(DType::kFloat64);
-    default:
-      return std::nullopt;
-  }
-}
-
 }  // namespace bound
 
 template <>

@@ -15,6 +15,8 @@
 #include <optional>
 #include <vector>
 
+#include "keys.h"
+
 namespace bound {
 
 // DLPack's DLTensor. Strides are in elements; what it points to lives as long as the tensor.
@@ -122,11 +124,28 @@ inline bool is_dense(const TensorView& view) {
   return true;
 }
 
+// csrc/keys.h's DType of a tensor, if it has one.
+inline std::optional<int32_t> dtype_of(const TensorView& view) {
+  using impcore::DType;
+  if (view.dtype_lanes != 1) return std::nullopt;
+  if (view.dtype_code == 4 && view.dtype_bits == 16) return int32_t(DType::kBFloat16);
+  if (view.dtype_code != 2) return std::nullopt;
+  switch (view.dtype_bits) {
+    case 16:
+      return int32_t(DType::kFloat16);
+    case 32:
+      return int32_t(DType::kFloat32);
+    case 64:
+      return int32_t(DType::kFloat64);
+    default:
+      return std::nullopt;
+  }
+}
+
 // Whether other is one float32 on tensor's device.
 inline bool is_float_beside(const TensorView& tensor, const TensorView& other) {
-  const bool float32 = other.dtype_code == 2 && other.dtype_bits == 32 && other.dtype_lanes == 1;
-  return float32 && other.numel() == 1 && other.device_type == tensor.device_type &&
-         other.device_id == tensor.device_id;
+  return dtype_of(other) == int32_t(impcore::DType::kFloat32) && other.numel() == 1 &&
+         other.device_type == tensor.device_type && other.device_id == tensor.device_id;
 }
 
 // Whether tensor is dense, and other has its dtype, device, shape and strides.
@@ -143,9 +162,8 @@ inline bool may_be_negated(pybind11::handle tensor, const TensorView& view) {
 
 // Whether masks are for its dtype: float32, bfloat16 or float16.
 inline bool is_maskable(const TensorView& view) {
-  const bool float_ = view.dtype_code == 2 && (view.dtype_bits == 32 || view.dtype_bits == 16);
-  const bool bfloat = view.dtype_code == 4 && view.dtype_bits == 16;
-  return (float_ || bfloat) && view.dtype_lanes == 1;
+  const std::optional<int32_t> dtype = dtype_of(view);
+  return dtype && *dtype != int32_t(impcore::DType::kFloat64);
 }
 
 // Tensors of a plan as its ops take them.
@@ -170,7 +188,7 @@ inline std::optional<Operands> read_operands(const pybind11::tuple& numels,
     if (!is_dense(view) || !is_maskable(view) || !same_kind(first, view)) return std::nullopt;
     found.addresses[size_t(i)] = view.address();
   }
-  if (count > 0) found.dtype = first.dtype_code == 4 ? 1 : first.dtype_bits == 16 ? 2 : 0;
+  if (count > 0) found.dtype = *dtype_of(first);
   return found;
 }
 
