@@ -14,22 +14,14 @@ import torch
 from torch import Tensor
 
 from impcore.data.dataset import AnySplit, Dataset
-from impcore.data.order import (
-    WHOLE,
-    Share,
-    batch_starts,
-    check_int,
-    check_place,
-    epoch_generator,
-    to_device,
-)
+from impcore.data.order import WHOLE, Share, check_int, to_device
 from impcore.data.pixels import HELD, normalisation
+from impcore.data.shuffled import ShuffledBatches
 from impcore.data.source import Preparation
 from impcore.data.truth import Truth
-from impcore.errors import DataError
 
 
-class DeviceBatches:
+class DeviceBatches(ShuffledBatches[Tensor]):
     """Batches (x [B, C, H, W] of `dtype`, y int64 [B]) of one split, on one device; all copies.
 
     `augment="crop"` pads the raw image with zero pixels, as torchvision's RandomCrop does before
@@ -84,26 +76,22 @@ class DeviceBatches:
         share: Share = WHOLE,
     ) -> None:
         padding = dataset.crop_padding if crop_padding is None else crop_padding
-        check_int("batch_size", batch_size, 1)
         check_int("crop_padding", padding, 0)
-        check_int("seed", seed, None)
         _check_name("augment", augment, split.augmentations)
         _check_name("held", held, HELD)
         if not dtype.is_floating_point:
             raise ValueError(f"dtype: {dtype} is not a floating type")
         if memory_format not in (torch.contiguous_format, torch.channels_last):
             raise ValueError(f"memory_format: {memory_format}: contiguous_format or channels_last")
-        if len(split) == 0:
-            raise DataError("split: empty, there is nothing to make batches of")
-        if len(split) < share.ranks:
-            raise DataError(f"split: {len(split)} images are not one for each of {share.ranks}")
-        if drop_last and len(split) < batch_size:
-            raise DataError(f"batch_size: {batch_size} and drop_last leave none of {len(split)}")
-        self.batch_size, self.augment, self.seed = batch_size, augment, seed
-        self.device = torch.device(device)
-        self._count = len(split)
-        self._share = share
-        self._starts = batch_starts(self._count, batch_size, drop_last, share)
+        super().__init__(
+            len(split),
+            batch_size=batch_size,
+            device=device,
+            seed=seed,
+            drop_last=drop_last,
+            share=share,
+        )
+        self.augment = augment
         self._labels = split.labels.to(self.device)
         self._images = split.source(
             Preparation(
@@ -116,14 +104,6 @@ class DeviceBatches:
             )
         )
 
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The number of training batches in an epoch."""
-        return len(self._starts) - 1
-
     @property
     def held(self) -> str:
         """How the images are held: "normalised", "raw", or "stored" on disk."""
@@ -133,48 +113,14 @@ class DeviceBatches:
         """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
         return self._share.weight(self._starts, steps)
 
-    def epoch(
-        self, epoch: int, start_step: int = 0, *, whole: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the training batches of `epoch` from `start_step` on, shuffled and augmented.
-
-        Args:
-            epoch: counted from 0; each has its own order and augmentation.
-            start_step: 0 to `steps_per_epoch` (which gives none): where a resumed run goes on.
-            whole: in every process the whole batches, not its shares of them.
-
-        Raises:
-            ValueError: either is no such integer.
-        """
-        check_place(epoch, start_step, self.steps_per_epoch)
-        return self._train(epoch, start_step, WHOLE if whole else self._share)
-
-    def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return all images once, in the order of the split, without augmentation.
-
-        Several processes are dealt these batches in turn.
-
-        Args:
-            batch_size: at least 1; None takes that of training. The last batch may be smaller.
-
-        Raises:
-            ValueError: no such integer.
-        """
-        size = self.batch_size if batch_size is None else batch_size
-        check_int("batch_size", size, 1)
-        return self._in_order(size)
-
     def _train(self, epoch: int, start_step: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = epoch_generator(self.seed, epoch)
-        order = torch.randperm(self._count, generator=generator)
+        order, generator = self._shuffled(epoch)
         parts = share.parts(self._starts, range(start_step, self.steps_per_epoch))
         images = self._images.training(order, generator, parts)
         labels = self._labels.index_select(0, to_device(order, self.device))
         yield from zip(images, [labels[part] for part in parts], strict=True)
 
-    def _in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        starts = self._share.turns(self._count, size)
-        parts = [slice(start, min(start + size, self._count)) for start in starts]
+    def _in_order(self, parts: list[slice]) -> Iterator[tuple[Tensor, Tensor]]:
         for part, batch in zip(parts, self._images.in_order(parts), strict=True):
             yield batch, self._labels[part].clone()
 

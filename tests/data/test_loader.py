@@ -290,5 +290,5 @@ def test_shares_together_are_the_batch(augment):
 
 
 def test_a_split_needs_an_image_for_each_share():
-    with pytest.raises(DataError, match="2 images are not one for each of 3"):
+    with pytest.raises(DataError, match="2 examples are not one for each of 3"):
         batches(numbered(2), batch_size=3, share=Share(0, 3))

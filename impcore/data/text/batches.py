@@ -12,26 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impcore.data.order import (
-    WHOLE,
-    Share,
-    batch_starts,
-    check_int,
-    check_place,
-    epoch_generator,
-    keyed_generator,
-    to_device,
-)
+from impcore.data.order import WHOLE, Share, keyed_generator, to_device
+from impcore.data.shuffled import ShuffledBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.data.text.masking import Masker
-from impcore.errors import DataError
 
 Inputs = dict[str, Tensor]
 MULTIPLE = 8
 """A batch is padded to the longest of its rows, rounded up to a multiple: tensor cores like it."""
 
 
-class TextBatches:
+class TextBatches(ShuffledBatches[Inputs]):
     """Batches ({"input_ids", "attention_mask", "token_type_ids"}: int64 [B, L]; targets).
 
     Targets are int64 [B], float32 [B], or int64 [B, 2] for spans. Of masked language modelling the
@@ -50,8 +41,8 @@ class TextBatches:
         share: what this process takes of each training batch, and of the batches of evaluation.
 
     Raises:
-        DataError: the split is smaller than one batch with `drop_last`; or a row for masked
-            language modelling holds special tokens alone.
+        DataError: the split is smaller than one batch with `drop_last`, or than the number of
+            shares; or a row for masked language modelling holds special tokens alone.
         ValueError: an argument is not as above; the message names and quotes it.
     """
 
@@ -66,65 +57,35 @@ class TextBatches:
         drop_last: bool = False,
         share: Share = WHOLE,
     ) -> None:
-        check_int("batch_size", batch_size, 1)
-        check_int("seed", seed, None)
-        if drop_last and len(split) < batch_size:
-            raise DataError(f"batch_size: {batch_size} and drop_last leave none of {len(split)}")
-        self.batch_size, self.seed = batch_size, seed
-        self.device, self.truth = torch.device(device), split.truth
+        super().__init__(
+            len(split),
+            batch_size=batch_size,
+            device=device,
+            seed=seed,
+            drop_last=drop_last,
+            share=share,
+        )
+        self.truth = split.truth
         self._pad = dataset.pad
         self._lengths = split.starts.diff().numpy()
-        self._share = share
-        self._batch_starts = batch_starts(len(split), batch_size, drop_last, share)
         self._tokens = split.tokens.to(self.device)
-        self._starts = split.starts[:-1].to(self.device)
+        self._begins = split.starts[:-1].to(self.device)
         self._ends = split.starts[1:].to(self.device)
         self._second = split.second.to(self.device, torch.int64)
         self._targets = split.targets.to(self.device)
         self._masker = Masker(dataset, split) if dataset.task == "mlm" else None
         self._latest: tuple[int, Tensor, np.ndarray | None] | None = None
 
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The number of training batches in an epoch."""
-        return len(self._batch_starts) - 1
-
     def weight(self, epoch: int, steps: range) -> float:
         """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
         _, targets = self._in_epoch(epoch)
-        return self._share.weight(self._batch_starts, steps, targets)
-
-    def epoch(
-        self, epoch: int, start_step: int = 0, *, whole: bool = False
-    ) -> Iterator[tuple[Inputs, Tensor]]:
-        """Return the training batches of `epoch` from `start_step` on, shuffled.
-
-        They are this process's shares, or with `whole` the batches themselves.
-
-        Raises:
-            ValueError: either is no such integer.
-        """
-        check_place(epoch, start_step, self.steps_per_epoch)
-        return self._train(epoch, start_step, WHOLE if whole else self._share)
-
-    def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Inputs, Tensor]]:
-        """Return all rows once, in the order of the split; masks depend on nothing but the row.
-
-        Raises:
-            ValueError: no such integer.
-        """
-        size = self.batch_size if batch_size is None else batch_size
-        check_int("batch_size", size, 1)
-        return self._in_order(size)
+        return self._share.weight(self._starts, steps, targets)
 
     def _train(self, epoch: int, start_step: int, share: Share) -> Iterator[tuple[Inputs, Tensor]]:
         order, _ = self._in_epoch(epoch)
         steps = range(start_step, self.steps_per_epoch)
-        parts = share.parts(self._batch_starts, steps)
-        wholes = WHOLE.parts(self._batch_starts, steps)
+        parts = share.parts(self._starts, steps)
+        wholes = WHOLE.parts(self._starts, steps)
         for step, part, whole in zip(steps, parts, wholes, strict=True):
             draw = None
             if self._masker is not None:
@@ -143,19 +104,19 @@ class TextBatches:
         Those of the latest epoch are kept, for every step asks for its weight.
         """
         if self._latest is None or self._latest[0] != epoch:
-            order = torch.randperm(len(self), generator=epoch_generator(self.seed, epoch))
+            order, _ = self._shuffled(epoch)
             targets = None if self._masker is None else self._masker.wanted[order.numpy()]
             self._latest = epoch, order, targets
         return self._latest[1:]
 
-    def _in_order(self, size: int) -> Iterator[tuple[Inputs, Tensor]]:
-        for start in self._share.turns(len(self), size):
-            yield self._batch(torch.arange(start, min(start + size, len(self))), None)
+    def _in_order(self, parts: list[slice]) -> Iterator[tuple[Inputs, Tensor]]:
+        for part in parts:
+            yield self._batch(torch.arange(part.start, part.stop), None)
 
     def _batch(self, rows: Tensor, draw: Tensor | None) -> tuple[Inputs, Tensor]:
         length = self._length(rows.numpy())
         at = to_device(rows, self.device)
-        begin, end = self._starts[at, None], self._ends[at, None]
+        begin, end = self._begins[at, None], self._ends[at, None]
         place = begin + torch.arange(length, device=self.device)
         real = place < end
         ids = self._tokens[torch.where(real, place, begin)].long()

@@ -202,3 +202,10 @@ def test_shares_are_masked_as_the_batch_is(lengths: list[int], ranks: int) -> No
 def test_the_weight_of_rows_without_masks_is_their_number() -> None:
     made = [batches(split([5, 50, 9, 7, 30]), batch_size=5, share=Share(r, 2)) for r in range(2)]
     assert [share.weight(0, range(1)) for share in made] == [0.8, 1.2]
+
+
+def test_nothing_to_make_batches_of_is_refused() -> None:
+    with pytest.raises(DataError, match="batch_size: 4 and drop_last leave none of 3"):
+        batches(split([5, 4, 6]), drop_last=True)
+    with pytest.raises(DataError, match="2 examples are not one for each of 4"):
+        batches(split([5, 4]), share=Share(0, 4))
