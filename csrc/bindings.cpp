@@ -22,11 +22,6 @@ using impcore::DType;
 
 namespace bound {
 
-template <class T>
-T* pointer(int64_t address) {
-  return reinterpret_cast<T*>(address);
-}
-
 // A plan's chunk table and the tensors it is for: what every op over a plan begins with.
 struct PlanArgs {
   const Operands& weights;

@@ -19,10 +19,9 @@ using impcore::DType;
 
 namespace bound_cuda {
 
-template <class T>
-T* pointer(int64_t address) {
-  return reinterpret_cast<T*>(address);
-}
+using bound::Number;
+using bound::pointer;
+using bound::pointer_if;
 
 cuda::Weights weights_of(int32_t dtype, int64_t chunks, int64_t num_chunks, int64_t pointers) {
   return {static_cast<DType>(dtype), pointer<const Chunk>(chunks), num_chunks,
@@ -85,9 +84,6 @@ void permute(int64_t from, int64_t to, const bound::Addresses& shape,
                 pointer<void>(stream));
 }
 
-using bound::Number;
-using bound::pointer_if;
-
 cuda::Number number(const Number& n) { return {pointer<void>(n.address), n.is_double}; }
 
 void masked_sgd(const bound::StepArgs& args, Number lr, double momentum, double dampening,
@@ -132,7 +128,7 @@ void bind_cuda(py::module_& m) {
   m.def(
       "upload",
       [](const std::vector<int64_t>& values, int64_t out, int64_t stream) {
-        cuda::upload(values, bound_cuda::pointer<int64_t>(out), bound_cuda::pointer<void>(stream));
+        cuda::upload(values, bound::pointer<int64_t>(out), bound::pointer<void>(stream));
       },
       release());
   m.def("topk_mask_workspace", &cuda::topk_mask_workspace);

@@ -11,6 +11,12 @@ namespace bound {
 
 using Addresses = std::vector<int64_t>;
 
+// What Python gives as an address.
+template <class T>
+T* pointer(int64_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
 // Where a tensor of one element lies, and whether that is a double (else a float).
 struct Number {
   int64_t address;
@@ -20,7 +26,7 @@ struct Number {
 // Of a tensor that may be None.
 template <class T>
 T* pointer_if(const std::optional<Number>& number) {
-  return number ? reinterpret_cast<T*>(number->address) : nullptr;
+  return number ? pointer<T>(number->address) : nullptr;
 }
 
 // Addresses of the tensors of a step and of the mask; states: a list a kind; counts: of the steps
@@ -40,7 +46,7 @@ inline impcore::StepTensors tensors_of(const StepArgs& args) {
           args.states,
           args.numels,
           args.words,
-          reinterpret_cast<const uint32_t*>(args.mask)};
+          pointer<const uint32_t>(args.mask)};
 }
 
 }  // namespace bound

@@ -166,6 +166,19 @@ inline void spread_quota(int64_t quota, const int64_t* ties, int64_t* pruned, in
   }
 }
 
+// A histogram's digit, and by how much a key is shifted for the first of them.
+constexpr int kBinBits = 11;
+constexpr int kBins = 1 << kBinBits;
+constexpr int kFirstShift = 31 - kBinBits;
+
+// A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
+// samples it stands for an end of the line.
+struct Quantile {
+  Bracket range;
+  int64_t rank;
+  int64_t samples;  // in the range
+};
+
 // Narrowing by histogram: [lo, hi] is cut into at most 2^bits bins of 2^shift keys.
 IMPCORE_HD int bin_shift(Bracket range, int bits) {
   int shift = 0;

@@ -4,6 +4,7 @@
 // mask and the sums depend on nothing but the weights. csrc/README.md explains the stages.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "ops.h"
 #include "topk_mask_sample.h"

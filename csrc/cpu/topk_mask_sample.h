@@ -4,8 +4,6 @@
 // Invariant: nothing depends on the bracket but speed; the scan checks it.
 #pragma once
 
-#include <numeric>
-
 #include "topk_mask_workspace.h"
 
 namespace impcore::cpu {
@@ -47,15 +45,6 @@ class Sampler {
 
  private:
   static constexpr Bracket kAll{0, kMaxKey};
-  static constexpr int kFirstShift = 31 - kBinBits;
-
-  // A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
-  // samples it stands for an end of the line.
-  struct Quantile {
-    Bracket range;
-    int64_t rank;
-    int64_t samples;  // in the range
-  };
 
   double share(int64_t keys) const { return double(keys) / double(total_); }
 

@@ -1,7 +1,6 @@
 // Packed masks: one bit a weight, least significant bit first, padding bits 0. A thread makes or
 // reads a word.
 #include <algorithm>
-#include <numeric>
 
 #include "common.cuh"
 

@@ -9,9 +9,6 @@
 
 namespace impcore::cuda {
 
-constexpr int kBinBits = 11;
-constexpr int kBins = 1 << kBinBits;
-constexpr int kFirstShift = 31 - kBinBits;
 // What stands for a sampled key where the weight is dead, or where there is none: above every key.
 constexpr uint32_t kDeadKey = 0x80000000u, kNoKey = 0xffffffffu;
 
@@ -31,14 +28,6 @@ enum class Mode : int32_t {
   kHiEnd,   // it is the upper end: the scan has kept its ties
   kExact,   // the bracket missed, or candidates found no room: radix selection over everything
   kDone     // the status is not clean
-};
-
-// A range of keys that holds the rank-th smallest sample (1-based, within the range). Without
-// samples it stands for an end of the line.
-struct Quantile {
-  Bracket range;
-  int64_t rank;
-  int64_t samples;  // in the range
 };
 
 struct State {

@@ -37,10 +37,6 @@ struct PageEnd {
   int32_t filled = CandidatePool::kPage;
 };
 
-// A histogram's digit.
-constexpr int kBinBits = 11;
-constexpr int kBins = 1 << kBinBits;
-
 // What one scan of a chunk found.
 struct ChunkScan {
   int64_t alive;
