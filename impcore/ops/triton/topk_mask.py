@@ -156,7 +156,8 @@ def _find_bracket(
     kinds = {"LEVELS": levels, "KEY_BITS": key_bits, "num_warps": 8}
     topk_sample.take[(triton.cdiv(chunks.shape[0], rows),)](
         chunks, pointers, mask_in, scratch.control, scratch.samples, chunks.shape[0], k, total,
-        scratch.keys.numel(), GROUPS=groups, ROWS=rows, INTEGER=INTEGERS[weights[0].dtype], **kinds,
+        scratch.keys.numel(), GROUPS=groups, STRIDE=CHUNK // groups, ROWS=rows,
+        INTEGER=INTEGERS[weights[0].dtype], **kinds,
     )  # fmt: skip
     for level in range(1, levels):
         topk_sample.refine[(triton.cdiv(count, topk_sample.BLOCK),)](

@@ -26,10 +26,9 @@ from impcore.ops.triton.topk_state import (
     sample_target,
     settled,
 )
-from impcore.ops.triton.words import keys_of
+from impcore.ops.triton.words import CHUNK, keys_of
 
 GROUP = 8  # neighbours sampled together: a sector of memory
-CHUNK = 65536
 BLOCK = 4096
 MAX_GROUPS = 131072
 
@@ -63,13 +62,13 @@ def take(
     total,
     capacity,
     GROUPS: tl.constexpr,
+    STRIDE: tl.constexpr,
     ROWS: tl.constexpr,
     LEVELS: tl.constexpr,
     INTEGER: tl.constexpr,
     KEY_BITS: tl.constexpr,
 ):
-    """Keys of ROWS chunks, 8 neighbours from each stride at a hashed place; -1: dead, -2: none."""
-    stride: tl.constexpr = 65536 // GROUPS
+    """Keys of ROWS chunks, 8 neighbours from each STRIDE at a hashed place; -1: dead, -2: none."""
     chunk = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     valid = chunk < num_chunks
     row = chunks + chunk * 5
@@ -79,18 +78,18 @@ def take(
     word = tl.load(row + 3, mask=valid, other=0)
     base = tl.load(pointers + tensor, mask=valid, other=0)
     group = tl.arange(0, GROUPS)[None, :]
-    here = tl.minimum(tl.maximum(length[:, None] - group * stride, 0), stride)
+    here = tl.minimum(tl.maximum(length[:, None] - group * STRIDE, 0), STRIDE)
     seed = (word[:, None].to(tl.int32) + group).to(tl.uint32)
     sectors = tl.maximum(here // 8, 1).to(tl.uint32)
     sector = ((_hash(seed) >> 16) * sectors) >> 16
-    first = group * stride + sector.to(tl.int32) * 8
+    first = group * STRIDE + sector.to(tl.int32) * 8
     bits = tl.load(mask + word[:, None] + first // 32, mask=first < length[:, None], other=0) >> (
         first % 32
     )
     lane = tl.arange(0, 8)[None, None, :]
     place = first[:, :, None] + lane
     # A short tail gives as many samples as it has a share of the stride.
-    sampled = (lane * stride < here[:, :, None] * 8) & (place < length[:, None, None])
+    sampled = (lane * STRIDE < here[:, :, None] * 8) & (place < length[:, None, None])
     alive = ((bits[:, :, None] >> lane) & 1 != 0) & sampled
     theta = (base + offset * (INTEGER.primitive_bitwidth // 8)).to(tl.pointer_type(INTEGER))
     keys = keys_of(tl.load(theta[:, None, None] + place, mask=alive, other=0))

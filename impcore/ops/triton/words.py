@@ -11,9 +11,12 @@ import torch
 import triton
 import triton.language as tl
 
+from impcore import _C
+
 # Weights in a tile, the work of one program; 128 words.
 TILE = 4096
-CHUNK = 65536
+# Weights in a whole chunk of a plan.
+CHUNK = _C.CHUNK_LENGTH
 
 # What a dtype's bits are to a kernel.
 INTEGERS = {

@@ -73,6 +73,7 @@ CONSTANTS = {
         "ITEMS": 1024,
         "DIMS": 4,
         "GROUPS": 128,
+        "STRIDE": 512,
     },
     **{"ROWS": 4, "LEVEL": 1, "LEVELS": 4, "WORK": tl.float32},
 }
