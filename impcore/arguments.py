@@ -6,7 +6,6 @@ above what remains, an unknown parameter) is checked by `amount`.
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import nn
 from impcore import scores
 from impcore.cuts import CUTS
 from impcore.masks import Masks
+from impcore.nearest import nearest
 from impcore.scores.gradients import Loss
 
 ScoreFunction = Callable[[nn.Module], Mapping[str, torch.Tensor]]
@@ -48,8 +48,7 @@ class Arguments:
     def check(self) -> None:
         """Raises ValueError or TypeError, naming the argument, unless all are right together."""
         if self.scope not in CUTS:
-            near = difflib.get_close_matches(str(self.scope), CUTS, n=1)
-            hint = f" (nearest: {near[0]!r})" if near else ""
+            hint = nearest(self.scope, CUTS)
             known = ", ".join(CUTS)
             raise ValueError(f"scope={self.scope!r} is not known{hint}; known are {known}")
         check_amount(self.rate, self.count, self.scope)

@@ -7,7 +7,6 @@ is loaded. Nothing is downloaded, but what `source="hub"` asks for.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from impcore.errors import DataError
+from impcore.nearest import nearest
 
 if TYPE_CHECKING:
     from impcore.data.batches import Batches
@@ -171,8 +171,7 @@ def load(
             names the file and the fault).
     """
     if not isinstance(name, str) or name not in DATASETS:
-        near = difflib.get_close_matches(str(name), DATASETS, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        hint = nearest(name, DATASETS)
         raise DataError(f"name: no data set {name!r}{hint}; valid: {', '.join(DATASETS)}")
     given = {"cache": cache, "image_size": image_size, "check": check}
     options = {key: value for key, value in given.items() if value is not None}
@@ -215,8 +214,7 @@ def load_text(
             of at least 1.
     """
     if not isinstance(name, str) or name not in TEXT_DATASETS:
-        near = difflib.get_close_matches(str(name), TEXT_DATASETS, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        hint = nearest(name, TEXT_DATASETS)
         valid = ", ".join(TEXT_DATASETS)
         raise DataError(f"name: no text data set {name!r}{hint}; valid: {valid}")
     from impcore.data.order import check_int

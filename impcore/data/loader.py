@@ -6,7 +6,6 @@ step of any epoch gives the very bits that an uninterrupted pass gives, on every
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from impcore.data.pixels import HELD, normalisation
 from impcore.data.shuffled import ShuffledBatches
 from impcore.data.source import Preparation
 from impcore.data.truth import Truth
+from impcore.nearest import nearest
 
 
 class DeviceBatches(ShuffledBatches[Tensor]):
@@ -127,6 +127,5 @@ class DeviceBatches(ShuffledBatches[Tensor]):
 
 def _check_name(field: str, value: object, valid: tuple[str, ...]) -> None:
     if value not in valid:
-        near = difflib.get_close_matches(str(value), valid, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        hint = nearest(value, valid)
         raise ValueError(f"{field}: no {field} {value!r}{hint}; valid: {', '.join(valid)}")

@@ -7,7 +7,6 @@ before anything heavy is loaded.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from impcore.models.blocks import HasBlocks, HasHead, blocks_of, head_of
+from impcore.nearest import nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,8 +93,7 @@ def build(
         ValueError: an argument is not one of the values above; the message quotes it.
     """
     if not isinstance(arch, str) or arch not in ARCHITECTURES:
-        near = difflib.get_close_matches(str(arch), ARCHITECTURES, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        hint = nearest(arch, ARCHITECTURES)
         raise ValueError(f"arch: no architecture {arch!r}{hint}; valid: {', '.join(ARCHITECTURES)}")
     if stem not in STEMS:
         raise ValueError(f"stem: {stem!r} is not one of {', '.join(STEMS)}")

@@ -7,13 +7,13 @@ model to one. Invariant: scoring leaves weights, gradients, buffers and modes as
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from impcore.nearest import nearest
 from impcore.scores.grasp import grasp
 from impcore.scores.movement import Movement
 from impcore.scores.random import random
@@ -63,8 +63,7 @@ def named(name: str) -> Score:
         ValueError: there is no such score, or it cannot be computed from a model.
     """
     if name not in SCORES:
-        near = difflib.get_close_matches(name, SCORES, n=1)
-        hint = f" (nearest: {near[0]!r})" if near else ""
+        hint = nearest(name, SCORES)
         raise ValueError(f"score={name!r} is not known{hint}; known are {', '.join(SCORES)}")
     if SCORES[name].hint:
         raise ValueError(f"score={name!r}: {SCORES[name].hint}")
