@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 
 from impcore.errors import RunDirectoryError
@@ -75,15 +76,23 @@ def make_directory(path: Path) -> None:
     Raises RunDirectoryError, naming the directory and the cause.
     """
     try:
-        if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
-            sync_directory(path.parent)
+        make_synced(path)
     except OSError as error:
         raise RunDirectoryError(f"{path}: could not be made ({error.strerror or error})") from error
 
 
+def make_synced(path: Path) -> None:
+    """As `make_directory`, but an OSError is raised as it is."""
+    if path.is_dir():
+        return
+    above = takewhile(lambda parent: not parent.exists(), path.parents)
+    for missing in reversed([path, *above]):
+        missing.mkdir(exist_ok=True)
+        sync_directory(missing.parent)
+
+
 def sync_directory(path: Path) -> None:
-    """Make renames and removals in the directory `path` durable."""
+    """Make what was made, renamed and removed in the directory `path` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

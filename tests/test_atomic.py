@@ -86,6 +86,40 @@ def test_directories_are_made_once_and_a_fault_is_loud(tmp_path: Path) -> None:
             atomic.make_directory(tmp_path / "a" / path)
 
 
+def test_each_directory_that_is_made_is_synced_into_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = atomic.sync_directory, []
+
+    def sync(path: Path) -> None:
+        synced.append((path, os.listdir(path)))
+        real(path)
+
+    monkeypatch.setattr(atomic, "sync_directory", sync)
+    atomic.make_directory(tmp_path / "a" / "b" / "c")
+    assert synced == [
+        (tmp_path, ["a"]),
+        (tmp_path / "a", ["b"]),
+        (tmp_path / "a" / "b", ["c"]),
+    ]
+    atomic.make_directory(tmp_path / "a" / "b" / "c")
+    assert len(synced) == 3
+
+
+def test_a_directory_that_another_process_makes_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.mkdir
+
+    def late(path: Path, *arguments: int) -> None:
+        real(path, *arguments)
+        real(path, *arguments)
+
+    monkeypatch.setattr(os, "mkdir", late)
+    atomic.make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
 def test_a_partial_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:3]))

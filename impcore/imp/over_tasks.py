@@ -130,7 +130,7 @@ def _hand_on(pretraining: Config, out: Path, view: View) -> None:
         atomic.write(out / WEIGHTS, sealed_weights)
         return
     assert pretraining.model.path is not None
-    (out / FOLDER).mkdir(exist_ok=True)
+    atomic.make_directory(out / FOLDER)
     said = models.config_of_text(pretraining.model.arch, pretraining.model.path)
     atomic.write(out / FOLDER / "config.json", said.encode())
     atomic.write(out / FOLDER / "model.safetensors", sealed_weights)

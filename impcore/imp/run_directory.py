@@ -45,7 +45,7 @@ class RunDirectory:
     def _claim(self, path: Path, experiment: str) -> None:
         try:
             refuse_foreign(path, experiment)
-            path.mkdir(parents=True, exist_ok=True)
+            atomic.make_synced(path)
             self._descriptor = _lock(path)
             try:
                 self._prepare(_SUBDIRECTORIES[experiment])

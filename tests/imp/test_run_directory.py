@@ -30,6 +30,26 @@ def test_makes_its_directories_and_can_be_claimed_again(tmp_path: Path) -> None:
     assert directory.ticket(123).name == "round_123.safetensors"
 
 
+def test_its_entry_in_each_directory_above_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = atomic.sync_directory, []
+
+    def sync(path: Path) -> None:
+        synced.append((path, sorted(os.listdir(path))))
+        real(path)
+
+    monkeypatch.setattr(atomic, "sync_directory", sync)
+    out = tmp_path / "a" / "run"
+    with RunDirectory(out):
+        pass
+    assert synced == [
+        (tmp_path, ["a"]),
+        (out.parent, ["run"]),
+        (out, [".lock", "checkpoint", "tickets"]),
+    ]
+
+
 def test_another_experiments_directory_is_refused_and_a_damaged_config_is_not(
     tmp_path: Path,
 ) -> None:
