@@ -46,6 +46,8 @@ def masked_adamw(
         mask: int32 mask arena, or None.
         words: for each param the first arena word of its mask, or -1 for none.
         lr, beta1, beta2, weight_decay: float64 or float32, 0-dim.
+        eps: >= 0, added to the root in the denominator.
+        maximize: ascend instead of descend.
         grad_scale: float32, one element; gradients are divided by it.
         found_inf: float32, one element; unless it is 0, nothing is touched.
 

@@ -41,7 +41,11 @@ def masked_sgd(
         momenta: likewise; empty if and only if momentum is 0.
         mask: int32 mask arena, or None.
         words: for each param the first arena word of its mask, or -1 for none.
-        lr, weight_decay: float64 or float32, 0-dim.
+        lr, weight_decay: float64 or float32, 0-dim; the latter is of an L2 penalty.
+        momentum: >= 0.
+        dampening: of the gradient in the momentum.
+        nesterov: step by the gradient plus `momentum` times the momentum, not by that alone.
+        maximize: ascend instead of descend.
         first: bool or uint8, one element: while it is 1 a momentum becomes the gradient itself,
             without dampening. Cleared by the first step that is not skipped. None: it is 0.
         grad_scale: float32, one element; gradients are divided by it.
@@ -51,6 +55,9 @@ def masked_sgd(
         TypeError: a dtype is not one of these, or differs. LayoutError: gaps or overlaps in memory.
         ValueError: numbers, sizes, devices, storage orders or mask words that do not fit.
         NotImplementedError: sparse params, or subclasses such as DTensor.
+
+    Source: torch.optim.SGD; Sutskever et al., "On the importance of initialization and momentum in
+    deep learning" (ICML 2013), for the momentum.
     """
     if momentum == 0 and momenta:
         raise ValueError(f"momentum is 0, so there must be no momenta, not {len(momenta)}")

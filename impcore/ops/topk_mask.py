@@ -146,8 +146,17 @@ def commit(
 ) -> None:
     """If `status` is clean: mask <- mask_out, and weights <- mask ? source : +0, in place.
 
-    Without `source` the weights keep their own values. Otherwise nothing happens. `source` tensors
-    have the weights' sizes, dtype and storage order.
+    Otherwise nothing happens.
+
+    Args:
+        plan: made for the weights' sizes.
+        weights: written in place; float32, bfloat16 or float16, one dtype, one device, dense
+            layouts.
+        mask: int32 [plan.total_words], the current mask arena; written.
+        mask_out: int32 [plan.total_words], what `topk_mask` has filled.
+        status: int64 [1], that of its Selection.
+        source: tensors of the weights' sizes, dtype and storage order; None: the weights keep their
+            own values.
 
     Raises:
         TypeError, ValueError: an argument does not fit the plan.
