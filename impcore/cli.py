@@ -21,6 +21,7 @@ from impcore import config
 from impcore.config.recipe import TABLES
 from impcore.errors import ConfigError, ImpcoreError
 from impcore.imp.torchrun import speaks
+from impcore.output import escape_what_it_lacks
 
 _DESCRIPTION = """Iterative magnitude pruning and its renormalisation-group analysis, from a recipe.
 
@@ -92,6 +93,7 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (sys.argv without it) and returns its exit code."""
+    escape_what_it_lacks()
     try:
         return _main(argv)
     except BrokenPipeError:  # whoever read the output has left: `| head`

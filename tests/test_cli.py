@@ -27,6 +27,13 @@ from impcore.cli import main
 sys.exit(main())
 """
 
+PRINTING = """
+import sys
+from impcore import cli, imp
+imp.run = lambda config, force_resume: print(config.run.out) or 0
+sys.exit(cli.main())
+"""
+
 
 def light(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command in a process in which importing torch is fatal."""
@@ -191,6 +198,17 @@ def test_one_process_of_a_machine_tells_of_a_wrong_recipe(
             cli.main(words)
         assert ended.value.code == 2
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PRINTING, "digits", "--run.out", "o/Ω ×"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": PATHS, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"o/\\u03a9 \\xd7\n", b"")
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:

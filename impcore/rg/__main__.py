@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from impcore.errors import ImpcoreError
+from impcore.output import escape_what_it_lacks
 from impcore.rg.estimators import ESTIMATORS
 from impcore.rg.exponents import DEVIATIONS
 from impcore.rg.published import NUMBERS
@@ -15,6 +16,7 @@ from impcore.rg.published import NUMBERS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 2 when something could not be read (the rest is done)."""
+    escape_what_it_lacks()
     options = _parser().parse_args(arguments)
     try:
         made: int = options.run(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,14 @@ def test_reports_every_run_and_names_the_bad_one(make_run, capsys, tmp_path):
     assert captured.err == f"error: {bad / 'flow.npz'}: missing\n"
     assert list(bad.iterdir()) == []
     assert main(["report", str(good)]) == 0
+
+
+def test_what_a_terminal_cannot_show_is_escaped(make_run, monkeypatch, tmp_path):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    run = make_run(3).rename(tmp_path / "Ω")
+    assert main(["report", str(run)]) == 0
+    assert written.getvalue() == f"{tmp_path}/\\u03a9/report.html\n".encode()
 
 
 @pytest.mark.parametrize(
