@@ -3,13 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 
 import impcore
-from impcore import cli
+from impcore import cli, imp
 from impcore.config import Config
 from impcore.config.recipe import TABLES
 from impcore.errors import DataError
@@ -32,6 +31,15 @@ import sys
 from impcore import cli, imp
 imp.run = lambda config, force_resume: print(config.run.out) or 0
 sys.exit(cli.main())
+"""
+INTERRUPTED = """
+import os, runpy, signal, sys
+module = sys.argv[1]
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
 """
 
 
@@ -68,10 +76,8 @@ class Runs(list[tuple[Config, bool]]):
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     runs = Runs()
-    fake = types.ModuleType("impcore.imp")
-    fake.run = runs.run  # type: ignore[attr-defined]
-    fake.check = runs.check  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "impcore.imp", fake)
+    monkeypatch.setattr(imp, "run", runs.run)
+    monkeypatch.setattr(imp, "check", runs.check)
     monkeypatch.chdir(tmp_path)
     return runs
 
@@ -198,6 +204,24 @@ def test_one_process_of_a_machine_tells_of_a_wrong_recipe(
             cli.main(words)
         assert ended.value.code == 2
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("module", ["impcore.config", "tyro"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from impcore.cli import main; sys.exit(main(['--list']))",
+        "sys.argv[1:] = ['--list']; runpy.run_module('impcore.cli', run_name='__main__')",
+    ],
+)
+def test_an_interrupt_while_the_command_loads_is_no_traceback(module: str, start: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{INTERRUPTED}{start}", module],
+        env={**os.environ, "PYTHONPATH": PATHS},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, b"", b"")
 
 
 def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from impcore.imp.distributed import ALONE, World
 
 _PACKAGE = Path(impcore.__file__).parent
 _CODE = (".py", ".so", ".pyd", ".dylib")
-_NO_RESULT_DEPENDS_ON = ("rg/", "cli.py", "imp/board.py", "imp/eta.py", "imp/view.py")
+_COMMAND = ("cli.py", "command.py", "output.py")
+_NO_RESULT_DEPENDS_ON = ("rg/", *_COMMAND, "imp/board.py", "imp/eta.py", "imp/view.py")
 
 
 @cache

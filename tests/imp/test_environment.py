@@ -86,7 +86,8 @@ def test_code_that_no_result_depends_on_is_left_out(
     for name in ("ops/a.py", "imp/view.py", "_C.so"):
         write(name, "1")
     first = fingerprint()
-    for name in ("rg/report.py", "cli.py", "imp/view.py", "recipes/digits.toml"):
+    commands = ("rg/report.py", "cli.py", "command.py", "output.py")
+    for name in (*commands, "imp/view.py", "recipes/digits.toml"):
         write(name, "2")
     assert fingerprint() == first
     for name in ("ops/a.py", "_C.so", "imp/new.py"):

@@ -21,7 +21,7 @@ from impcore.config import Config
 # As `joined` does before PyTorch is imported.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["impcore.imp.registry", "impcore.rg.report", "impcore.cli"])
+_CONTEXT.set_forkserver_preload(["impcore.imp.registry", "impcore.rg.report", "impcore.command"])
 
 
 @dataclass
