@@ -19,7 +19,7 @@ def run(config: Config, *, force_resume: bool = False) -> int:
 
     Under torchrun it is one of several processes (see `impcore.imp.distributed`).
 
-    0 done; 130 or 143 if SIGINT or SIGTERM stopped it, its state saved. Running it again resumes:
+    0 done; 130 or 143 if SIGINT or SIGTERM came before, its state saved. Running it again resumes:
     the result has the bytes of a run that never stopped. `force_resume` goes on although config,
     data, code or versions have changed, and marks the run "not bit-exact".
 
@@ -44,6 +44,7 @@ def _run(config: Config, force_resume: bool, world: World) -> int:
             EXPERIMENTS[config.run.experiment](
                 config, stop=stop, view=view, force_resume=force_resume, world=world
             )
+            stop.check_alone()  # asked for while the report was written
         except Stopped as stopped:
             view.note(f"{stopped}; run the same command again to go on")
             return stopped.exit_code

@@ -55,12 +55,12 @@ def imp(
             view.note(f"{directory.path}: {rounds.describe()}")
         else:
             _resume(rounds, saved, made.identity, force_resume, view)
+        wanted = True
         if rounds.progress.done:
-            kept = not report_again and directory.report.exists()
-            again = "" if kept else "; its report is written again"
-            view.note(f"{directory.path}: this run is finished{again}")
-            if kept:
-                return
+            there = directory.report.exists()
+            wanted = report_again or not there
+            still = f"; its report is written{' again' * there}" if wanted else ""
+            view.note(f"{directory.path}: this run is finished{still}")
         else:
             if world.is_writer:
                 _write_start(made, directory)
@@ -68,7 +68,8 @@ def imp(
                 view.note(f"model.path: {made.weights.describe()}")
             with view:
                 rounds.run(_load_report if world.is_writer else None)
-        if world.is_writer:
+        stop.check()  # all is saved: the same command will write the report
+        if wanted and world.is_writer:
             report(directory, view)
 
 

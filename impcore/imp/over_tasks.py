@@ -64,6 +64,7 @@ def tasks(
             if name == PRETRAIN and world.is_writer:
                 _hand_on(run, Path(config.run.out), view)
             world.barrier()
+        stop.check()
         if world.is_writer:
             report(directory, view)
 

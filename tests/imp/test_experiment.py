@@ -74,6 +74,38 @@ def test_a_finished_run_says_so_and_only_its_report_is_written(
     assert result(out) == finished[1]
 
 
+def test_a_signal_after_the_last_round_leaves_the_report_to_the_same_command(
+    finished: Finished,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = make_config()
+    monkeypatch.setattr(experiment, "_load_report", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run(config) == 143
+    assert not (Path(config.run.out) / "report.html").exists()
+    monkeypatch.undo()
+    assert finish(config) == finished[1]
+    assert "this run is finished; its report is written\n" in capsys.readouterr().out
+
+
+def test_a_signal_while_the_report_is_written_is_told_by_the_exit_code(
+    finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = copied(finished, make_config)
+    report = Path(config.run.out) / "report.html"
+    report.unlink()
+    real = experiment.report
+
+    def interrupting(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        real(*arguments)
+
+    monkeypatch.setattr(experiment, "report", interrupting)
+    assert run(config) == 130
+    assert report.exists()
+
+
 def test_a_report_that_cannot_be_loaded_costs_none_of_the_last_files(
     finished: Finished, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

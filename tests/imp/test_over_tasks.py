@@ -19,8 +19,9 @@ from world_harness import Ended, Processes, command
 from impcore import rg
 from impcore.config import Config
 from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
-from impcore.imp import run
+from impcore.imp import over_tasks, run
 from impcore.imp.run_directory import RunDirectory
+from impcore.imp.signals import Stop
 
 RUNS = ["pretrain", "random-parity", "pretrained-parity"]
 PARITY = {"data": {"name": "digits_parity"}}
@@ -56,6 +57,22 @@ def finish(config: Config) -> dict[str, Any]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     out = tmp_path_factory.mktemp("tasks") / "run"
     return out, finish(small(out))
+
+
+def test_a_signal_after_the_last_run_leaves_the_report_to_the_same_command(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    (out / "report.html").unlink()
+
+    def last(run: Config, *, stop: Stop, **options: Any) -> None:
+        if run.run.out.endswith(RUNS[-1]):
+            stop.request(signal.SIGTERM)
+
+    monkeypatch.setattr(over_tasks, "imp", last)
+    assert run(small(out)) == 143
+    assert not (out / "report.html").exists()
 
 
 def test_every_run_is_an_ordinary_one(finished: Finished, tmp_path: Path) -> None:
