@@ -108,6 +108,8 @@ def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel
             return Fault(key, value, f"should be a table: [{table}]")
         case "dict_type":
             return Fault(key, value, "should be a table")
+        case "tuple_type":
+            return Fault(key, value, "should be a list")
         case "bool_type" | "bool_parsing":
             return Fault(key, value, "should be true or false")
         case "too_short" | "too_long" as bound:

@@ -74,9 +74,10 @@ class Length(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls, core_schema.str_schema(strict=True, max_length=64)
-        )
+        def checked(value: object) -> Length:
+            return cls(value if isinstance(value, str) else "")  # which is told what would be right
+
+        return core_schema.no_info_plain_validator_function(checked)
 
     @classmethod
     def __get_pydantic_json_schema__(

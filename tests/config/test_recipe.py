@@ -167,6 +167,27 @@ def test_rules_hold_through_pydantic_too(recipe: Recipe) -> None:
         Config.model_validate(raw)
 
 
+def test_values_of_another_type_are_told_what_toml_would_have(recipe: Recipe) -> None:
+    raw = recipe(
+        train={"length": 12, "milestones": "6it", "warmup": ["1ep"], "eval_every": True},
+        prune={"include": "conv"},
+        rewind={"to": 0},
+    )
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict(raw)
+    assert str(caught.value).splitlines() == [
+        "train.length = 12: should be a length like '160ep' or '5000it'",
+        "train.milestones = '6it': should be a list",
+        "train.warmup = ['1ep']: should be a length like '160ep', '5000it' or '5%'",
+        "train.eval_every = true: should be a length like '160ep' or '5000it'",
+        "prune.include = 'conv': should be a list",
+        "rewind.to = 0: should be a length like '160ep', '5000it' or '5%', or 'init', "
+        "or 'pretrained'",
+    ]
+    with pytest.raises(ConfigError, match=r"train\.milestones\[1\] = 6: should be a length like"):
+        Config.from_dict(recipe(train={"milestones": ["4it", 6]}))
+
+
 def test_every_fault_at_once_a_line_each(recipe: Recipe) -> None:
     raw = recipe(
         run={"sed": 3}, train={"lr": float("nan")}, prune={"rate": "0.2"}, rewind={"to": "10ep"}
