@@ -66,10 +66,21 @@ def _on_one_line(text: str) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; nearest: X` for the closest of `valid`, else all of them."""
+    """`; nearest: X` for the closest of `valid`, else all of them.
+
+    Of names as close, it is the one with most in common in one piece: resnet20 for resnet21.
+    """
     names = list(valid)
-    close = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
-    return f"; nearest: {close[0]}" if close else f"; valid: {', '.join(names)}"
+    matcher = difflib.SequenceMatcher(b=name[:100])
+
+    def closeness(other: str) -> tuple[float, int]:
+        matcher.set_seq1(other)
+        return matcher.ratio(), matcher.find_longest_match().size
+
+    close = [other for other in names if closeness(other) >= (0.5, 0)]
+    if close:
+        return f"; nearest: {max(close, key=closeness)}"
+    return f"; valid: {', '.join(names)}"
 
 
 def unknown_key(key: str, tables: Mapping[str, type[BaseModel]]) -> str:

@@ -37,6 +37,10 @@ def test_any_fault_is_one_line(key: str, message: str) -> None:
 
 def test_nearest_or_all() -> None:
     assert nearest("rat", ["rate", "rounds"]) == "; nearest: rate"
+    for names in (["resnet20", "resnet32"], ["resnet32", "resnet20"]):  # as many letters in common
+        assert nearest("resnet21", names) == "; nearest: resnet20"
+        assert nearest("resnet31", names) == "; nearest: resnet32"
+    assert nearest("zzz", []) == "; valid: "
     assert nearest("zzz", ["rate", "rounds"]) == "; valid: rate, rounds"
 
 
