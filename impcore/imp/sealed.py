@@ -140,7 +140,8 @@ def unpack(kind: str, data: bytes) -> tuple[Content, dict[str, torch.Tensor]]:
     sha256.update(view[start + 64 :])
     written = bytes(view[start : start + 64])
     if sha256.hexdigest().encode() != written:
-        raise SealError(f"damaged: its SHA-256 is not the {written[:12]!r}... it was sealed with")
+        shown = written[:12].decode("ascii", "backslashreplace")
+        raise SealError(f"damaged: its SHA-256 is not the {shown!r}... it was sealed with")
     try:
         header = json.loads(data[8:header_end], object_pairs_hook=_no_duplicates)
         text = header["__metadata__"]["impcore"].split(" ", 2)[2]
