@@ -42,9 +42,9 @@ def write(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
             temporary.unlink()
         if not isinstance(error, OSError):  # the pieces could not be made
             raise
+        kept = "; what it held before is unchanged" if os.path.lexists(path) else ""
         raise RunDirectoryError(
-            f"{path}: could not be written ({error.strerror or error}); "
-            "what it held before is unchanged"
+            f"{path}: could not be written ({error.strerror or error}){kept}"
         ) from error
     try:
         sync_directory(path.parent)

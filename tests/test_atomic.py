@@ -62,6 +62,20 @@ def test_a_fault_keeps_the_old_content_and_is_loud(
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("before", [OLD, None])
+def test_only_what_was_there_is_said_to_be_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+) -> None:
+    target = tmp_path / "file"
+    if before is not None:
+        atomic.write(target, before)
+    monkeypatch.setattr(os, *_failing("write", errno.ENOSPC))
+    with pytest.raises(RunDirectoryError) as raised:
+        atomic.write(target, NEW)
+    held = "; what it held before is unchanged" if before is not None else ""
+    assert str(raised.value) == (f"{target}: could not be written (No space left on device){held}")
+
+
 def test_a_directory_that_cannot_be_synced_is_loud_and_no_false_promise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
