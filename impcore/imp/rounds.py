@@ -76,8 +76,10 @@ class Rounds:
     def run(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Go on to the end; `meanwhile` is called there, while the last files are being written.
 
-        Raises Stopped, after saving, if a stop is requested on the way.
+        Raises Stopped, after saving, if a stop is requested on the way. An error of `meanwhile` is
+        raised when those files are written, unless one of them could not be.
         """
+        failure: Exception | None = None
         with self._files, self._journal.open():
             if not self.state.loaded:
                 self._begin(0)
@@ -85,7 +87,12 @@ class Rounds:
                 self._train()
                 self._finish()
             if meanwhile is not None:
-                meanwhile()
+                try:
+                    meanwhile()
+                except Exception as error:
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def describe(self) -> str:
         """The run in a line."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,29 @@ def test_a_report_that_cannot_be_loaded_costs_none_of_the_last_files(
     assert rows(Path(config.run.out))[-1]["round"] == config.prune.rounds
     monkeypatch.undo()
     assert finish(config) == finished[1]  # done: the report alone is missing
+
+
+def test_a_last_file_that_is_lost_is_told_rather_than_a_report_that_cannot_be_loaded(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, loading = atomic.write, threading.Event()
+    rounds = iter(range(2))
+
+    def fail() -> None:
+        loading.set()
+        raise ImportError("no matplotlib")
+
+    def full(path: Path, data: Any) -> None:
+        if path.name == "flow.npz" and next(rounds) == 1:
+            assert loading.wait(60)
+            raise RunDirectoryError(f"{path}: no room")
+        real(path, data)
+
+    config = make_config(prune__rounds=1)
+    monkeypatch.setattr(experiment, "_load_report", fail)
+    monkeypatch.setattr(atomic, "write", full)
+    with pytest.raises(RunDirectoryError, match="no room"):
+        run(config)
 
 
 def test_a_finished_run_of_another_config_is_not_reported_as_this_one(
