@@ -18,7 +18,6 @@ import impcore
 from impcore.config import Config
 from impcore.errors import NonFiniteError
 from impcore.imp import (
-    Ticket,
     determinism,
     lab,
     run,
@@ -29,6 +28,7 @@ from impcore.imp import (
 from impcore.imp.evaluation import Score, evaluate
 from impcore.imp.signals import Stop
 from impcore.imp.tasks import TASKS
+from impcore.imp.ticket import Ticket
 
 MakeConfig = Callable[..., Config]
 VARIANTS: list[dict[str, Any]] = [
