@@ -43,7 +43,8 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
 
     Frozen parameters (requires_grad=False) and layers whose weight is computed from other
     parameters are left out with a warning; masks of a module around the model, or in it, get one
-    too. What is masked stays so until there are new masks.
+    too. What is masked stays so until there are new masks. Copies of a model take theirs along, but
+    for those of a torch.fx.GraphModule, which leaves out what it does not know.
 
     Raises:
         ValueError: nothing to prune, or a pattern that matches nothing.
