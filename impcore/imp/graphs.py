@@ -33,7 +33,7 @@ class StepGraph:
 
     Batches of other shapes (the last one of an epoch) are stepped as usual, on the stream that is
     recorded on. So are all where a step cannot be recorded, after a warning; and all batches of
-    keywords (text), whose lengths vary, and whose models may read the device.
+    keywords (text), whose lengths vary.
 
     Args:
         device: what the batches and the model are on.
