@@ -16,9 +16,9 @@ import numpy as np
 from impcore.rg import checks
 from impcore.rg.checks import Floats
 from impcore.rg.formats import figures, probability, span
-from impcore.rg.stats import f_test, freeze
+from impcore.rg.stats import freeze, joint_t_test
 from impcore.rg.table import Shown, Table
-from impcore.rg.vectors import HasSigma, vector, vectors
+from impcore.rg.vectors import HasSigma, Vector, vector, vectors
 
 Source = HasSigma | Sequence[float]
 
@@ -49,8 +49,8 @@ def distance(first: Source, second: Source, *, level: float = 0.95) -> Distance:
 
     Noise alone makes it positive. The interval therefore is not value ± error but the set of true
     distances that would make the observed one likely: with differences of one known variance,
-    B · value² / noise² is non-central χ² of B degrees of freedom. `p_same` is an F-test, which
-    allows for SEMs estimated from few rounds.
+    B · value² / noise² is non-central χ² of B degrees of freedom. `p_same` allows for SEMs that are
+    estimated from few rounds: it tests all blocks at once by Welch's t.
 
     Raises:
         ValueError: they have different numbers of blocks, or `level` is not in (0, 1).
@@ -62,7 +62,7 @@ def distance(first: Source, second: Source, *, level: float = 0.95) -> Distance:
     value, noise = _rms(difference), math.sqrt(float(variance.mean()))
     blocks = len(difference)
     low, high = _interval(value, noise, blocks, confidence)
-    p = _p_of_zero(difference, variance, one.dof + other.dof)
+    p = _p_of_zero(difference, variance, _welch(one, other, variance))
     freeze(difference)
     return Distance(value, noise, low, high, p, confidence, difference)
 
@@ -71,12 +71,22 @@ def _rms(values: Floats) -> float:
     return math.sqrt(float(np.mean(values**2)))
 
 
+def _welch(one: Vector, other: Vector, variance: Floats) -> float:
+    """Welch–Satterthwaite degrees of freedom, (s₁²+s₂²)² / (s₁⁴/ν₁ + s₂⁴/ν₂) with s² = SEM².
+
+    A block's own are an estimate, too large where a SEM happens to be small, and over many blocks
+    such errors add up: the harmonic mean over the blocks is taken for all of them.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = (part.sigma_sem**2 / variance for part in (one, other))
+        return float(1 / np.mean(first**2 / one.dof + second**2 / other.dof))
+
+
 def _p_of_zero(sigma: Floats, variance: Floats, dof: float) -> float:
-    """F-test that all of `sigma` is 0; each block brings `dof` degrees of freedom of its own."""
+    """P-value of "all of `sigma` is 0", each with `dof` degrees of freedom behind its variance."""
     if not (variance > 0).all():
         return math.nan
-    blocks = len(sigma)
-    return f_test(float(np.mean(sigma**2 / variance)), blocks, dof * blocks)
+    return joint_t_test(sigma / np.sqrt(variance), dof)
 
 
 def _interval(value: float, noise: float, blocks: int, level: float) -> tuple[float, float]:

@@ -47,15 +47,19 @@ def chi2_test(statistic: npt.ArrayLike, dof: float) -> Floats:
     return np.asarray(chdtrc(dof, values))
 
 
-def f_test(statistic: float, numerator: float, denominator: float) -> float:
-    """P(F ≥ statistic); χ² where the denominator's degrees of freedom are infinite."""
-    if not (numerator > 0 and denominator > 0) or math.isnan(statistic):
-        return math.nan
-    from scipy.special import chdtrc, fdtrc
+def joint_t_test(t: npt.ArrayLike, dof: float) -> float:
+    """P-value of several independent Student's t at once.
 
-    if math.isinf(denominator):
-        return float(chdtrc(numerator, statistic * numerator))
-    return float(fdtrc(numerator, denominator, statistic))
+    Every t becomes the χ² of one degree of freedom that is as rare as it; if all are Student's,
+    the sum of these is χ² of as many degrees of freedom as there are, exactly.
+    """
+    values = np.asarray(t, dtype=np.float64)
+    if not dof > 0 or np.isnan(values).any():
+        return math.nan
+    from scipy.special import chdtrc, chdtri
+
+    rare = np.maximum(t_test(values, dof), np.finfo(np.float64).tiny)  # 0 has no χ²
+    return float(chdtrc(values.size, chdtri(1, rare).sum()))
 
 
 def mean_and_sem(values: Floats) -> tuple[Floats, Floats]:

@@ -22,6 +22,13 @@ def noisy(rng, sigma, spread):
     return rg.eigen(np.exp(np.vstack([np.zeros(len(sigma)), steps.cumsum(axis=0)])), DENSITY)
 
 
+def drawn(rng, sigma, spread, steps):
+    """What `eigen` makes of a walk of so many steps, without the detour over the flow."""
+    walk = sigma + rng.normal(0, spread, (steps, len(sigma)))
+    names, verdicts = tuple(map(str, range(len(sigma)))), ["marginal"] * len(sigma)
+    return Vector(names, walk.mean(axis=0), stats.sem(walk), steps - 1, verdicts)
+
+
 @given(vectors_of, vectors_of, vectors_of)
 def test_distance_is_a_metric(a, b, c):
     def apart(x, y):
@@ -62,7 +69,7 @@ def test_the_interval_of_a_distance_covers_it_and_equal_flows_are_seldom_told_ap
     # At 0 the interval is one-sided; SEMs from 12 rounds make it a little short elsewhere.
     assert 0.84 <= covered <= (0.99 if apart == 0 else 0.95)
     rejected = np.mean([one.p_same < 0.1 for one in found])
-    assert rejected < 0.16 if apart == 0 else rejected > 0.1
+    assert rejected < 0.13 if apart == 0 else rejected > 0.1
 
 
 def test_a_distance_far_beyond_the_noise_is_its_own_interval():
@@ -92,12 +99,50 @@ def test_the_fixed_point_score_is_zero_at_a_fixed_point_and_scales(sigma, factor
     assert rg.fixed_point([0.0] * len(sigma)).speed == 0
 
 
-def test_a_fixed_point_is_rejected_as_often_as_it_should_be():
+@pytest.mark.parametrize(
+    ("blocks", "steps", "spread"),
+    [(4, 12, 0.05), (12, 3, 0.05), (50, 5, 0.05), (12, 9, np.geomspace(0.01, 0.5, 12))],
+)
+def test_a_fixed_point_is_rejected_as_often_as_it_should_be(blocks, steps, spread):
     rng = np.random.default_rng(8)
-    still = [rg.fixed_point(noisy(rng, np.zeros(4), 0.05)).p_static for _ in range(300)]
-    moving = [rg.fixed_point(noisy(rng, np.full(4, 0.1), 0.05)).p_static for _ in range(50)]
-    assert 0.01 < np.mean(np.array(still) < 0.05) < 0.12
+    zero, move = np.zeros(blocks), np.full(blocks, 0.4)
+    still = [rg.fixed_point(drawn(rng, zero, spread, steps)).p_static for _ in range(600)]
+    moving = [rg.fixed_point(drawn(rng, move, spread, steps)).p_static for _ in range(20)]
+    assert 0.03 < np.mean(np.array(still) < 0.05) < 0.075
     assert (np.array(moving) < 0.01).all()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "steps", "spreads", "most"),
+    [
+        (12, (3, 3), (0.1, 0.1), 0.05),
+        (50, (5, 5), (0.1, 0.1), 0.06),
+        (1, (3, 18), (0.2, 0.05), 0.08),
+        (12, (3, 18), (0.2, 0.05), 0.08),
+        (12, (3, 18), (0.1, 0.1), 0.08),
+    ],
+)
+def test_equal_flows_are_seldom_told_apart_whatever_their_steps_and_noise(
+    blocks, steps, spreads, most
+):
+    rng = np.random.default_rng(5)
+    rejected = np.mean([
+        rg.distance(*(drawn(rng, np.zeros(blocks), spread, count)
+                      for spread, count in zip(spreads, steps, strict=True))).p_same < 0.05
+        for _ in range(600)
+    ])  # fmt: skip
+    assert 0.005 < rejected < most
+
+
+def test_an_exact_flow_leaves_the_other_ones_degrees_of_freedom():
+    sigma, sem = np.array([0.3, -0.1]), np.array([0.1, 0.1])
+    noisy = Vector(("a", "b"), sigma, sem, 5, ["marginal"] * 2)
+    exact = Vector(("a", "b"), np.zeros(2), np.zeros(2), 3, ["marginal"] * 2)
+    single = 2 * stats.t.sf([3, 1], 5)
+    expected = stats.chi2.sf(stats.chi2.isf(single, 1).sum(), 2)
+    assert rg.distance(noisy, exact).p_same == pytest.approx(expected)
+    assert rg.distance(exact, noisy).p_same == pytest.approx(expected)
+    assert math.isnan(rg.distance(exact, exact).p_same)
 
 
 def test_uniformity_by_stage():

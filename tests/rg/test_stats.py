@@ -18,14 +18,20 @@ def test_they_are_those_of_scipy_stats(level, dof, value):
     assert stats.t_quantile(level, dof) == pytest.approx(scipy_stats.t.ppf(0.5 + level / 2, dof))
     assert float(stats.t_test(-value, dof)) == pytest.approx(2 * scipy_stats.t.sf(value, dof))
     assert float(stats.chi2_test(value, dof)) == pytest.approx(scipy_stats.chi2.sf(value, dof))
-    assert stats.f_test(value, 4, dof) == pytest.approx(scipy_stats.f.sf(value, 4, dof))
+    assert stats.joint_t_test([value], dof) == pytest.approx(2 * scipy_stats.t.sf(value, dof))
 
 
 def test_limits():
     assert stats.t_quantile(0.95, math.inf) == pytest.approx(1.959964)
-    assert stats.f_test(2.0, 3, math.inf) == pytest.approx(scipy_stats.chi2.sf(6, 3))
-    for answer in (stats.t_quantile(0.95, 0), stats.f_test(1, 1, 0), stats.f_test(math.nan, 1, 1)):
+    expected = scipy_stats.chi2.sf(6, 3)
+    assert stats.joint_t_test([1, -2, 1], math.inf) == pytest.approx(expected)
+    for answer in (
+        stats.t_quantile(0.95, 0),
+        stats.joint_t_test([1], 0),
+        stats.joint_t_test([math.nan, 1], 1),
+    ):
         assert math.isnan(answer)
+    assert 0 <= stats.joint_t_test([1e300, 0, 0], 30) < 1e-100  # where a single p is 0
     assert np.isnan(stats.t_test([1, 2], 0)).all()
     assert np.isnan(stats.chi2_test([1, 2], 0)).all()
 
