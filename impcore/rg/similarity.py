@@ -101,8 +101,9 @@ def _interval(value: float, noise: float, blocks: int, level: float) -> tuple[fl
         # chdtri is the upper quantile: even a true distance of 0 rarely gives less than this.
         if statistic <= chdtri(blocks, 1 - probability_below):
             bounds.append(0.0)
-        elif statistic > 1e4:  # far off, where the non-central χ² is normal in its root
-            bounds.append((math.sqrt(statistic) - float(ndtri(probability_below))) ** 2)
+        elif statistic > 1e4:  # the root is nearly normal, about √(δ + B - 1)
+            root = math.sqrt(statistic) - float(ndtri(probability_below))
+            bounds.append(max(root**2 - (blocks - 1), 0.0))
         else:
             bounds.append(float(chndtrinc(statistic, blocks, probability_below)))
     low, high = (noise * math.sqrt(bound / blocks) for bound in bounds)

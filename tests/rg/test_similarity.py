@@ -145,6 +145,24 @@ def test_an_exact_flow_leaves_the_other_ones_degrees_of_freedom():
     assert math.isnan(rg.distance(exact, exact).p_same)
 
 
+@pytest.mark.parametrize("blocks", [300, 1000])
+@pytest.mark.parametrize("statistic", [9990, 10010, 20000])
+def test_the_interval_of_a_distance_over_many_blocks_is_that_of_the_noncentral_chi2(
+    blocks, statistic
+):
+    names = tuple(map(str, range(blocks)))
+    value, sem = math.sqrt(statistic / blocks), np.ones(blocks)
+    far = Vector(names, np.full(blocks, value), sem, 10, ["marginal"] * blocks)
+    zero = Vector(names, np.zeros(blocks), 0 * sem, 10, ["marginal"] * blocks)
+    found = rg.distance(far, zero)
+    for bound, probability in ((found.low, 0.975), (found.high, 0.025)):
+        centre = blocks * bound**2
+        below, above = (
+            stats.ncx2.cdf(statistic, blocks, centre * (1 + part)) for part in (0.003, -0.003)
+        )
+        assert below < probability < above
+
+
 def test_uniformity_by_stage():
     sigma = [0.1, 0.1, 0.1, -0.2, 0.2, 0.5]
     names = ("layer1.0", "layer1.1", "layer1.2", "layer2.0", "layer2.1", "layer3.0")
