@@ -54,6 +54,13 @@ class Vector:
     dof: float
     relevance: list[Relevance]
 
+    def of(self, names: Sequence[str]) -> Vector:
+        """The same of these blocks alone."""
+        keep = [self.names.index(name) for name in names]
+        sigma, sem = self.sigma_mean[keep], self.sigma_sem[keep]
+        freeze(sigma, sem)
+        return Vector(tuple(names), sigma, sem, self.dof, [self.relevance[i] for i in keep])
+
 
 def vector(source: HasSigma | Sequence[float]) -> Vector:
     """The σ vector of `source`, without "rest"; a bare sequence of σ has no uncertainty."""
@@ -64,13 +71,13 @@ def vector(source: HasSigma | Sequence[float]) -> Vector:
         names = tuple(f"σ{i}" for i in range(1, len(sigma) + 1))
         unknown = np.full(len(sigma), math.nan)
         return Vector(names, sigma, unknown, math.nan, relevance(unknown, unknown))
-    keep = [i for i, name in enumerate(source.names) if name != REST]
-    if not keep:
+    blocks = [name for name in source.names if name != REST]
+    if not blocks:
         raise ValueError('no block to compare: the only column is "rest"')
-    sigma, sem = source.sigma_mean[keep], source.sigma_sem[keep]
-    freeze(sigma, sem)
-    names = tuple(source.names[i] for i in keep)
-    return Vector(names, sigma, sem, source.dof, [source.relevance[i] for i in keep])
+    everything = Vector(
+        source.names, source.sigma_mean, source.sigma_sem, source.dof, source.relevance
+    )
+    return everything.of(blocks)
 
 
 def vectors(sources: Mapping[str, HasSigma | Sequence[float]]) -> dict[str, Vector]:

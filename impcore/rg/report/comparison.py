@@ -1,7 +1,8 @@
 """Runs side by side, and beside the published rows of the same blocks.
 
-Invariant: only σ of the same blocks stand in one comparison: runs with the same block names, and
-the rows of a published table that has the same blocks in the same order. Published σ carry no SEM.
+Invariant: only σ of one observable and the same blocks stand in one comparison: runs with the same
+block names, and the rows of a published table that has the same blocks in the same order. Published
+σ carry no SEM, and are of M: where the runs' are of P it is said.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from impcore.rg import published
 from impcore.rg.clusters import Clusters, cluster
 from impcore.rg.report.subject import AUTO, Group, Options, Subject
-from impcore.rg.vectors import REST, HasSigma, Vector, vector
+from impcore.rg.vectors import HasSigma, Vector, vector
 
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)")
 _STAGE_TABLES = {1: 4, 2: 5, 3: 6}
+OF_M = "Published σ are of M, those of the runs of P."
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Comparison:
     """Rows of σ over the same blocks."""
 
     title: str
+    measured: str  # what the runs' σ are of
     names: tuple[str, ...]
     runs: tuple[tuple[str, Vector], ...]
     means: tuple[tuple[str, Vector], ...]  # of groups of seeds
@@ -36,6 +37,12 @@ class Comparison:
     def rows(self) -> tuple[tuple[str, Vector], ...]:
         """All of them, in the order in which they are listed."""
         return (*self.runs, *self.means, *self.published)
+
+    @property
+    def note(self) -> str:
+        """What is to be said of the published rows, or ""."""
+        differs = self.published and self.measured == "P"
+        return OF_M if differs else ""
 
     @cached_property
     def clusters(self) -> Clusters | None:
@@ -50,24 +57,24 @@ class Comparison:
 def compare(
     subjects: Sequence[Subject], groups: Sequence[Group], options: Options
 ) -> list[Comparison]:
-    """One comparison for each set of blocks, and for each stage that Tables 4 to 6 have."""
-    sets: dict[tuple[str, ...], list[tuple[str, Vector]]] = {}
+    """One for each observable and set of blocks, and for each stage that Tables 4 to 6 have."""
+    sets: dict[tuple[str, tuple[str, ...]], list[tuple[str, Vector]]] = {}
     for one in subjects:
-        if one.eigen is not None and any(name != REST for name in one.eigen.names):
-            found = vector(one.eigen)
-            sets.setdefault(found.names, []).append((one.label, found))
+        if (found := one.blocks) is not None:
+            sets.setdefault((one.measured, found.names), []).append((one.label, found))
     made: list[Comparison] = []
-    for names, runs in sets.items():
+    for (measured, names), runs in sets.items():
         means = [
             (f"{group.label} (mean of {len(group.seeds.sigma)} seeds)", vector(group.seeds))
             for group in groups
-            if group.seeds is not None and vector(group.seeds).names == names
+            if group.seeds is not None
+            and group.measured == measured
+            and vector(group.seeds).names == names
         ]
         beside = [row for number in _tables(names, options) for row in _rows(number, len(names))]
-        made.append(
-            Comparison("σ by run and block", names, tuple(runs), tuple(means), tuple(beside))
-        )
-        made += _stages(names, runs, options)
+        title = f"σ of {measured} by run and block"
+        made.append(Comparison(title, measured, names, tuple(runs), tuple(means), tuple(beside)))
+        made += _stages(measured, names, runs, options)
     return made
 
 
@@ -90,7 +97,7 @@ def _rows(number: int, blocks: int) -> list[tuple[str, Vector]]:
 
 
 def _stages(
-    names: tuple[str, ...], runs: list[tuple[str, Vector]], options: Options
+    measured: str, names: tuple[str, ...], runs: list[tuple[str, Vector]], options: Options
 ) -> list[Comparison]:
     """The "normal" blocks of each stage (all but its first) beside Tables 4 to 6."""
     places = {i: match for i, name in enumerate(names) if (match := _BLOCK.fullmatch(name))}
@@ -101,17 +108,8 @@ def _stages(
         rows = _rows(number, len(keep)) if keep and wanted else []
         if not rows:
             continue
-        parts = tuple((label, _part(one, keep)) for label, one in runs)
-        title = f"σ of the normal blocks of stage {stage}, beside Table {number}"
-        made.append(Comparison(title, tuple(names[i] for i in keep), parts, (), tuple(rows)))
+        normal = tuple(names[i] for i in keep)
+        parts = tuple((label, one.of(normal)) for label, one in runs)
+        title = f"σ of {measured} of the normal blocks of stage {stage}, beside Table {number}"
+        made.append(Comparison(title, measured, normal, parts, (), tuple(rows)))
     return made
-
-
-def _part(one: Vector, keep: list[int]) -> Vector:
-    return Vector(
-        tuple(one.names[i] for i in keep),
-        np.asarray(one.sigma_mean[keep]),
-        np.asarray(one.sigma_sem[keep]),
-        one.dof,
-        [one.relevance[i] for i in keep],
-    )

@@ -81,7 +81,13 @@ def _projection(subjects: Sequence[Subject]) -> Iterator[Drawn]:
         return
     subjects, (_, pair) = [one for one, _ in pairs], pairs[0]
     first = subjects[0].first
-    alike = [one for one in subjects if one.first.names == first.names]
+    alike = [
+        one
+        for one in subjects
+        if (one.measured, one.first.names) == (subjects[0].measured, first.names)
+    ]
+    others = [one.label for one in subjects if one not in alike]
+    missing = f" Not drawn, of other blocks or observables: {', '.join(others)}." if others else ""
     i, j = (first.names[column] for column in pair)
     known = None not in (first.index(i), first.index(j))
     of = "" if len(subjects) == 1 else f" in {subjects[0].label}"
@@ -97,7 +103,7 @@ def _projection(subjects: Sequence[Subject]) -> Iterator[Drawn]:
         figures.projection([(one.label, one.first) for one in alike], pair),
         f"Flow projected on {first.observable} of {i} and {first.observable} of {j}",
         f"The flow projected on {i} and {j}{choice}, as in Fig. 2 of Redman et al.: {each}, "
-        "blue (first) to red (last).",
+        f"blue (first) to red (last).{missing}",
         ("run", "round", i, j),
         rows,
     )
@@ -210,12 +216,14 @@ def _maps(one: Comparison, number: int) -> Iterator[Drawn]:
         for k, name in enumerate(one.names)
     )
     suffix = f"-{number}" if number else ""
+    beside = f" {one.note}" if one.note else ""
     yield Drawn(
         f"heat-map{suffix}",
         maps.heat_map(clusters, one.names),
         f"Heat map: {one.title}",
         f"{one.title}: red is above 0, blue below, whatever the interval; beyond the scale's ends "
-        "σ has the ends' colour. Rows in the order of the tree: neighbours are alike.",
+        "σ has the ends' colour. Rows in the order of the tree: neighbours are alike."
+        f"{beside}",
         ("run", "block", "sigma"),
         rows,
     )

@@ -53,9 +53,48 @@ class Grid:
             if start == init
         ]
         made = compare(rows, [], replace(options, beside=()))
-        return [replace(one, title=f"From {init} weights") for one in made]
+        return [replace(one, title=f"σ of {one.measured} from {init} weights") for one in made]
 
-    def vectors(self, init: str, options: Options) -> dict[str, Vector]:
-        """Task -> σ from one initialisation, of the tasks that have the first one's blocks."""
-        made = self.comparisons(init, options)
-        return dict(made[0].runs) if made else {}
+    @property
+    def measured(self) -> str:
+        """What the tasks' σ are of; "" where there are none. Runs of another observable differ."""
+        return next((one.measured for one in self.subjects.values() if one.blocks), "")
+
+    def vectors(self, init: str) -> dict[str, Vector]:
+        """Task -> σ from one initialisation, over the blocks that all of these tasks have."""
+        found = self._found(init)
+        names = common_blocks(found)
+        return {task: one.of(names) for task, one in found.items()} if names else {}
+
+    def left_out(self, init: str) -> str:
+        """What `vectors` leaves out, in words, or ""."""
+        found = self._found(init)
+        common = common_blocks(found)
+        blocks = [name for name in _blocks(found) if name not in common]
+        lacking = [
+            f"{name} (no σ in {', '.join(task for task in found if name not in found[task].names)})"
+            for name in blocks
+        ]
+        tasks = [task for task in self.tasks.tasks if task not in found]
+        parts = [f"blocks {', '.join(lacking)}"] if lacking else []
+        parts += [f"tasks {', '.join(tasks)} (no σ of {self.measured})"] if tasks else []
+        return f"From {init} weights without {' and without '.join(parts)}." if parts else ""
+
+    def _found(self, init: str) -> dict[str, Vector]:
+        return {
+            task: one.blocks
+            for (start, task), one in self.subjects.items()
+            if start == init and one.blocks is not None and one.measured == self.measured
+        }
+
+
+def _blocks(found: Mapping[str, Vector]) -> tuple[str, ...]:
+    """The names of all blocks that any of the vectors has."""
+    return tuple(dict.fromkeys(name for one in found.values() for name in one.names))
+
+
+def common_blocks(found: Mapping[str, Vector]) -> tuple[str, ...]:
+    """Those that all of them have."""
+    return tuple(
+        name for name in _blocks(found) if all(name in one.names for one in found.values())
+    )

@@ -24,8 +24,8 @@ from impcore.rg.report.drawing import (
     style,
 )
 from impcore.rg.report.gallery import Cell, Drawn
-from impcore.rg.report.grid import PERCENT, Grid
-from impcore.rg.vectors import REST, Vector, vector
+from impcore.rg.report.grid import PERCENT, Grid, Key
+from impcore.rg.vectors import Vector
 
 _MARKERS = "osD^vPX*<>"
 _WIDEST = 0.7  # of the space of a block that its points take
@@ -82,32 +82,38 @@ def _score_figure(grid: Grid, shown: Mapping[str, tuple[Floats, Floats]], metric
 
 
 def _sigmas(grid: Grid) -> Iterator[Drawn]:
-    found = {
-        key: vector(one.eigen)
-        for key, one in grid.subjects.items()
-        if one.eigen is not None and any(name != REST for name in one.eigen.names)
-    }
-    names = max((one.names for one in found.values()), key=len, default=())
-    if not names:
-        return
+    """A figure an observable: as a rule one."""
+    known = {key: one for key, one in grid.subjects.items() if one.blocks is not None}
+    for number, measured in enumerate(dict.fromkeys(one.measured for one in known.values())):
+        found = {
+            key: one.blocks
+            for key, one in known.items()
+            if one.measured == measured and one.blocks is not None
+        }
+        yield _sigma_drawn(grid, found, measured, f"-{number}" if number else "")
+
+
+def _sigma_drawn(grid: Grid, found: Mapping[Key, Vector], measured: str, suffix: str) -> Drawn:
+    names = max((one.names for one in found.values()), key=len)
+    names = tuple(dict.fromkeys([*names, *(name for one in found.values() for name in one.names)]))
     rows: list[tuple[Cell, ...]] = [
         (init, task, name, float(one.sigma_mean[i]), float(one.sigma_sem[i]))
         for (init, task), one in found.items()
         for i, name in enumerate(one.names)
     ]
-    yield Drawn(
-        "sigma-side-by-side",
-        _sigma_figure(grid, found, names),
-        "σ of every block, by task and initialisation",
-        "σ of every block ± SEM over the steps: colour is the initialisation, the marker the task. "
-        "Where tasks are alike their markers lie together.",
+    return Drawn(
+        f"sigma-side-by-side{suffix}",
+        _sigma_figure(grid, found, names, measured),
+        f"σ of {measured} of every block, by task and initialisation",
+        f"σ of {measured} of every block ± SEM over the steps: colour is the initialisation, the "
+        "marker the task. Where tasks are alike their markers lie together.",
         ("init", "task", "block", "sigma", "sem"),
         tuple(rows),
     )
 
 
 def _sigma_figure(
-    grid: Grid, found: Mapping[tuple[str, str], Vector], names: tuple[str, ...]
+    grid: Grid, found: Mapping[Key, Vector], names: tuple[str, ...], measured: str
 ) -> Figure:
     inits, tasks = grid.tasks.inits, grid.tasks.tasks
     colors = dict(zip(inits, block_colors(inits), strict=True))
@@ -120,11 +126,10 @@ def _sigma_figure(
             if key not in found:
                 continue
             one, marker = found[key], _marker(tasks.index(key[1]))
-            places = [names.index(name) + offset for name in one.names if name in names]
-            known = [i for i, name in enumerate(one.names) if name in names]
-            sem = np.nan_to_num(one.sigma_sem[known])
+            places = [names.index(name) + offset for name in one.names]
+            sem = np.nan_to_num(one.sigma_sem)
             axes.errorbar(
-                places, one.sigma_mean[known], yerr=sem, fmt=marker, color=colors[key[0]],
+                places, one.sigma_mean, yerr=sem, fmt=marker, color=colors[key[0]],
                 ms=4.5, elinewidth=1,
             )  # fmt: skip
         axes.set_xticks(range(len(names)), [literal(name, 12) for name in names])
@@ -133,7 +138,7 @@ def _sigma_figure(
         if max(map(len, names)) * len(names) > 34:
             axes.tick_params(axis="x", rotation=60)
         axes.yaxis.set_major_locator(MaxNLocator(7))
-        axes.set_ylabel("$\\sigma_i$ of $M_i$")
+        axes.set_ylabel(f"$\\sigma_i$ of {measured}")
         _legend(figure, colors, tasks)
     return figure
 

@@ -1,7 +1,8 @@
 """The words and tables of a report about several runs.
 
-Invariant: runs, means over seeds and published rows stand in one table only where their blocks are
-the same; a cell is coloured by its relevance, for a published row by the sign that was printed.
+Invariant: runs, means over seeds and published rows stand in one table of σ only where their blocks
+are the same and the runs' σ are of one observable; a cell is coloured by its relevance, for a
+published row by the sign that was printed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from impcore.rg.report.comparison import Comparison
 from impcore.rg.report.page import Cell, Html
 from impcore.rg.report.subject import Group, Options, Subject
 from impcore.rg.similarity import distance, fixed_point
-from impcore.rg.vectors import REST, Vector
+from impcore.rg.vectors import Vector
 
 _PAIRS = 8  # runs up to which every pair is listed with its interval
 
@@ -68,7 +69,8 @@ def comparison(one: Comparison) -> Html:
     rows: list[Sequence[str | Cell]] = [
         (label, *(_cell(found, i) for i in range(len(one.names)))) for label, found in one.rows
     ]
-    return page.table(("σ ± SEM", *one.names), rows, one.title)
+    table = page.table(("σ ± SEM", *one.names), rows, one.title)
+    return page.join(table, page.paragraph(one.note, "note")) if one.note else table
 
 
 def _cell(found: Vector, index: int) -> Cell:
@@ -94,10 +96,16 @@ def seeds(groups: Sequence[Group]) -> list[Html]:
     for group in groups:
         if group.seeds is not None:
             shown = group.seeds.table()
-            made.append(page.table(shown.headers, shown.rows, f"{group.label}: {shown.title}"))
+            made.append(
+                page.table(
+                    shown.headers, shown.rows, f"{group.label}, {group.measured}: {shown.title}"
+                )
+            )
         elif group.differing:
             blocks = "; ".join(f"{label}: {names}" for label, names in group.differing.items())
-            words = f"{group.label}: no mean σ over seeds, whose blocks differ ({blocks})."
+            words = (
+                f"{group.label}: no mean σ over seeds, which differ in what it is of ({blocks})."
+            )
             made.append(page.paragraph(words, "warning"))
     return made
 
@@ -107,7 +115,9 @@ def distances(one: Comparison, level: float) -> Html:
     if len(one.runs) < 2:
         return Html("")
     if len(one.runs) > _PAIRS and one.clusters is not None:
-        return page.shown(one.clusters.table())
+        shown = one.clusters.table()
+        title = f"Distance of σ of {one.measured}, root mean square over the blocks"
+        return page.table(shown.headers, shown.rows, title)
     found = [
         (a, b, distance(first, second, level=level))
         for (a, first), (b, second) in combinations(one.runs, 2)
@@ -119,22 +129,20 @@ def distances(one: Comparison, level: float) -> Html:
         for a, b, d in found
     ]  # fmt: skip
     headers = ("pair", "distance", "noise", f"{100 * level:g} % interval", "p of equal σ")
-    return page.table(headers, rows, "Distance of σ between runs, root mean square over the blocks")
+    title = f"Distance of σ of {one.measured} between runs, root mean square over the blocks"
+    return page.table(headers, rows, title)
 
 
 def static(subjects: Sequence[Subject]) -> Html:
     """The fixed-point score of every run."""
     scores = [
-        (one.label, fixed_point(one.eigen).table())
-        for one in subjects
-        if one.eigen is not None and any(name != REST for name in one.eigen.names)
+        (one, fixed_point(blocks).table()) for one in subjects if (blocks := one.blocks) is not None
     ]
     if not scores:
         return Html("")
-    rows = [(label, *score.rows[0]) for label, score in scores]
-    return page.table(
-        ("run", *scores[0][1].headers), rows, "How static each flow is: 0 at a fixed point"
-    )
+    rows = [(one.label, one.measured, *score.rows[0]) for one, score in scores]
+    headers = ("run", "σ of", *scores[0][1].headers)
+    return page.table(headers, rows, "How static each flow is: 0 at a fixed point")
 
 
 def exponents(subjects: Sequence[Subject], groups: Sequence[Group]) -> list[Html]:

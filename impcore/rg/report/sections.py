@@ -19,7 +19,6 @@ from impcore.rg.report.subject import Options, Subject
 from impcore.rg.run import Run
 from impcore.rg.similarity import fixed_point, uniformity
 from impcore.rg.table import Table
-from impcore.rg.vectors import REST
 
 _WHAT = {"M": "share of the remaining magnitude", "P": "share of the remaining weights"}
 
@@ -94,12 +93,12 @@ def _closure(analysis: Analysis) -> Html:
 
 def flow_tables(one: Subject) -> list[Html]:
     """How static the flow is, and how uniform within its stages where they have several blocks."""
-    if one.eigen is None or all(name == REST for name in one.eigen.names):
+    if (blocks := one.blocks) is None:
         return []
-    score = fixed_point(one.eigen).table()
+    score = fixed_point(blocks).table()
     title = f"How static the flow of {one.first.observable} is: 0 at a fixed point"
     parts = [page.table(("run", *score.headers), [(one.label, *score.rows[0])], title)]
-    within = uniformity(one.eigen)
+    within = uniformity(blocks)
     if len(within.stages) > 1 and max(within.blocks) > 1:
         parts.append(page.shown(within.table()))
     return parts

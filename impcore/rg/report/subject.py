@@ -21,6 +21,7 @@ from impcore.rg.exponents import SeedFits
 from impcore.rg.fitted import Fit
 from impcore.rg.run import Run
 from impcore.rg.seeds import Seeds, over_seeds
+from impcore.rg.vectors import REST, Vector, vector
 
 AUTO = "auto"
 
@@ -58,10 +59,23 @@ class Subject:
         """The eigenvalues of the first observable."""
         return self.first.eigen
 
+    @property
+    def measured(self) -> str:
+        """What these are of: "M", "M of rewound weights" or "P"."""
+        rewound = self.first.observable == "M" and self.run.theta == "rewound"
+        return f"{self.first.observable} of rewound weights" if rewound else self.first.observable
+
+    @property
+    def blocks(self) -> Vector | None:
+        """σ of the blocks, without "rest"; None where no block has it."""
+        if self.eigen is None or all(name == REST for name in self.eigen.names):
+            return None
+        return vector(self.eigen)
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The seeds of one experiment."""
+    """The seeds of one experiment. `seeds` is None unless all have σ of the same."""
 
     label: str
     members: tuple[Subject, ...]
@@ -69,10 +83,17 @@ class Group:
     fits: SeedFits | None = None
 
     @property
+    def measured(self) -> str:
+        """What the mean σ is of."""
+        return next(one.measured for one in self.members if one.eigen is not None)
+
+    @property
     def differing(self) -> Mapping[str, str]:
-        """Seed -> the blocks that it has σ of, where these differ: a block may have collapsed."""
+        """Seed -> what it has σ of, where these differ: a block may have collapsed."""
         found = {
-            one.label: ", ".join(one.eigen.names) for one in self.members if one.eigen is not None
+            one.label: f"{one.measured} of {', '.join(one.eigen.names)}"
+            for one in self.members
+            if one.eigen is not None
         }
         return found if len(set(found.values())) > 1 else {}
 
@@ -135,8 +156,9 @@ def groups(given: Sequence[Subject]) -> list[Group]:
 
 def _group(label: str, members: tuple[Subject, ...]) -> Group:
     eigens = [one.eigen for one in members if one.eigen is not None]
+    of = {(one.measured, one.eigen.names) for one in members if one.eigen is not None}
     fits = [one.fit for one in members if one.fit is not None]
-    alike = len({one.names for one in eigens}) == 1 and len(eigens) > 1
+    alike = len(of) == 1 and len(eigens) > 1
     return Group(
         label,
         members,

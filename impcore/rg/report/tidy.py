@@ -49,14 +49,14 @@ def exponents(subjects: Sequence[Subject]) -> bytes:
 def distances(comparisons: Sequence[Comparison], level: float) -> bytes:
     """A row a pair of rows with the same blocks, published ones included."""
     headers = (
-        "blocks", "first", "second", "distance", "noise", "low", "high", "p_same"
+        "observable", "blocks", "first", "second", "distance", "noise", "low", "high", "p_same"
     )  # fmt: skip
     rows: list[list[Cell]] = []
     for one in comparisons:
         for (a, first), (b, second) in combinations(one.rows, 2):
             d = distance(first, second, level=level)
             found = [d.value, d.noise, d.low, d.high, d.p_same]
-            rows.append([" ".join(one.names), a, b, *found])
+            rows.append([one.measured, " ".join(one.names), a, b, *found])
     return render(headers, rows)
 
 

@@ -11,6 +11,7 @@ from impcore.rg import report
 from impcore.rg.__main__ import main
 from impcore.rg.report.subject import Options
 
+from ..conftest import rewrite
 from ..tasks_harness import SLOPES, STATES, experiment, made
 from .test_joint import rows_of
 from .test_report import HOSTILE, assert_self_contained, read
@@ -23,12 +24,12 @@ def test_the_directory_gets_one_report_of_all_its_runs(tmp_path, capsys):
     reader = read(path / "report.html")
     assert_self_contained(reader)
     parts = ("some tasks", "A stand-in.", "Pre-trained once on big", "fc.weight",
-             "From random weights", "From pretrained weights", "Beside the paper",
+             "σ of M from random weights", "σ of M from pretrained weights", "Beside the paper",
              "Table 2 of Redman")  # fmt: skip
     for part in parts:
         assert part in reader.text
     labels = [a["aria-label"] for tag, a in reader.tags if tag == "svg"]
-    assert "σ of every block, by task and initialisation" in labels
+    assert "σ of M of every block, by task and initialisation" in labels
     assert "Test accuracy against density, b" in labels
     ids = [a["id"] for _, a in reader.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -97,3 +98,15 @@ def test_an_experiment_beside_other_runs_stands_for_its_own(tmp_path):
     path = experiment(tmp_path / "x")
     report.write_joint([(None, path), (None, path / "random-a")], tmp_path / "out")
     assert len({row["run"] for row in rows_of(tmp_path / "out" / "sigma.csv")}) == 5
+
+
+def test_sigma_of_different_observables_stand_apart(tmp_path):
+    path = experiment(tmp_path / "x")
+    rewrite(path / "random-b", M=None)
+    report.write(path, out=tmp_path / "out", files=True)
+    text = read(tmp_path / "out" / "report.html").text
+    assert "σ of M from random weights" in text
+    assert "σ of P from random weights" in text
+    figures = tmp_path / "out" / "figures"
+    assert {row["task"] for row in rows_of(figures / "sigma-side-by-side-1.csv")} == {"b"}
+    assert len(rows_of(figures / "sigma-side-by-side.csv")) == 3 * 3

@@ -18,7 +18,7 @@ from impcore.rg.report import joint
 from impcore.rg.report.subject import Options, groups, subjects
 from impcore.rg.scaling import curve
 
-from ..conftest import geometric_counts, write_flow, write_rounds
+from ..conftest import geometric_counts, rewrite, write_flow, write_rounds
 from .test_report import HOSTILE, assert_self_contained, read
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -73,7 +73,7 @@ def test_one_report_holds_everything_and_leaves_the_runs_alone(runs, tmp_path, c
     for part in (*sections, *rows):
         assert part in reader.text
     labels = {a["aria-label"] for tag, a in reader.tags if tag == "svg"}
-    assert {"Test accuracy against density", "Heat map: σ by run and block"} <= labels
+    assert {"Test accuracy against density", "Heat map: σ of M by run and block"} <= labels
     assert any(label.startswith("Dendrogram") for label in labels)
     ids = [a["id"] for _, a in reader.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -271,8 +271,8 @@ def test_seeds_whose_blocks_differ_have_no_mean_and_the_report_says_why(runs, tm
     html = report.write_joint([(None, path) for path in runs[:3]], tmp_path / "out")
     text = read(html).text
     assert "3 runs of 1 experiment:" in text
-    assert "ten: no mean σ over seeds, whose blocks differ" in text
-    assert "ten-seed1: stage1, stage3, stage4" in text
+    assert "ten: no mean σ over seeds, which differ in what it is of" in text
+    assert "ten-seed1: M of stage1, stage3, stage4" in text
 
 
 def test_a_mean_counts_the_seeds_that_it_is_over(runs, tmp_path):
@@ -282,3 +282,24 @@ def test_a_mean_counts_the_seeds_that_it_is_over(runs, tmp_path):
                remaining=geometric_counts(1), theta=np.array("trained"))  # fmt: skip
     html = report.write_joint([(None, path) for path in runs[:3]], tmp_path / "out")
     assert "ten (mean of 2 seeds)" in read(html).text
+
+
+def test_sigma_of_different_observables_stand_in_tables_of_their_own(runs, tmp_path):
+    rewrite(runs[1], M=None)
+    rewrite(runs[2], theta=np.array("rewound"))
+    out = tmp_path / "out"
+    report.write_joint([(None, path) for path in runs], out)
+    text = read(out / "report.html").text
+    for of in ("M", "P", "M of rewound weights"):
+        assert f"σ of {of} by run and block" in text
+    assert text.count("Published σ are of M, those of the runs of P.") == 2  # table and heat map
+    assert "ten: no mean σ over seeds, which differ" in text
+    assert "Not drawn, of other blocks or observables: ten-seed1, ten-seed2." in text
+    names = {path.name for path in runs}
+    compared = {
+        (row["first"], row["second"])
+        for row in rows_of(out / "distances.csv")
+        if {row["first"], row["second"]} <= names
+    }
+    assert compared == {("ten-seed0", "hundred")}
+    assert {row["observable"] for row in rows_of(out / "distances.csv")} >= {"M", "P"}
