@@ -63,7 +63,7 @@ def write_joint(
             an experiment over tasks stands for all its runs.
 
     Raises:
-        RunDirectoryError, ValueError: as `write`; then nothing is written.
+        RunDirectoryError, ValueError: as `write`, or a run is given twice; then nothing is written.
     """
     chosen = options or Options()
     loaded: list[tuple[str | None, Run]] = [
@@ -71,11 +71,21 @@ def write_joint(
     ]
     if not loaded:
         raise ValueError("runs must hold at least one run, not none")
+    _refuse_repeated([run.path for _, run in loaded])
     made = subjects(loaded, chosen)
     found = groups(made)
     comparisons = compare(made, found, chosen)
     content = assemble.many(made, found, comparisons, chosen, files)
     return _write_all(out, {**_tidy(made, comparisons, chosen), **content})
+
+
+def _refuse_repeated(paths: Sequence[Path]) -> None:
+    """One run is not two: not two seeds, and not a pair at distance 0."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise ValueError(f"runs must be different, but {path} is given twice")
+        seen.add(path.resolve())
 
 
 def _runs(path: Path) -> list[Run]:

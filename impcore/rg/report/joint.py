@@ -107,6 +107,9 @@ def seeds(groups: Sequence[Group]) -> list[Html]:
                 f"{group.label}: no mean σ over seeds, which differ in what it is of ({blocks})."
             )
             made.append(page.paragraph(words, "warning"))
+        for label, kept in group.repeats.items():
+            words = f"{label} has the seed or the flow of {kept}: no further seed, and in no mean."
+            made.append(page.paragraph(words, "warning"))
     return made
 
 

@@ -84,7 +84,8 @@ COMPARISON = (
 
 SEEDS = (
     "Runs whose configurations differ in nothing but their [run] table are seeds of one "
-    "experiment. Their interval is over the seeds, and takes nothing for granted about the rounds."
+    "experiment, unless they repeat a seed or a flow. Their interval is over the seeds, and takes "
+    "nothing for granted about the rounds."
 )
 
 PUBLISHED = (

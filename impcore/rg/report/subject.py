@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import numpy as np
@@ -48,6 +48,7 @@ class Subject:
     analyses: Mapping[str, Analysis]
     fit: Fit | None
     no_fit: str  # why there is no fit, else ""
+    labelled: bool = False  # the group was given, not found from the configs
 
     @property
     def first(self) -> Analysis:
@@ -79,6 +80,7 @@ class Group:
 
     label: str
     members: tuple[Subject, ...]
+    repeats: Mapping[str, str]  # member that is no seed of its own -> the member that it repeats
     seeds: Seeds | None = None
     fits: SeedFits | None = None
 
@@ -93,7 +95,7 @@ class Group:
         found = {
             one.label: f"{one.measured} of {', '.join(one.eigen.names)}"
             for one in self.members
-            if one.eigen is not None
+            if one.eigen is not None and one.label not in self.repeats
         }
         return found if len(set(found.values())) > 1 else {}
 
@@ -102,7 +104,10 @@ def subjects(runs: Sequence[tuple[str | None, Run]], options: Options) -> list[S
     """Analyse runs given with the label of their group, or None to find it from their configs."""
     labels = _unique([run.name for _, run in runs])
     groups = _groups(runs, labels)
-    return together([run for _, run in runs], labels, groups, options)
+    made = together([run for _, run in runs], labels, groups, options)
+    return [
+        replace(one, labelled=given is not None) for one, (given, _) in zip(made, runs, strict=True)
+    ]
 
 
 def together(
@@ -155,16 +160,48 @@ def groups(given: Sequence[Subject]) -> list[Group]:
 
 
 def _group(label: str, members: tuple[Subject, ...]) -> Group:
-    eigens = [one.eigen for one in members if one.eigen is not None]
-    of = {(one.measured, one.eigen.names) for one in members if one.eigen is not None}
-    fits = [one.fit for one in members if one.fit is not None]
+    repeats = _repeats(members)
+    seeds = [one for one in members if one.label not in repeats]
+    eigens = [one.eigen for one in seeds if one.eigen is not None]
+    of = {(one.measured, one.eigen.names) for one in seeds if one.eigen is not None}
+    fits = [one.fit for one in seeds if one.fit is not None]
     alike = len(of) == 1 and len(eigens) > 1
     return Group(
         label,
         members,
+        repeats,
         over_seeds(eigens) if alike else None,
         exponents.over_seeds(fits) if len(fits) > 1 else None,
     )
+
+
+def _repeats(members: Sequence[Subject]) -> dict[str, str]:
+    """Label -> label of the run that it repeats. Of runs that are alike one with σ is kept."""
+    kept: list[Subject] = []
+    repeats: dict[str, str] = {}
+    for one in sorted(members, key=lambda one: one.eigen is None):
+        same = next((other for other in kept if _is_repeat(one, other)), None)
+        if same is None:
+            kept.append(one)
+        else:
+            repeats[one.label] = same.label
+    return repeats
+
+
+def _is_repeat(one: Subject, other: Subject) -> bool:
+    """Whether two runs of an experiment have the same flow, or, where no label says that they are
+    different seeds, the same run.seed."""
+    seed = _seed(one.run)
+    if not one.labelled and seed is not None and seed == _seed(other.run):
+        return True
+    flow, others = (next(iter(some.run.observables.values())) for some in (one, other))
+    same = np.array_equal(one.run.remaining, other.run.remaining) and np.array_equal(flow, others)
+    return same and len(flow) > 1
+
+
+def _seed(run: Run) -> object:
+    table = run.config.get("run")
+    return table.get("seed") if isinstance(table, dict) else None
 
 
 def _fit(run: Run, options: Options) -> tuple[Fit | None, str]:

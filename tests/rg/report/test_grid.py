@@ -12,8 +12,8 @@ from impcore.rg.__main__ import main
 from impcore.rg.report.subject import Options
 
 from ..conftest import rewrite
-from ..tasks_harness import SLOPES, STATES, experiment, made
-from .test_joint import rows_of
+from ..tasks_harness import NAMES, SLOPES, STATES, experiment, made
+from .test_joint import make, rows_of
 from .test_report import HOSTILE, assert_self_contained, read
 
 
@@ -96,7 +96,8 @@ def test_tables_side_by_side_hold_every_task_of_their_initialisation(tmp_path):
 
 def test_an_experiment_beside_other_runs_stands_for_its_own(tmp_path):
     path = experiment(tmp_path / "x")
-    report.write_joint([(None, path), (None, path / "random-a")], tmp_path / "out")
+    other = make(tmp_path / "other", [0.3, 0.1, -0.2], names=NAMES, states=STATES)
+    report.write_joint([(None, path), (None, other)], tmp_path / "out")
     assert len({row["run"] for row in rows_of(tmp_path / "out" / "sigma.csv")}) == 5
 
 

@@ -205,7 +205,7 @@ def test_odd_runs_are_named_not_dropped(runs, tmp_path):
     assert_self_contained(reader)
     assert "short: no σ. The run has 1 trained state" in reader.text
     assert "silent: The run has no accuracies." in reader.text
-    alone = [(None, short), (None, short)]
+    alone = [(None, short), (None, make(tmp_path / "shorter", [0, 0, 0, 0], states=1))]
     assert report.write_joint(alone, tmp_path / "out2").exists()
 
 
@@ -303,3 +303,21 @@ def test_sigma_of_different_observables_stand_in_tables_of_their_own(runs, tmp_p
     }
     assert compared == {("ten-seed0", "hundred")}
     assert {row["observable"] for row in rows_of(out / "distances.csv")} >= {"M", "P"}
+
+
+def test_a_run_given_twice_is_refused(runs, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(runs[0])
+    for again in (runs[0], link):
+        with pytest.raises(ValueError, match=r"runs must be different, but .* is given twice"):
+            report.write_joint([(None, runs[0]), ("x", again)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_is_no_further_seed_and_the_report_names_it(runs, tmp_path):
+    copy = tmp_path / "ten-seed7"
+    shutil.copytree(runs[0], copy)
+    given = [(None, path) for path in (*runs[:2], copy)]
+    text = read(report.write_joint(given, tmp_path / "out")).text
+    assert "ten-seed0 (2) has the seed or the flow of ten-seed0: no further seed" in text
+    assert "ten (mean of 2 seeds)" in text

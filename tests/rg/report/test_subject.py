@@ -11,8 +11,12 @@ from impcore.rg.report.subject import Options, groups, subject, subjects
 
 @pytest.fixture
 def variant(make_run):
-    def make(name, table="", **changes):
-        path = make_run(9, run_name=name, **changes)
+    draws = np.random.default_rng(4)
+
+    def make(name, table="", seed=None, **changes):
+        flow = draws.dirichlet([50] * 4, 9)
+        path = make_run(9, run_name=name, **({"M": flow, "P": flow} | changes))
+        table = f"seed = {seed}\n{table}" if seed is not None else table
         (path / "config.toml").write_text(f'[run]\nname = "{name}"\n{table}')
         return rg.load(path)
 
@@ -34,6 +38,28 @@ def test_runs_that_differ_in_their_run_table_alone_are_one_experiment(variant, n
     (group,) = groups(made)
     assert len(group.seeds.sigma) == 2
     assert len(group.fits.fits) == 2
+
+
+def test_a_run_that_repeats_a_seed_or_a_flow_is_no_further_seed(variant):
+    model, flow = "[model]\narch = 5\n", np.random.default_rng(5).dirichlet([50] * 4, 9)
+    unfitted = {"extra": {"accuracy": None}}
+    same = [variant(name, model, seed=1, **unfitted) for name in ("s1", "s1b")]
+    others = [variant("s2", model, seed=n, M=flow, P=flow, **unfitted) for n in (2, 3)]
+    (group,) = groups(subjects([(None, run) for run in (*same, *others)], Options()))
+    assert group.repeats == {"s1b": "s1", "s2 (2)": "s2"}
+    assert len(group.seeds.sigma) == 2
+    (group,) = groups(subjects([("x", run) for run in (*same, *others)], Options()))
+    assert group.repeats == {"s2 (2)": "s2"}  # a label says that s1 and s1b are different seeds
+    assert len(group.seeds.sigma) == 3
+    (group,) = groups(subjects([("x", run) for run in others], Options()))
+    assert group.seeds is None
+    empty = np.empty((0, 4))
+    none = [
+        variant(name, model, M=empty, P=empty, counts=np.empty(0, dtype=np.int64), seed=n)
+        for n, name in enumerate("ab")
+    ]
+    (group,) = groups(subjects([(None, run) for run in none], Options()))
+    assert not group.repeats  # there is no flow yet to repeat
 
 
 def test_other_settings_labels_and_bare_directories_are_other_experiments(variant):
