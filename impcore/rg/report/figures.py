@@ -150,7 +150,8 @@ def projection(flows: Sequence[tuple[str, Analysis]], pair: tuple[int, int]) -> 
     first = flows[0][1]
     scale = 100 if first.observable in SHARES else 1
     unit = " (%)" if scale == 100 else ""
-    states = max(len(analysis.states) for _, analysis in flows)
+    rounds = [n for _, analysis in flows for n in analysis.states]
+    edges = np.arange(min(rounds), max(rounds) + 2) - 0.5
     with style():
         figure, axes = new_figure()
         points, everything = None, []
@@ -160,9 +161,9 @@ def projection(flows: Sequence[tuple[str, Analysis]], pair: tuple[int, int]) -> 
             points = axes.scatter(
                 x,
                 y,
-                c=np.arange(len(x)),
+                c=analysis.states,
                 cmap=FIRST_TO_LAST,
-                norm=BoundaryNorm(np.arange(states + 1) - 0.5, FIRST_TO_LAST.N),
+                norm=BoundaryNorm(edges, FIRST_TO_LAST.N),
                 s=34,
                 marker=_MARKERS[number % len(_MARKERS)],
                 edgecolors="white",
@@ -171,7 +172,7 @@ def projection(flows: Sequence[tuple[str, Analysis]], pair: tuple[int, int]) -> 
             )
             everything.append((x, y))
         if points is not None:
-            _round_bar(figure, axes, points, states)
+            _round_bar(figure, axes, points, min(rounds), max(rounds))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
         pad(axes, np.concatenate([y for _, y in everything]))
@@ -224,10 +225,10 @@ def sigma(analysis: Analysis) -> Figure:
     return figure
 
 
-def _round_bar(figure: Figure, axes: Axes, points: PathCollection, states: int) -> None:
+def _round_bar(figure: Figure, axes: Axes, points: PathCollection, first: int, last: int) -> None:
     bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=28)
     bar.set_label("round n (blue: first, red: last)")
-    bar.set_ticks(list(range(0, states, math.ceil(states / 8))))
+    bar.set_ticks(list(range(first, last + 1, math.ceil((last + 1 - first) / 8))))
     bar.ax.minorticks_off()
     bar.ax.tick_params(length=2)
     bar.outline.set_visible(False)

@@ -96,6 +96,14 @@ def test_projection_takes_the_most_and_the_least_relevant_block(run):
     assert "round" in bar.get_ylabel()
 
 
+def test_projection_names_the_rounds_that_are_drawn(run):
+    analysis = rg.analyse(run, rounds=[2, 3, 6])["M"]
+    axes, bar = figures.projection([("a", analysis)], (0, 2)).axes
+    np.testing.assert_array_equal(axes.collections[0].get_array(), [2, 3, 6])
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["2", "3", "4", "5", "6"]
+    assert bar.get_ylim() == (1.5, 6.5)
+
+
 def test_projection_needs_two_blocks_and_two_states(make_run):
     single = rg.load(make_run(3, names=("all",)))
     assert figures.projection_blocks(rg.analyse(single)["M"]) is None
