@@ -106,7 +106,7 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )  # fmt: skip
     report.add_argument("--estimator", choices=ESTIMATORS, default="mean_log", help="of σ")
     report.add_argument(
-        "--rounds", metavar="FIRST:LAST", help="states in use, both included: 2:10, 2:, :10"
+        "--rounds", metavar="FIRST:LAST", help="states that σ is of, both included: 2:10, 2:, :10"
     )
     report.add_argument("--level", type=float, default=0.95, help="of the intervals")
     report.add_argument(

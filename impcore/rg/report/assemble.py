@@ -32,7 +32,7 @@ def single(
     drawn = _figures([one], [some for some in comparisons if some.published], files)
     parts = [
         sections.heading(run),
-        page.section("Eigenvalues", *tables, brief),
+        page.section("Eigenvalues", sections.rounds_in_use([one]), *tables, brief),
         _section("Figures", drawn[0]),
         _section("Beside the published values", [*beside, *_printed(options)]),
         _section("The flow as a whole", sections.flow_tables(one)),
@@ -58,7 +58,7 @@ def many(
     apart = [joint.distances(one, options.level) for one in comparisons]
     parts = [
         joint.heading(made, found),
-        page.section("Eigenvalues", *tables, joint.reasons(made)),
+        page.section("Eigenvalues", sections.rounds_in_use(made), *tables, joint.reasons(made)),
         _section("Over seeds", joint.seeds(found)),
         _section("Figures", drawn[0]),
         page.section("Similarity", *apart, joint.static(made)),
@@ -87,7 +87,10 @@ def over_tasks(
         _section("Pre-training and given weights", grid_sections.start(of)),
         _section("Scores", grid_sections.scores(of)),
         page.section(
-            "Eigenvalues side by side", grid_sections.sigmas(of, options), joint.reasons(made)
+            "Eigenvalues side by side",
+            sections.rounds_in_use(made),
+            grid_sections.sigmas(of, options),
+            joint.reasons(made),
         ),
         page.figures([one.html() for one in own]) if own else Html(""),
         _section("Beside the paper", claims.claims(of, options)),

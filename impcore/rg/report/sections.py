@@ -104,6 +104,25 @@ def flow_tables(one: Subject) -> list[Html]:
     return parts
 
 
+def rounds_in_use(subjects: Sequence[Subject]) -> Html:
+    """Which rounds σ is of, where these are not all of each run."""
+    some = [one for one in subjects if one.first.states]
+    if all(one.first.states == tuple(range(len(one.run.remaining))) for one in some):
+        return Html("")
+    found = {one.label: _rounds(one.first.states) for one in some}
+    alike = set(found.values())
+    which = alike.pop() if len(alike) == 1 else "; ".join(f"{a}: {b}" for a, b in found.items())
+    words = f"σ is of some of the rounds alone: {which}. Accuracies and eq. 15 are of all rounds."
+    return page.paragraph(words, "note")
+
+
+def _rounds(states: Sequence[int]) -> str:
+    first, last = states[0], states[-1]
+    if last - first + 1 == len(states):
+        return f"{first} to {last}"
+    return ", ".join(map(str, states))
+
+
 def exponent_table(one: Subject) -> Html:
     """The fit of eq. 15, or why there is none."""
     if one.fit is None:

@@ -170,6 +170,7 @@ def test_options_reach_the_numbers(runs, tmp_path):
     row = rows_of(tmp_path / "out" / "exponents.csv")[0]
     assert float(row["gamma_abs"]) == fit.gamma
     text = read(tmp_path / "out" / "report.html").text
+    assert "σ is of some of the rounds alone: 2 to 8." in text
     assert "Table 3 of Redman" in text
     assert "Table 2" not in text.split("What these numbers are")[0]
 
@@ -218,6 +219,7 @@ def test_a_run_without_the_rounds_in_use_has_no_sigma_and_the_report_says_so(run
     assert_self_contained(reader)
     said = "short: no σ. Rounds must pick 2 or more of the 6 states in rising order, not []."
     assert said in reader.text
+    assert "some of the rounds alone: 8 to 11. Accuracies and eq. 15 are of all" in reader.text
     assert "ten (mean of 3 seeds)" in reader.text
     sigma = rows_of(tmp_path / "out" / "sigma.csv")
     assert {row["run"] for row in sigma} == {path.name for path in runs[:3]}

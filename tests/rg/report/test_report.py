@@ -17,6 +17,8 @@ import pytest
 from impcore import rg
 from impcore.errors import RunDirectoryError
 from impcore.rg import report
+from impcore.rg.report import sections
+from impcore.rg.report.subject import subject
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">&"\'$\\frac{'
 HTML_TAGS = {"html", "head", "meta", "title", "style", "body", "section", "h1", "h2", "h3", "p"}
@@ -190,6 +192,14 @@ def test_odd_flows_get_an_honest_report(make_run, names, M, said):
     reader = read(report.write(path))
     assert_self_contained(reader)
     assert said in reader.text
+
+
+def test_the_report_says_which_rounds_its_sigma_is_of(make_run):
+    run = rg.load(make_run(5))
+    assert not sections.rounds_in_use([subject(run, report.Options())])
+    for rounds, said in ((slice(1, 4), "1 to 3."), ([0, 2, 3], "0, 2, 3.")):
+        one = subject(run, report.Options(rounds=rounds))
+        assert f"σ is of some of the rounds alone: {said}" in sections.rounds_in_use([one])
 
 
 def test_odd_rounds_get_a_report(make_run):
