@@ -26,8 +26,9 @@ SHARES = ("M", "P")  # observables whose columns partition a whole
 class Analysis(Shown):
     """One observable of a run.
 
-    `lam` and `sigma` have a column for every block. At the step in which a block collapses λ is 0
-    and σ is -inf; after it both are NaN.
+    `lam` and `sigma` have a column for every block, defined or NaN. At the step in which a block
+    collapses λ is 0 and σ is -inf; at a step that begins at 0 neither is defined, whether the block
+    stays at 0 or comes back.
     """
 
     observable: str
@@ -41,8 +42,20 @@ class Analysis(Shown):
     collapsed: Mapping[str, int]  # block -> first round at which its observable is 0
 
     @property
+    def returned(self) -> dict[str, int]:
+        """Block -> first round at which its observable is above 0 again."""
+        back = (self.values[:-1] == 0) & (self.values[1:] > 0)
+        return {
+            self.names[i]: self.states[int(np.argmax(back[:, i])) + 1]
+            for i in np.flatnonzero(back.any(axis=0)).tolist()
+        }
+
+    @property
     def closure(self) -> Floats:
-        """Σ_i value_i(n) λ_i(n) of every step: exactly 1 when the columns partition the whole."""
+        """Σ_i value_i(n) λ_i(n) of every step: exactly 1 when the columns partition the whole.
+
+        A block that comes back from 0 has no λ, and what it then holds is missing from the sum.
+        """
         return np.asarray(np.nansum(self.values[:-1] * self.lam, axis=1))
 
     def index(self, name: str) -> int | None:
@@ -124,7 +137,10 @@ def _analyse(
         for i in np.flatnonzero(~whole).tolist()
     }
     kept = np.flatnonzero(whole)
-    reason, result = _obstacle(remaining, len(kept), states), None
+    reason, result = _obstacle(remaining, states), None
+    lam, sigma = _steps(values, remaining, falling=not reason)
+    if not reason and not len(kept):
+        reason = "Every block collapses in the course of the run."
     if not reason:
         try:
             names = [run.names[i] for i in kept.tolist()]
@@ -138,20 +154,27 @@ def _analyse(
             )
         except ValueError as error:
             reason = f"{error}."
-    lam = np.full((max(len(values) - 1, 0), len(run.names)), np.nan)
-    sigma = lam.copy()
-    if result is not None:
-        lam[:, kept], sigma[:, kept] = result.lam, result.sigma
-        for i in np.flatnonzero(~whole).tolist():
-            alive = values[:-1, i] > 0
-            lam[alive, i] = values[1:, i][alive] / values[:-1, i][alive]
-            with np.errstate(divide="ignore"):
-                sigma[alive, i] = np.log(lam[alive, i]) / np.log(result.c[alive])
     return Analysis(observable, run.names, states, values, lam, sigma, result, reason, collapsed)
 
 
-def _obstacle(remaining: npt.NDArray[np.int64], whole_blocks: int, states: tuple[int, ...]) -> str:
-    """What stands in the way of eigenvalues, or ""."""
+def _steps(
+    values: Floats, remaining: npt.NDArray[np.int64], falling: bool
+) -> tuple[Floats, Floats]:
+    """λ and σ of every column; NaN after a 0, where float64 cannot hold λ, and without any c."""
+    if not falling:
+        none = np.full((max(len(values) - 1, 0), values.shape[1]), np.nan)
+        return none, none.copy()
+    _, log_c = checks.coarse_graining(remaining, range(len(remaining)))
+    before, after = values[:-1], values[1:]
+    with np.errstate(all="ignore"):
+        lam = after / before  # [R] Sec. 4
+        held = (before > 0) & np.isfinite(lam) & ((lam > 0) | (after == 0))
+        lam = np.where(held, lam, np.nan)
+        return lam, np.log(lam) / log_c[:, None]  # [R] eq. 14
+
+
+def _obstacle(remaining: npt.NDArray[np.int64], states: tuple[int, ...]) -> str:
+    """Why the counts have no c, or ""."""
     count = len(remaining)
     if count < 2:
         return (
@@ -168,4 +191,4 @@ def _obstacle(remaining: npt.NDArray[np.int64], whole_blocks: int, states: tuple
         )
     if remaining[-1] <= 0:
         return "No weight remains at the last state, so c has no value."
-    return "" if whole_blocks else "Every block collapses in the course of the run."
+    return ""

@@ -96,3 +96,29 @@ def test_a_collapse_outside_the_rounds_in_use_does_not_matter(make_run):
     run = rg.load(make_run(4, names=("a", "b", "c"), M=M, P=M))
     assert not rg.analyse(run, rounds=[0, 1])["M"].collapsed
     assert rg.analyse(run, rounds=[1, 3])["M"].collapsed == {"c": 3}
+
+
+def test_steps_keep_their_eigenvalues_when_every_block_collapses(make_run):
+    values = shares([1, 2], [0.5, 1], [0, 0])
+    run = rg.load(make_run(3, names=("a", "b"), M=np.full((3, 2), 0.5), P=np.full((3, 2), 0.5)))
+    found = rg.analyse(run, observables={"x": values})["x"]
+    assert found.eigen is None
+    assert found.collapsed == {"a": 2, "b": 2}
+    np.testing.assert_array_equal(found.lam, [[0.5, 0.5], [0, 0]])
+    c = run.remaining[0] / run.remaining[1]
+    np.testing.assert_allclose(found.sigma, [[-np.log(2) / np.log(c)] * 2, [-np.inf] * 2])
+
+
+def test_lambda_that_float64_cannot_hold_is_not_a_number(make_run):
+    M = shares([1 - 1e-320, 1e-320], [0.5, 0.5])
+    path = make_run(names=("a", "b"), counts=np.array([10, 5]), M=M, P=M)
+    np.testing.assert_array_equal(rg.analyse(rg.load(path))["M"].lam, [[0.5, np.nan]])
+
+
+def test_a_block_that_comes_back_is_named_and_missing_from_the_closure(make_run):
+    M = shares([0.5, 0.3, 0.2], [0.6, 0.4, 0.0], [0.5, 0.3, 0.2])
+    found = rg.analyse(rg.load(make_run(3, names=("a", "b", "c"), M=M, P=M)))["M"]
+    assert found.collapsed == {"c": 1}
+    assert found.returned == {"c": 2}
+    np.testing.assert_allclose(found.closure, [1, 0.8])
+    np.testing.assert_array_equal(found.lam[:, 2], [0, np.nan])

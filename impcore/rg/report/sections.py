@@ -22,6 +22,8 @@ from impcore.rg.table import Table
 
 _WHAT = {"M": "share of the remaining magnitude", "P": "share of the remaining weights"}
 
+_CLOSED = 1e-9  # to which flow.npz is checked to hold shares
+
 
 def heading(run: Run) -> Html:
     """The run's name, what it is, and its key figures."""
@@ -67,9 +69,12 @@ def sigma_table(analysis: Analysis) -> Html:
     steps = len(analysis.eigen.c)
     how = "" if analysis.eigen.estimator == "mean_log" else f", by {analysis.eigen.estimator}"
     title = f"σ of {what} ({steps} step{'' if steps == 1 else 's'}{how})"
-    gone = "; ".join(f"{name} at round {n}" for name, n in analysis.collapsed.items())
+    back = {name: f", back at round {n}" for name, n in analysis.returned.items()}
+    gone = "; ".join(
+        f"{name} at round {n}{back.get(name, '')}" for name, n in analysis.collapsed.items()
+    )
     warning = page.paragraph(
-        f"Without any weight or magnitude left, and so without averages: {gone}.", "warning"
+        f"Without any weight or magnitude, and so without averages: {gone}.", "warning"
     )
     return page.join(
         page.table(shown.headers, rows, title), warning if gone else Html(""), _closure(analysis)
@@ -87,8 +92,12 @@ def _closure(analysis: Analysis) -> Html:
     if analysis.observable not in SHARES:
         return Html("")
     error = float(np.max(np.abs(analysis.closure - 1)))
+    product = f"Σ_i {analysis.observable}_i(n) λ_i(n)"
+    if error > _CLOSED:
+        back = ", ".join(analysis.returned)
+        return page.prose(f"{product} is up to {error:.1e} from 1: {back} came back from 0.")
     precision = f"to within {error:.1e}" if error else "exactly"
-    return page.prose(f"Σ_i {analysis.observable}_i(n) λ_i(n) = 1 in every round, {precision}.")
+    return page.prose(f"{product} = 1 in every round, {precision}.")
 
 
 def flow_tables(one: Subject) -> list[Html]:

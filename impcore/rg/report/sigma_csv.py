@@ -1,7 +1,8 @@
 """Write sigma.csv: every λ and σ of a run, one row per observable, block and step.
 
 Invariant: the file stands alone. Floats are written with the digits that restore them exactly, so
-that within an observable Σ_block value · lambda = 1 at every round, from this file alone.
+that within M or P Σ_block value · lambda = 1 at every round, from this file alone, unless a block
+that was 0 came back.
 
 Columns:
     observable        M (share of remaining magnitude) or P (share of remaining weights)
@@ -17,9 +18,9 @@ Columns:
                       of the block over all steps, repeated on each of its rows: σ by the estimator,
                       its SEM and t-interval over the steps, and the test that log M is straight
 
-What is not defined is "nan". Where a block collapses lambda is 0 and sigma -inf; from then on value
-is 0, lambda is nan (count the product as 0), and relevance is "collapsed". A run whose c or λ has
-no value (fewer than two states, say) gives the header alone.
+What is not defined is "nan". Where a block collapses lambda is 0 and sigma -inf; where value is 0
+lambda is nan (count the product as 0). The relevance of a block that is 0 at any state is
+"collapsed". A run whose c or λ has no value (fewer than two states, say) gives the header alone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+
+import numpy as np
 
 from impcore.rg.analysis import Analysis
 from impcore.rg.report import tidy
@@ -78,7 +81,7 @@ def _rows(run: Run, analyses: Mapping[str, Analysis]) -> Iterator[list[str]]:
 
 
 def _block_rows(run: Run, analysis: Analysis, column: int) -> Iterator[list[str]]:
-    if analysis.eigen is None:
+    if np.isnan(analysis.lam).all():
         return
     name = run.names[column]
     summary = _summary(analysis, name)
@@ -86,7 +89,7 @@ def _block_rows(run: Run, analysis: Analysis, column: int) -> Iterator[list[str]
         floats = (
             run.density[n],
             run.density[after],
-            analysis.eigen.c[k],
+            run.remaining[n] / run.remaining[after],
             analysis.values[k, column],
             analysis.lam[k, column],
             analysis.sigma[k, column],
@@ -105,7 +108,8 @@ def _summary(analysis: Analysis, name: str) -> list[str]:
     index, result = analysis.index(name), analysis.eigen
     if index is None or result is None:
         estimator = "" if result is None else result.estimator
-        return [repr(math.nan)] * len(SUMMARY) + ["collapsed", estimator]
+        verdict = "collapsed" if name in analysis.collapsed else ""
+        return [repr(math.nan)] * len(SUMMARY) + [verdict, estimator]
     vectors = (
         result.sigma_mean,
         result.sigma_sem,

@@ -181,6 +181,8 @@ def test_two_states_show_sigma_without_an_uncertainty(make_run):
     [
         (("a", "b"), [[0.5, 0.5], [1, 0], [1, 0]], "without averages: b at round 1"),
         (("a", "b"), [[1, 0], [0, 1], [0.5, 0.5]], "Every block collapses"),
+        (("a", "b"), [[0.5, 0.5], [1, 0], [0.5, 0.5]], "b at round 1, back at round 2."),
+        (("a", "b"), [[0.5, 0.5], [1, 0], [0.5, 0.5]], "is up to 5.0e-01 from 1: b came back"),
         (("all",), [[1], [1], [1]], "marginal"),
         (("rest",), [[1], [1], [1]], "marginal"),
         (("a", "rest"), [[0.5, 0.5], [0.6, 0.4], [0.7, 0.3]], "exactly"),

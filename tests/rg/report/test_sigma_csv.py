@@ -75,3 +75,10 @@ def test_a_run_without_steps_gives_the_header_alone(make_run):
     run = rg.load(make_run(1))
     text = sigma_csv.render(run, rg.analyse(run)).decode("utf-8")
     assert text == ",".join(sigma_csv.COLUMNS) + "\n"
+
+
+def test_steps_before_every_block_collapses_are_there(make_run):
+    M = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
+    _, _, rows = table(make_run(3, names=("a", "b"), M=M, P=M))
+    assert [row["lambda"] for row in rows[:4]] == ["2.0", "0.0", "0.0", "nan"]
+    assert {row["relevance"] for row in rows} == {"collapsed"}
