@@ -23,7 +23,7 @@ from impcore.rg.fitted import NAMES, Fit, values
 from impcore.rg.formats import figures, span
 from impcore.rg.least_squares import Problem, profile_interval, solve
 from impcore.rg.scaling import Parameters
-from impcore.rg.stats import freeze, t_quantile
+from impcore.rg.stats import freeze, mean_and_sem, t_quantile
 from impcore.rg.table import Shown, Table
 
 DEVIATIONS = ("relative", "absolute")
@@ -56,6 +56,7 @@ def fit(
         eps_np: "free" within ±`within` (relative) of the error at the largest density, "measured":
             fixed to it, or fixed to this number.
         deviation: "relative": minimise Σ((ε̂-ε)/ε)²; "absolute": Σ(ε̂-ε)².
+        level: of the intervals, in (0, 1).
 
     Raises:
         ValueError: an argument is not as above, there are too few states for the free parameters,
@@ -170,17 +171,30 @@ def _starts(d: Floats, eps: Floats) -> Sequence[Floats]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SeedFits(Shown):
-    """The exponents of several seeds of one experiment: geometric means with t-intervals."""
+    """The exponents of several seeds of one experiment: geometric means with t-intervals.
+
+    What a bound holds is no measurement: it enters neither the mean nor the interval of its
+    parameter, which are NaN where no seed, or no second one, is left.
+    """
 
     fits: tuple[Fit, ...]
     level: float
     means: dict[str, float]  # by NAMES
-    intervals: dict[str, tuple[float, float]]  # over the seeds; NaN for a single one
+    intervals: dict[str, tuple[float, float]]  # over the seeds
+    counted: dict[str, int]  # seeds in the mean
 
     def table(self) -> Table:
         """One row a parameter."""
-        rows = [(name, figures(self.means[name], 4), span(*self.intervals[name])) for name in NAMES]
-        headers = ("", "mean (geometric)", f"{100 * self.level:g} % interval")
+        rows = [
+            (
+                name,
+                figures(self.means[name], 4),
+                span(*self.intervals[name]),
+                str(self.counted[name]),
+            )
+            for name in NAMES
+        ]
+        headers = ("", "mean (geometric)", f"{100 * self.level:g} % interval", "seeds")
         count = len(self.fits)
         return Table.of(f"Eq. 15 over {count} seed{'' if count == 1 else 's'}", headers, rows)
 
@@ -188,7 +202,12 @@ class SeedFits(Shown):
 def over_seeds(fits: Sequence[Fit], *, level: float | None = None) -> SeedFits:
     """Combine the fits of several seeds: t-intervals of the logarithms, S-1 degrees of freedom.
 
-    A seed is one draw; the noise within a seed's curve enters only through the seeds' spread.
+    A seed is one draw; the noise within a seed's curve enters only through the seeds' spread. Of
+    each parameter the S seeds are those in which no bound holds it.
+
+    Args:
+        fits: one `Fit` a seed.
+        level: of the interval; that of the first fit by default.
 
     Raises:
         ValueError: no fit.
@@ -196,14 +215,18 @@ def over_seeds(fits: Sequence[Fit], *, level: float | None = None) -> SeedFits:
     if not fits:
         raise ValueError("fits must hold at least one seed, not none")
     confidence = fits[0].level if level is None else checks.confidence(level)
-    logs = np.log(np.abs([values(one.parameters) for one in fits]))
-    mean, count = logs.mean(axis=0), len(fits)
-    sem = logs.std(axis=0, ddof=1) / math.sqrt(count) if count > 1 else np.full(4, math.nan)
-    half = t_quantile(confidence, count - 1) * sem
-    low, high = np.exp(mean - half), np.exp(mean + half)
-    return SeedFits(
-        fits=tuple(fits),
-        level=confidence,
-        means=dict(zip(NAMES, np.exp(mean).tolist(), strict=True)),
-        intervals={name: (float(low[i]), float(high[i])) for i, name in enumerate(NAMES)},
-    )
+    intervals, means, counted = {}, {}, {}
+    for i, name in enumerate(NAMES):
+        known = [abs(values(one.parameters)[i]) for one in fits if name not in one.at_bound]
+        counted[name] = len(known)
+        means[name], intervals[name] = _geometric(known, confidence)
+    return SeedFits(tuple(fits), confidence, means, intervals, counted)
+
+
+def _geometric(known: Sequence[float], level: float) -> tuple[float, tuple[float, float]]:
+    """Geometric mean and the t-interval of the logarithm; NaN where there are too few."""
+    if not known:
+        return math.nan, (math.nan, math.nan)
+    mean, sem = (float(one[0]) for one in mean_and_sem(np.log(known)[:, None]))
+    half = t_quantile(level, len(known) - 1) * sem
+    return math.exp(mean), (math.exp(mean - half), math.exp(mean + half))

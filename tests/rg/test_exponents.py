@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,20 @@ def test_over_seeds_is_the_geometric_mean_with_a_t_interval():
     assert "5 seeds" in str(result)
     with pytest.raises(ValueError, match="at least one seed"):
         exponents.over_seeds([])
+
+
+def test_what_a_bound_holds_stays_out_of_the_mean_over_seeds():
+    fits = [replace(exponents.fit(D, noisy(CASES[0], seed)), at_bound=()) for seed in range(3)]
+    held = replace(fits[2], at_bound=("|γ|", "p"))
+    result = exponents.over_seeds([*fits[:2], held])
+    assert result.counted == {"ε_np": 3, "ε†": 3, "|γ|": 2, "p": 2}
+    of_two, of_three = exponents.over_seeds(fits[:2]), exponents.over_seeds(fits)
+    for name, same in (("|γ|", of_two), ("p", of_two), ("ε†", of_three), ("ε_np", of_three)):
+        assert result.means[name] == same.means[name]
+        assert result.intervals[name] == same.intervals[name]
+    none = exponents.over_seeds([held, held])
+    assert math.isnan(none.means["p"])
+    assert math.isnan(none.intervals["p"][0])
 
 
 GOOD = noisy(CASES[0], 7)

@@ -14,6 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from impcore.rg import published
+from impcore.rg.exponents import SeedFits
+from impcore.rg.fitted import Fit
 from impcore.rg.formats import DASH, figures, percent, probability, signed, span, with_sem
 from impcore.rg.report import notes, page
 from impcore.rg.report.comparison import Comparison
@@ -158,9 +160,12 @@ def exponents(subjects: Sequence[Subject], groups: Sequence[Group]) -> list[Html
             rows.append(
                 (
                     f"{group.label} (mean of {len(group.fits.fits)} seeds)",
-                    signed(-means["|γ|"], 3),
+                    signed(-means["|γ|"], 3) + _fewer(group.fits, "|γ|"),
                     span(*group.fits.intervals["|γ|"]),
-                    *(figures(means[name]) for name in ("ε_np", "ε†", "p")),
+                    *(
+                        figures(means[name]) + _fewer(group.fits, name)
+                        for name in ("ε_np", "ε†", "p")
+                    ),
                     DASH,
                     DASH,
                 )
@@ -177,15 +182,25 @@ def _exponent_row(one: Subject) -> tuple[str, ...]:
     found = fit.parameters
     return (
         one.label,
-        signed(found.gamma, 3),
+        signed(found.gamma, 3) + _star(fit, "|γ|"),
         span(*fit.intervals["|γ|"]),
         *(
-            figures(value) + ("*" if name in fit.at_bound else "")
+            figures(value) + _star(fit, name)
             for name, value in (("ε_np", found.eps_np), ("ε†", found.eps_dagger), ("p", found.p))
         ),
         percent(fit.scatter),
         f"{fit.agreeing[0]} of {fit.agreeing[1]}",
     )
+
+
+def _star(fit: Fit, name: str) -> str:
+    return "*" if name in fit.at_bound else ""
+
+
+def _fewer(fits: SeedFits, name: str) -> str:
+    """Of how many seeds a mean is, where a bound holds the parameter in others."""
+    count, known = len(fits.fits), fits.counted[name]
+    return "" if known == count else f" ({known} of {count})"
 
 
 def published_tables(numbers: Sequence[int]) -> list[Html]:

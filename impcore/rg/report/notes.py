@@ -98,7 +98,8 @@ EXPONENTS = (
     "(−γ, p (ε†/ε_np)^(1/γ)) are the same curve: the sign of γ cannot be identified, and γ < 0 is "
     "shown as the paper prints it. By default ε_np is free within ±10 % of the densest state's "
     "error and deviations are relative. An interval is where the profile of the squared deviation "
-    "stays below its F-threshold; * marks a parameter that a bound holds, not the data."
+    "stays below its F-threshold; * marks a parameter that a bound holds, not the data; "
+    "such a value stays out of the mean over seeds, which then says of how many it is."
 )
 
 

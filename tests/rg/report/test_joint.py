@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +324,15 @@ def test_a_copy_is_no_further_seed_and_the_report_names_it(runs, tmp_path):
     text = read(report.write_joint(given, tmp_path / "out")).text
     assert "ten-seed0 (2) has the seed or the flow of ten-seed0: no further seed" in text
     assert "ten (mean of 2 seeds)" in text
+
+
+def test_an_exponent_at_its_bound_is_starred_and_in_no_mean(runs):
+    made = subjects([(None, rg.load(path)) for path in runs[:3]], Options())
+    held = ((), (), ("|γ|",))
+    made = [replace(one, fit=replace(one.fit, at_bound=at))
+            for one, at in zip(made, held, strict=True)]  # fmt: skip
+    gamma = rg.formats.signed(made[2].fit.parameters.gamma, 3)
+    markup = joint.exponents(made, groups(made))[0]
+    assert markup.count("*</td>") == 1
+    assert f"<td>{gamma}*</td>" in markup
+    assert " (2 of 3)</td>" in markup
