@@ -1,8 +1,8 @@
 """Read flow.npz: the shares that a run measured, and those that a user added.
 
 Invariant: what comes out is whole and consistent (keys, types, shapes; M and P of every state sum
-to 1), or it is a RunDirectoryError that names the file and what is wrong with it. Nothing is
-unpickled.
+to 1, no count is negative), or it is a RunDirectoryError that names the file and what is wrong with
+it. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ def _check_flow(path: Path, flow: Mapping[str, npt.NDArray[Any]]) -> None:
     remaining = flow["remaining"]
     if remaining.ndim != 1:
         raise RunDirectoryError(f"{path}: remaining must have one axis")
+    if (remaining < 0).any():
+        state = int(np.argmax(remaining < 0))
+        raise RunDirectoryError(
+            f"{path}: remaining of state {state} must be 0 or more, not {remaining[state]}"
+        )
     if "total" in flow and (flow["total"].shape != () or flow["total"] < remaining.max(initial=1)):
         raise RunDirectoryError(
             f"{path}: total must be one number, at least {remaining.max(initial=1)}, not "

@@ -47,6 +47,10 @@ from .conftest import geometric_counts, rewrite
         ({"theta": np.array(["trained"])}, "theta must be one of"),
         ({"remaining": geometric_counts(4)[1:]}, r"rounds\.jsonl:1: remaining is 270896"),
         ({"remaining": geometric_counts(3)[None]}, "remaining must have one axis"),
+        (
+            {"remaining": geometric_counts(3) * [1, -1, 1]},
+            "remaining of state 1 must be 0 or more, not -216717",
+        ),
     ],
 )
 def test_a_flow_that_means_nothing_is_refused(make_run, changes, message):
