@@ -69,7 +69,11 @@ def coverage(
         estimator: as for `eigen`.
         noise: "walk", "density walk" or "observation"; the module says what they are.
         remaining: [N], the schedule.
+        sigma: the truth.
         spread: standard deviation of the noise, in units of σ; positive.
+        level: of the intervals, and 1 - level that of the test of the line; in (0, 1).
+        replicates: flows to simulate, at least 1.
+        seed: of NumPy's default generator.
 
     Raises:
         ValueError: an argument is not as above.

@@ -43,7 +43,11 @@ class Run(Shown):
 
     @property
     def M(self) -> Floats:
-        """Share of the remaining magnitude, [states, columns] ([R] eq. 13)."""
+        """Share of the remaining magnitude, [states, columns] ([R] eq. 13).
+
+        Raises:
+            RunDirectoryError: flow.npz has none, because it was made from masks alone.
+        """
         if "M" not in self.observables:
             raise RunDirectoryError(f"{self.path / FLOW}: has no M: it was made from masks alone")
         return self.observables["M"]

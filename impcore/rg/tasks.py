@@ -33,7 +33,11 @@ class Tasks:
     missing: tuple[str, ...]  # names of runs that have measured nothing yet
 
     def weights(self, init: str, task: str) -> Mapping[str, Any]:
-        """What a run took over from its given weights: taken, left; {} if it had none."""
+        """What a run took over from its given weights: taken, left; {} if it had none.
+
+        Raises:
+            RunDirectoryError: its weights.json is no such record.
+        """
         path = self.runs[init, task].path / WEIGHTS
         if not path.exists():
             return {}
@@ -53,27 +57,30 @@ def is_tasks(path: Path) -> bool:
     return isinstance(run, dict) and run.get("experiment") == "tasks"
 
 
-def load_tasks(path: Path) -> Tasks:
+def load_tasks(path: Path | str) -> Tasks:
     """Read the directory of an experiment.
 
     Raises:
         RunDirectoryError: config.toml does not say which runs there are, or a run is damaged.
     """
-    text, config = read_config(path / CONFIG)
+    directory = Path(path)
+    text, config = read_config(directory / CONFIG)
     try:
         table = config["tasks"]
         inits, tasks = tuple(table["init"]), tuple(table["task"])
         about, name = str(table.get("about", "")), str(config["run"]["name"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise RunDirectoryError(f"{path / CONFIG}: its [tasks] lacks {error}") from error
-    places = {(init, task): path / f"{init}-{task}" for init in inits for task in tasks}
+        raise RunDirectoryError(f"{directory / CONFIG}: its [tasks] lacks {error}") from error
+    places = {(init, task): directory / f"{init}-{task}" for init in inits for task in tasks}
     for place in places.values():
-        if place.parent != path or "\0" in place.name:
-            raise RunDirectoryError(f"{path / CONFIG}: {place.name!r} is not the name of a run")
-    pretraining = path / PRETRAIN
+        if place.parent != directory or "\0" in place.name:
+            raise RunDirectoryError(
+                f"{directory / CONFIG}: {place.name!r} is not the name of a run"
+            )
+    pretraining = directory / PRETRAIN
     expected = [*([pretraining] if "pretrain" in table else []), *places.values()]
     return Tasks(
-        path=path,
+        path=directory,
         name=name,
         about=about,
         config_text=text,

@@ -18,6 +18,7 @@ def test_runs_by_initialisation_and_task_in_their_order(tmp_path):
     assert is_tasks(path)
     assert not is_tasks(path / "random-a")
     assert not is_tasks(tmp_path)
+    assert list(rg.load_tasks(str(path)).runs) == list(SLOPES)
     found = rg.load_tasks(path)
     assert (found.inits, found.tasks) == (("random", "pretrained"), ("a", "b"))
     assert list(found.runs) == list(SLOPES)
