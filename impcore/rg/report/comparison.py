@@ -8,6 +8,7 @@ block names, and the rows of a published table that has the same blocks in the s
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,12 +100,17 @@ def _rows(number: int, blocks: int) -> list[tuple[str, Vector]]:
 def _stages(
     measured: str, names: tuple[str, ...], runs: list[tuple[str, Vector]], options: Options
 ) -> list[Comparison]:
-    """The "normal" blocks of each stage (all but its first) beside Tables 4 to 6."""
+    """The "normal" blocks of each stage (all but its first) beside Tables 4 to 6.
+
+    Those are of ResNets for CIFAR: unless asked for, they stand beside three equal stages alone.
+    """
     places = {i: match for i, name in enumerate(names) if (match := _BLOCK.fullmatch(name))}
+    stages = Counter(int(match[1]) for match in places.values())
+    resnet = sorted(stages) == [*_STAGE_TABLES] and len(set(stages.values())) == 1
     made = []
     for stage, number in _STAGE_TABLES.items():
         keep = [i for i, match in places.items() if int(match[1]) == stage and int(match[2]) > 0]
-        wanted = options.beside == AUTO or number in options.beside
+        wanted = resnet if options.beside == AUTO else number in options.beside
         rows = _rows(number, len(keep)) if keep and wanted else []
         if not rows:
             continue

@@ -48,6 +48,13 @@ def test_the_first_block_of_a_stage_is_not_normal(make_run):
     )
 
 
+@pytest.mark.parametrize("blocks", [(2, 2, 2, 2), (3, 4, 6), (3, 3)])
+def test_other_networks_than_those_of_the_tables_stand_alone(make_run, blocks):
+    names = tuple(f"layer{s}.{b}" for s, count in enumerate(blocks, 1) for b in range(count))
+    assert len(compared(make_run, names)) == 1
+    assert len(compared(make_run, names, beside=(4,))) == 1 + (blocks[0] > 1)
+
+
 def test_published_values_are_shown_as_printed_and_coloured_by_sign(make_run):
     (one,) = compared(make_run, STAGES)
     markup = joint.comparison(one)
