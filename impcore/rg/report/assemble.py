@@ -32,7 +32,9 @@ def single(
     drawn = _figures([one], [some for some in comparisons if some.published], files)
     parts = [
         sections.heading(run),
-        page.section("Eigenvalues", sections.rounds_in_use([one]), *tables, brief),
+        page.section(
+            "Eigenvalues", sections.rounds_in_use([one]), *tables, sections.nesting(one), brief
+        ),
         _section("Figures", drawn[0]),
         _section("Beside the published values", [*beside, *_printed(options)]),
         _section("The flow as a whole", sections.flow_tables(one)),
@@ -56,9 +58,10 @@ def many(
     drawn = _figures(made, comparisons, files)
     tables = [joint.comparison(one) for one in comparisons]
     apart = [joint.distances(one, options.level) for one in comparisons]
+    notices = [joint.reasons(made), *(sections.nesting(one, named=True) for one in made)]
     parts = [
         joint.heading(made, found),
-        page.section("Eigenvalues", sections.rounds_in_use(made), *tables, joint.reasons(made)),
+        page.section("Eigenvalues", sections.rounds_in_use(made), *tables, *notices),
         _section("Over seeds", joint.seeds(found)),
         _section("Figures", drawn[0]),
         page.section("Similarity", *apart, joint.static(made)),
@@ -82,6 +85,7 @@ def over_tasks(
     drawn = _figures(made, comparisons, files)
     tables = [joint.comparison(one) for one in comparisons]
     apart = [joint.distances(one, options.level) for one in comparisons]
+    notices = [joint.reasons(made), *(sections.nesting(one, named=True) for one in made)]
     parts = [
         grid_sections.heading(of),
         _section("Pre-training and given weights", grid_sections.start(of)),
@@ -90,7 +94,7 @@ def over_tasks(
             "Eigenvalues side by side",
             sections.rounds_in_use(made),
             grid_sections.sigmas(of, options),
-            joint.reasons(made),
+            *notices,
         ),
         page.figures([one.html() for one in own]) if own else Html(""),
         _section("Beside the paper", claims.claims(of, options)),

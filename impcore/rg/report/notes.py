@@ -70,8 +70,8 @@ def uncertainty(estimator: str) -> str:
 
 DEPENDENCE = (
     "The shares sum to 1 at every state, so the blocks are not independent: when one gains, others "
-    "lose, and distinct constant λ_i cannot all hold for ever. Masks are nested, hence λ_i ≤ c and "
-    "σ_i ≤ 1 for P at every step."
+    "lose, and distinct constant λ_i cannot all hold for ever. Where masks are nested, λ_i ≤ c "
+    "and σ_i ≤ 1 for P at every step."
 )
 
 

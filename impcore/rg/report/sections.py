@@ -22,7 +22,7 @@ from impcore.rg.table import Table
 
 _WHAT = {"M": "share of the remaining magnitude", "P": "share of the remaining weights"}
 
-_CLOSED = 1e-9  # to which flow.npz is checked to hold shares
+_CLOSED = 1e-9  # to which flow.npz holds shares, and what is asserted of them
 
 
 def heading(run: Run) -> Html:
@@ -79,6 +79,19 @@ def sigma_table(analysis: Analysis) -> Html:
     return page.join(
         page.table(shown.headers, rows, title), warning if gone else Html(""), _closure(analysis)
     )
+
+
+def nesting(one: Subject, named: bool = False) -> Html:
+    """A warning where σ of P shows that masks are not nested: a block has gained weights."""
+    analysis = one.analyses["P"]
+    above = np.argwhere(analysis.sigma > 1 + _CLOSED)
+    if not len(above):
+        return Html("")
+    step, column = above[0]
+    where = f"{analysis.names[column]} after round {analysis.states[step]}"
+    of = f"{one.label}: " if named else ""
+    words = f"{of}σ of P is above 1 for {where}: the masks are not nested."
+    return page.paragraph(words, "warning")
 
 
 def _sigma_row(analysis: Analysis, shown: Table, name: str) -> Sequence[str]:

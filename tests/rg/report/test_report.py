@@ -183,6 +183,7 @@ def test_two_states_show_sigma_without_an_uncertainty(make_run):
         (("a", "b"), [[1, 0], [0, 1], [0.5, 0.5]], "Every block collapses"),
         (("a", "b"), [[0.5, 0.5], [1, 0], [0.5, 0.5]], "b at round 1, back at round 2."),
         (("a", "b"), [[0.5, 0.5], [1, 0], [0.5, 0.5]], "is up to 5.0e-01 from 1: b came back"),
+        (("a", "b"), [[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]], "the masks are not nested"),
         (("all",), [[1], [1], [1]], "marginal"),
         (("rest",), [[1], [1], [1]], "marginal"),
         (("a", "rest"), [[0.5, 0.5], [0.6, 0.4], [0.7, 0.3]], "exactly"),
@@ -202,6 +203,16 @@ def test_the_report_says_which_rounds_its_sigma_is_of(make_run):
     for rounds, said in ((slice(1, 4), "1 to 3."), ([0, 2, 3], "0, 2, 3.")):
         one = subject(run, report.Options(rounds=rounds))
         assert f"σ is of some of the rounds alone: {said}" in sections.rounds_in_use([one])
+
+
+def test_masks_that_are_not_nested_are_warned_of(make_run):
+    shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]])
+    run = rg.load(make_run(3, names=("a", "b"), P=shares))
+    one = subject(run, report.Options(), label="x")
+    words = "σ of P is above 1 for b after round 0: the masks are not nested."
+    assert f">{words}<" in sections.nesting(one)
+    assert f">x: {words}<" in sections.nesting(one, named=True)
+    assert not sections.nesting(subject(rg.load(make_run(9)), report.Options()))
 
 
 def test_odd_rounds_get_a_report(make_run):
