@@ -2,8 +2,9 @@
 
 Invariant: the numbers are those printed in W. T. Redman, T. Chen, Z. Wang, A. S. Dogra:
 "Universality of Winning Tickets: A Renormalization Group Perspective", ICML 2022, arXiv:2110.03210;
-nothing is corrected, and a missing entry is None. They carry no uncertainty but their last digit.
-Table 2's -0.68 stands far from every other entry: no run is expected to reproduce it.
+nothing is corrected (a -0.00 keeps its sign), and a missing entry is None. They carry no
+uncertainty but their last digit. Table 2's -0.68 stands far from every other entry: no run is
+expected to reproduce it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from impcore.rg.formats import DASH, signed
+from impcore.rg.formats import DASH
 from impcore.rg.stats import relevance
 from impcore.rg.table import Shown, Table
 from impcore.rg.vectors import Vector
@@ -52,11 +53,15 @@ class Published(Shown):
         unknown = np.full(len(values), math.nan)
         return Vector(names, sigma, unknown, math.nan, relevance(sigma, sigma))
 
+    def printed(self, row: str) -> tuple[str, ...]:
+        """The cells of a row, to the digits and with the signs of the paper."""
+        return tuple(_shown(value, self.digits) for value in self.rows[row])
+
     def table(self) -> Table:
         """As printed."""
         width = max(len(values) for values in self.rows.values())
         rows = [
-            (name, *(_shown(value, self.digits) for value in values), *[""] * (width - len(values)))
+            (name, *self.printed(name), *[""] * (width - len(values)))
             for name, values in self.rows.items()
         ]
         title = f"Table {self.number} of Redman et al. (2022): {self.title}"
@@ -93,4 +98,4 @@ def _data() -> dict[str, Any]:
 
 
 def _shown(value: float | None, digits: int) -> str:
-    return DASH if value is None else signed(value, digits)
+    return DASH if value is None else f"{value:+.{digits}f}".replace("-", "−")

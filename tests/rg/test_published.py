@@ -21,6 +21,8 @@ def test_tables_hold_what_was_printed():
         "MNLI", "QQP", "STS-B", "WNLI", "QNLI", "MRPC", "RTE", "SST-2", "CoLA", "SQuAD v1.1",
     ]  # fmt: skip
     assert table(3).rows["SQuAD v1.1"][0] == -0.052
+    assert table(4).printed("ResNet-44")[:2] == ("−0.03", "−0.00")
+    assert table(3).printed("MNLI")[7] == "−0.010"
     assert table(7).columns == ("none", "ImageNet", "simCLR", "MoCo")
     assert table(7).rows["simCLR"] == (None, None, -1.01, None)
     for number in (4, 5, 6):

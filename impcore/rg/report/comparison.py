@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,6 +33,7 @@ class Comparison:
     runs: tuple[tuple[str, Vector], ...]
     means: tuple[tuple[str, Vector], ...]  # of groups of seeds
     published: tuple[tuple[str, Vector], ...]
+    printed: Mapping[str, tuple[str, ...]]  # published row -> its cells in the paper
 
     @property
     def rows(self) -> tuple[tuple[str, Vector], ...]:
@@ -72,9 +73,8 @@ def compare(
             and group.measured == measured
             and vector(group.seeds).names == names
         ]
-        beside = [row for number in _tables(names, options) for row in _rows(number, len(names))]
         title = f"σ of {measured} by run and block"
-        made.append(Comparison(title, measured, names, tuple(runs), tuple(means), tuple(beside)))
+        made.append(_beside(_tables(names, options), title, measured, names, runs, means))
         made += _stages(measured, names, runs, options)
     return made
 
@@ -88,13 +88,24 @@ def _tables(names: tuple[str, ...], options: Options) -> list[int]:
     return [3] if len(names) == 12 and all(name.startswith("layer.") for name in names) else []
 
 
-def _rows(number: int, blocks: int) -> list[tuple[str, Vector]]:
-    table = published.table(number)
-    return [
-        (f"Table {number}: {row}", table.vector(row))
+def _beside(
+    tables: Sequence[int],
+    title: str,
+    measured: str,
+    names: tuple[str, ...],
+    runs: Sequence[tuple[str, Vector]],
+    means: Sequence[tuple[str, Vector]] = (),
+) -> Comparison:
+    """Runs and means with those rows of published tables that have as many blocks."""
+    rows = {
+        f"Table {table.number}: {row}": (table.vector(row), table.printed(row))
+        for table in map(published.table, tables)
         for row, values in table.rows.items()
-        if len(values) == blocks
-    ]
+        if len(values) == len(names)
+    }
+    vectors = tuple((label, found) for label, (found, _) in rows.items())
+    printed = {label: cells for label, (_, cells) in rows.items()}
+    return Comparison(title, measured, names, tuple(runs), tuple(means), vectors, printed)
 
 
 def _stages(
@@ -111,11 +122,10 @@ def _stages(
     for stage, number in _STAGE_TABLES.items():
         keep = [i for i, match in places.items() if int(match[1]) == stage and int(match[2]) > 0]
         wanted = resnet if options.beside == AUTO else number in options.beside
-        rows = _rows(number, len(keep)) if keep and wanted else []
-        if not rows:
+        if not (keep and wanted):
             continue
         normal = tuple(names[i] for i in keep)
-        parts = tuple((label, one.of(normal)) for label, one in runs)
+        parts = [(label, one.of(normal)) for label, one in runs]
         title = f"σ of {measured} of the normal blocks of stage {stage}, beside Table {number}"
-        made.append(Comparison(title, measured, normal, parts, (), tuple(rows)))
-    return made
+        made.append(_beside([number], title, measured, normal, parts))
+    return [one for one in made if one.published]

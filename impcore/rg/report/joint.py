@@ -7,7 +7,6 @@ published row by the sign that was printed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -69,7 +68,11 @@ def overview(subjects: Sequence[Subject]) -> Html:
 def comparison(one: Comparison) -> Html:
     """σ of every run, mean and published row, block by block."""
     rows: list[Sequence[str | Cell]] = [
-        (label, *(_cell(found, i) for i in range(len(one.names)))) for label, found in one.rows
+        (label, *(_cell(found, i) for i in range(len(one.names))))
+        for label, found in (*one.runs, *one.means)
+    ]
+    rows += [
+        (label, *map(Cell, one.printed[label], found.relevance)) for label, found in one.published
     ]
     table = page.table(("σ ± SEM", *one.names), rows, one.title)
     return page.join(table, page.paragraph(one.note, "note")) if one.note else table
@@ -77,8 +80,7 @@ def comparison(one: Comparison) -> Html:
 
 def _cell(found: Vector, index: int) -> Cell:
     sigma, sem = float(found.sigma_mean[index]), float(found.sigma_sem[index])
-    bare = signed(sigma, 2 if math.isclose(sigma, round(sigma, 2), abs_tol=1e-9) else 3)
-    return Cell(with_sem(sigma, sem) if np.isfinite(sem) else bare, found.relevance[index])
+    return Cell(with_sem(sigma, sem), found.relevance[index])
 
 
 def reasons(subjects: Sequence[Subject]) -> Html:

@@ -60,6 +60,10 @@ def test_published_values_are_shown_as_printed_and_coloured_by_sign(make_run):
     markup = joint.comparison(one)
     assert '<td class="irrelevant">−0.68</td>' in markup
     assert '<td class="relevant">+0.07</td>' in markup
+    (bert,) = compared(make_run, tuple(f"layer.{i}" for i in range(12)))
+    assert '<td class="irrelevant">−0.010</td>' in joint.comparison(bert)
+    deep = compared(make_run, tuple(f"layer{s}.{b}" for s in (1, 2, 3) for b in range(7)))
+    assert '<td class="marginal">−0.00</td>' in joint.comparison(deep[1])
 
 
 def test_the_heat_map_shows_every_sigma_in_the_order_of_the_tree(make_run):
