@@ -22,6 +22,9 @@ import numpy as np
 from impcore import atomic
 from impcore.errors import DataError, ImpcoreError
 
+_WIDE = ("I", "F")
+"""How Pillow's modes of more than 8 bits a channel begin: I, I;16, I;16B, F, ..."""
+
 
 def decode(path: Path, side: int) -> np.ndarray:
     """Return the image as RGB, uint8 [H, W, 3], its shorter side scaled to `side` pixels.
@@ -30,13 +33,15 @@ def decode(path: Path, side: int) -> np.ndarray:
     side rounded down.
 
     Raises:
-        DataError: not an image that Pillow can read, or damaged; names the file and the byte.
+        DataError: not an image that Pillow can read, or damaged; names the file and the byte. Or
+            one of more than 8 bits a channel, which Pillow would clip to white or black.
     """
     from PIL import Image
 
     with path.open("rb") as file:
         try:
             with Image.open(file) as opened:
+                mode = opened.mode
                 image = opened.convert("RGB")
         # Damaged images raise a dozen types, and Pillow's own for a decompression bomb.
         except Exception as error:
@@ -44,6 +49,11 @@ def decode(path: Path, side: int) -> np.ndarray:
                 f"{path}: not readable as an image at byte {file.tell()} "
                 f"({type(error).__name__}: {error})"
             ) from error
+    if mode.startswith(_WIDE):
+        raise DataError(
+            f"{path}: has more than 8 bits a channel (Pillow's mode {mode}); convert it to 8, as "
+            "only you know its scale"
+        )
     width, height = image.size
     short, long = min(width, height), max(width, height)
     scaled = int(side * long / short)

@@ -93,12 +93,18 @@ class Store:
 
 
 def wanted(cache: Path, name: str, files: Sequence[File], root: Path, side: int) -> Wanted:
-    """The cache, below the folder `cache`, of `files` below `root`."""
+    """The cache, below the folder `cache`, of `files` below `root`.
+
+    Beside them it may be moved with them. Elsewhere it is of this `root` alone: the images of
+    others may have the same names, lengths and times.
+    """
+    beside = cache.is_relative_to(root.parent)
+    place = "" if beside else f"{root.resolve()}\n"
     lines = (f"{path}\0{size} {changed}\n" for path, size, changed in files)
-    content = f"{_VERSION} {side}\n" + "".join(lines)
+    content = f"{_VERSION} {side}\n{place}" + "".join(lines)
     digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-    place = cache / f"{name}-{side}-{digest[:16]}"
-    return Wanted(root, [path for path, *_ in files], side, place)
+    folder = cache / f"{name}-{side}-{digest[:16]}"
+    return Wanted(root, [path for path, *_ in files], side, folder)
 
 
 def make(caches: Sequence[Wanted], check: Callable[[], None]) -> None:

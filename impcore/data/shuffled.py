@@ -1,7 +1,8 @@
 """What batches of images and of text have in common: an order anew each epoch, cut into batches.
 
-Invariant: which examples a training batch holds is a function of (seed, epoch, step) and their
-number alone; how they become tensors is the subclass's.
+Invariant: which examples a training batch holds is a function of (seed, epoch, step), their number
+and, at an epoch's end, that of the processes which share them; how they become tensors is the
+subclass's.
 """
 
 from __future__ import annotations

@@ -39,10 +39,18 @@ def matthews(predictions: Array, targets: Array) -> float:
 
 def pearson(predictions: Array, targets: Array) -> float:
     """Pearson's correlation; NaN if either side is constant or not finite."""
-    x, y = (np.asarray(side, dtype=np.float64) for side in (predictions, targets))
-    x, y = x - x.mean(), y - y.mean()
-    norm = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / norm if norm else math.nan
+    x, y = (_standard(np.asarray(side, dtype=np.float64)) for side in (predictions, targets))
+    return min(1.0, max(-1.0, float(x @ y))) if np.isfinite(x @ y) else math.nan
+
+
+def _standard(side: Array) -> Array:
+    """With mean 0 and norm 1; NaN if it is constant or not finite."""
+    largest = np.abs(side).max(initial=0.0)
+    if not np.isfinite(largest) or (side == side[:1]).all():
+        return np.full(side.shape, np.nan)
+    scaled = side / largest  # or squares would overflow, or vanish
+    centred = scaled - scaled.mean()
+    return np.asarray(centred / np.linalg.norm(centred))
 
 
 def spearman(predictions: Array, targets: Array) -> float:

@@ -28,8 +28,9 @@ def best_spans(scores: Tensor, context: Tensor) -> Tensor:
 
     `scores` [B, L, 2] are those of start and end, `context` bool [B, L] says where an answer may
     be. The span maximises start + end score over all spans of at most MAX_ANSWER tokens within the
-    context. That search is exact: run_squad.py looks at its 20 best starts and ends only. The first
-    span wins a tie.
+    context. That search is exact: run_squad.py looks at its 20 best starts and ends only. Nor must
+    the first token be in the window that shows most of its surroundings, as there. The first span
+    wins a tie.
     """
     start, end = scores.double().masked_fill(~context[:, :, None], -torch.inf).unbind(2)
     beyond = end.new_full((len(end), MAX_ANSWER - 1), -torch.inf)

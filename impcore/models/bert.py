@@ -221,6 +221,11 @@ def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Be
             f"{path}: embeds {config.vocab_size} tokens; should be the {vocab_size} of the "
             "tokenizer"
         )
+    if config.type_vocab_size < 2:
+        raise CheckpointError(
+            f"{path}: type_vocab_size is {config.type_vocab_size} in its config.json; should be 2 "
+            "or more: the second text of a pair is of another type than the first"
+        )
     config.num_labels = num_classes
     try:
         model = kind(config)

@@ -25,6 +25,14 @@ def test_images_of_any_mode_are_scaled_as_torchvision_does(tmp_path, mode, size)
     assert np.array_equal(found, np.asarray(expected))
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_more_than_8_bits_a_channel_are_refused_instead_of_clipped(tmp_path, kind):
+    path = tmp_path / "a.tiff"
+    Image.fromarray(np.full((9, 9), 300, dtype=kind)).save(path)
+    with pytest.raises(DataError, match=r"a\.tiff: has more than 8 bits a channel .*mode [IF]"):
+        decode(path, 8)
+
+
 def test_what_is_no_image_is_named_with_its_byte(tmp_path):
     path = tmp_path / "a.jpg"
     picture(0, (40, 40)).save(path)

@@ -114,6 +114,15 @@ class TestMaking:
         assert cache(side=9).folder not in (one.folder, other.folder)
         assert cache().folder == one.folder
 
+    def test_data_sets_that_share_a_folder_of_caches_share_no_cache(self, cache, tmp_path):
+        def want(folder, kept):
+            found = image_cache.wanted(kept, "x", cache.files, folder / "train", 8)
+            return found.folder.name
+
+        one, other, shared = tmp_path / "one", tmp_path / "other", tmp_path / "shared"
+        assert want(one, shared) != want(other, shared)
+        assert want(one, one / "kept") == want(other, other / "kept")  # as if it had been moved
+
     def test_the_digest_is_of_the_pixels(self, cache):
         image_cache.make([cache()], nothing)
         digest = image_cache.open_store(cache()).digest

@@ -35,7 +35,15 @@ def test_correlations_equal_scipys(pairs: np.ndarray) -> None:
     assert metrics.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
 
 
-@pytest.mark.parametrize("bad", [[1.0, 1.0, 1.0], [1.0, math.nan, 2.0]])
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_a_correlation_does_not_depend_on_the_unit(scale: float) -> None:
+    x, y = np.array([0.0, 1.0, 3.0, 4.0]), np.array([1.0, 0.0, 2.0, 5.0])
+    expected = metrics.pearson(x, y)
+    assert metrics.pearson(x * scale, y / scale) == pytest.approx(expected, abs=1e-12)
+    assert metrics.pearson(x, -x) == -1
+
+
+@pytest.mark.parametrize("bad", [[0.1, 0.1, 0.1], [1.0, 1.0, 1.0], [1.0, math.nan, 2.0]])
 def test_a_correlation_that_is_undefined_is_nan(bad: list[float]) -> None:
     good = np.array([1.0, 2.0, 3.0])
     assert math.isnan(metrics.pearson(np.array(bad), good))

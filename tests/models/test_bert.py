@@ -315,6 +315,7 @@ def test_without_transformers_the_extra_is_named():
         ({"hidden_act": "nosuch"}, "KeyError: 'nosuch'"),
         ({"pad_token_id": 5000}, "AssertionError: Padding_idx"),
         ({"model_type": "nosuch"}, "nosuch"),
+        ({"type_vocab_size": 1}, "type_vocab_size is 1 in its config.json; should be 2 or more"),
         ({"is_decoder": True}, "is_decoder is True in its config.json"),
         ({"add_cross_attention": True}, "add_cross_attention is True in its config"),
     ],

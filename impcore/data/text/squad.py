@@ -33,7 +33,7 @@ def read(root: str | Path | None) -> tuple[list[Passage], list[Passage]]:
         DataError: a file is missing or malformed.
     """
     path = places.find("squad", root, "", (TRAIN, DEV), _HOW)
-    return with_answers(_questions(path / TRAIN), TRAIN), _questions(path / DEV)
+    return with_answers(_questions(path / TRAIN), str(path / TRAIN)), _questions(path / DEV)
 
 
 def with_answers(questions: list[Passage], where: str) -> list[Passage]:
@@ -60,7 +60,7 @@ def _questions(path: Path) -> list[Passage]:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: is not JSON: {error.msg}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, a number of 5,000 digits
         raise DataError(f"{path}: is not JSON: {error}") from error
     questions = list(_walk(document, str(path)))
     if not questions:

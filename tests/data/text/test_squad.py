@@ -71,6 +71,9 @@ def test_what_is_no_json_is_named_by_its_line(write_squad: Callable[..., Path]) 
     path.write_bytes(b'{"data": "\xff"}')
     with pytest.raises(DataError, match="is not JSON"):
         squad.read(root)
+    path.write_text('{"data": ' + "9" * 5000 + "}")
+    with pytest.raises(DataError, match=r"dev-v1\.1\.json: is not JSON: Exceeds the limit"):
+        squad.read(root)
     path.unlink()
     with pytest.raises(DataError, match=r"missing from .*; to get them"):
         squad.read(root)
