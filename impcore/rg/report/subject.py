@@ -261,4 +261,4 @@ def _common(labels: Sequence[str]) -> str:
         return labels[0]
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False))
     stem = "".join(letters[0] for letters in alike)
-    return re.sub(r"[-_/. (]*(seed|replicate|run|s|r)?[-_/. (]*$", "", stem) or labels[0]
+    return re.sub(r"(^|[-_/. (]+)(seed|replicate|run|s|r)?[-_/. (]*$", "", stem) or labels[0]

@@ -30,6 +30,7 @@ def variant(make_run):
         (("a/replicate_1", "a/replicate_2"), "a"),
         (("x", "y"), "x"),
         (("run (1)", "run (2)"), "run (1)"),
+        (("digits", "digits"), "digits"),
     ],
 )
 def test_runs_that_differ_in_their_run_table_alone_are_one_experiment(variant, names, label):
