@@ -18,7 +18,7 @@ from impcore import ops
 from impcore.errors import NonFiniteError
 from impcore.masks import Masks
 from impcore.outcome import error_of
-from impcore.scope import matches, patterns_of
+from impcore.scope import matching, patterns_of
 
 REST = "rest"
 
@@ -138,9 +138,10 @@ def _columns(
     """The column names, and each parameter's column."""
     names = list(blocks)
     patterns = [patterns_of(blocks[name], f"block {name!r}") or () for name in names]
+    within = [matching(some) for some in patterns]
     columns = []
     for parameter in parameters:
-        found = [i for i, some in enumerate(patterns) if matches(parameter, some)]
+        found = [i for i, covers in enumerate(within) if covers(parameter)]
         if len(found) > 1:
             raise ValueError(
                 f"{parameter} is in two blocks: {names[found[0]]!r} and {names[found[1]]!r}"

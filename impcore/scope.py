@@ -9,9 +9,10 @@ is found once, under its first name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from itertools import pairwise
 from typing import Protocol, cast, runtime_checkable
 
@@ -68,9 +69,26 @@ def patterns_of(value: Sequence[str] | None, name: str) -> Patterns:
     return patterns
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether any fnmatch pattern matches a parameter's name (case counts)."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def matching(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Tells whether any of the fnmatch patterns matches a parameter's name (case counts).
+
+    Names that are written out are looked up and not tried in turn: there may be thousands.
+    """
+    plain, wild = set[str](), list[str]()
+    for pattern in patterns:
+        if _is_plain(pattern):
+            plain.add(pattern)
+        else:
+            wild.append(translate(pattern))
+    if not wild:
+        return plain.__contains__
+    regex = re.compile("|".join(wild))
+    return lambda name: name in plain or regex.match(name) is not None
+
+
+def _is_plain(pattern: str) -> bool:
+    """Whether an fnmatch pattern is a name and nothing else."""
+    return not any(wild in pattern for wild in "*?[")
 
 
 def candidates(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -109,12 +127,9 @@ def narrow(
     found: Mapping[str, nn.Parameter], include: Patterns, exclude: Patterns
 ) -> dict[str, nn.Parameter]:
     """What `include` admits and `exclude` does not take away under any of its names."""
-    excluded = {_address(p) for name, p in found.items() if matches(name, exclude or ())}
-    return {
-        name: p
-        for name, p in found.items()
-        if (include is None or matches(name, include)) and _address(p) not in excluded
-    }
+    goes, stays = matching(exclude or ()), matching(("*",) if include is None else include)
+    excluded = {_address(p) for name, p in found.items() if goes(name)}
+    return {name: p for name, p in found.items() if stays(name) and _address(p) not in excluded}
 
 
 def included(model: nn.Module, include: Patterns) -> Patterns:
@@ -222,7 +237,8 @@ def _address(parameter: nn.Parameter) -> tuple[str, int]:
 
 def _check_patterns(found: Mapping[str, nn.Parameter], patterns: Patterns, argument: str) -> None:
     for pattern in patterns or ():
-        if not any(fnmatchcase(name, pattern) for name in found):
+        known = pattern in found if _is_plain(pattern) else any(map(matching((pattern,)), found))
+        if not known:
             some = [*list(found)[:8], *(["…"] if len(found) > 8 else [])]
             raise ValueError(
                 f"{argument} pattern {pattern!r} matches no prunable parameter; there are: "

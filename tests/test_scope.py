@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from library_cases import PRUNABLE, net, same_bits, snapshot
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -13,7 +16,7 @@ from torch.nn.utils import prune as torch_prune
 
 import impcore
 from impcore.errors import LayoutError
-from impcore.scope import find_scope, patterns_of
+from impcore.scope import find_scope, matching, patterns_of
 
 
 def names(model: nn.Module, include: object = None, exclude: object = None) -> list[str]:
@@ -291,3 +294,12 @@ def test_a_model_may_say_what_is_pruned_by_default_and_include_replaces_it() -> 
     assert impcore.masks_of(model).remaining == 3
     with pytest.raises(ValueError, match="leave no prunable parameter of _Modest"):
         find_scope(_Modest(), None, ("body.*",))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    name=st.text("ab.*?[]!-", max_size=4),
+    patterns=st.lists(st.text("ab.*?[]!-", max_size=4), max_size=4),
+)
+def test_a_name_matches_as_fnmatch_says(name: str, patterns: list[str]) -> None:
+    assert matching(patterns)(name) == any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -40,7 +40,7 @@ from impcore.imp.learning_rate import LearningRate
 from impcore.imp.pruning import Pruner
 from impcore.imp.tasks import TASKS, Task
 from impcore.models.weights import Taken
-from impcore.scope import matches
+from impcore.scope import matching
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _blocks(config: Config, model: nn.Module, masks: Masks) -> dict[str, list[st
     return {
         name: patterns
         for name, patterns in found.items()
-        if any(matches(parameter, patterns) for parameter in masks.names)
+        if any(map(matching(patterns), masks.names))
     }
 
 

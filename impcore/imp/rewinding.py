@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from impcore.config import Rewind, Schedule
 from impcore.models import head_of
-from impcore.scope import matches
+from impcore.scope import matching
 
 if TYPE_CHECKING:
     from impcore import Masks
@@ -59,10 +59,10 @@ def with_head_of(model: nn.Module, point: Mapping[str, Tensor]) -> Point:
 
     The published BERT tickets were made so: their classifier trains on from round to round.
     """
-    head = head_of(model)
+    in_head = matching(head_of(model))
     state = model.state_dict()
     return {
-        name: state[name].detach().clone() if matches(name, head) else tensor
+        name: state[name].detach().clone() if in_head(name) else tensor
         for name, tensor in point.items()
     }
 
