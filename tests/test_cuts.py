@@ -11,7 +11,10 @@ from library_cases import PRUNABLE, net, nets, same_bits, smallest, snapshot, st
 from torch import nn
 
 import impcore
+from impcore.cuts import Request, judged
 from impcore.errors import LayerCollapseError
+from impcore.outcome import COLLAPSED, TOO_MANY
+from impcore.ranking import Ranking
 
 RATES = st.lists(st.floats(0, 0.999), min_size=1, max_size=3)
 
@@ -54,6 +57,48 @@ def test_layerwise_counts_are_given_by_name() -> None:
     with pytest.raises(ValueError, match="more weights were to be pruned than remain"):
         _ = masks.remaining
     assert same_bits(model, before)
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.3, 95), (0.55, 110), (0.07, 150), (0.5, 5)])
+def test_layerwise_rounds_a_half_as_python_rounds_its_float(rate: float, count: int) -> None:
+    """In float32 the first three products would lie on the other side of the half."""
+    masks = impcore.prune_global(nn.Linear(count, 1), rate, scope="layerwise")
+    assert masks.remaining == count - round(rate * count)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"score": "random"}])
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_one_tensor_that_has_too_few_keeps_all_from_being_pruned(
+    name: str, sync: bool, keywords: dict[str, str]
+) -> None:
+    model = net()
+    masks = impcore.prune_global(model, 0.2)
+    before, left = snapshot(model), {each: int(mask.sum()) for each, mask in masks.items()}
+    count = dict.fromkeys(PRUNABLE, 1) | {name: left[name] + 1}
+    phrase = rf"weights in {name} \({left[name] + 1} of {left[name]}\);" if sync else "more weights"
+    with pytest.raises(ValueError, match=phrase):
+        impcore.prune_global(model, count=count, scope="layerwise", sync=sync, **keywords).settle()
+    assert same_bits(model, before)
+    assert {each: int(mask.sum()) for each, mask in masks.items()} == left
+
+
+@pytest.mark.parametrize("status", [0, TOO_MANY, 3])
+@pytest.mark.parametrize("faults", [None, 0, 2])
+@pytest.mark.parametrize("min_keep", [0, 29, 30, 31])
+def test_a_cut_is_judged_by_itself_then_its_scores_then_what_is_left(
+    status: int, faults: int | None, min_keep: int
+) -> None:
+    masks = impcore.Masks(net())
+    bound = masks.bound()
+    bound.scratch.copy_(bound.words)
+    bound.scratch[masks.plan.spans[2]][0] &= ~31  # 30 of the 35 weights of fc are left
+    ranking = Ranking([], None if faults is None else torch.tensor(faults))
+    request = Request(masks, bound, ranking, masks.plan)
+    collapse = COLLAPSED if min_keep > 30 else 0
+    found = judged(torch.tensor([status]), request, min_keep)
+    assert found.shape == (1,)
+    assert found.item() == (status or faults or collapse)
 
 
 @settings(max_examples=20, deadline=None)

@@ -13,7 +13,8 @@ from library_cases import PRUNABLE, Net, fill, net, nets
 from torch import nn
 
 import impcore
-from impcore.errors import NonFiniteError
+from impcore.errors import LayerCollapseError, NonFiniteError
+from impcore.outcome import COLLAPSED, TOO_MANY
 
 BLOCKS = {"first": ["conv1.*"], "others": ["conv2.*", "fc.*"]}
 
@@ -93,6 +94,7 @@ def test_names_that_look_like_patterns_are_columns_of_their_own() -> None:
     [
         ({"a": ["nope.*"]}, ValueError, r"block 'a' covers no masked parameter.*nope"),
         ({"a": []}, ValueError, "block 'a' covers no masked parameter"),
+        ({"a": None}, ValueError, "block 'a' covers no masked parameter"),
         ({"a": ["conv*"], "b": ["conv1*"]}, ValueError, r"conv1\.weight is in two blocks: 'a' and"),
         ({"rest": ["conv*"]}, ValueError, "'rest' is taken"),
         ({"a": "conv*"}, TypeError, r"block 'a' must be a list of patterns.*'conv\*'"),
@@ -186,6 +188,17 @@ def test_a_prune_that_fails_leaves_no_row(sync: bool) -> None:
     assert flow.remaining.tolist() == [masks.total, masks.total - round(0.2 * masks.total)]
 
 
+def test_the_first_of_several_prunes_that_failed_is_raised_and_the_rows_of_all_go() -> None:
+    model = net()
+    flow = impcore.Flow(impcore.Masks(model))
+    flow.record()
+    for status in (0, COLLAPSED, 2, TOO_MANY, 0):
+        flow.append(torch.full((2, 3), float(len(flow)), dtype=torch.float64), torch.tensor(status))
+    with pytest.raises(LayerCollapseError, match="its row was dropped"):
+        _ = flow.P
+    assert flow.state_dict()["sums"][1:, 0, 0].tolist() == [1, 5]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_row_of_a_diverged_model_is_refused_and_can_be_replaced(bad: float) -> None:
     model = net()
@@ -193,9 +206,9 @@ def test_a_row_of_a_diverged_model_is_refused_and_can_be_replaced(bad: float) ->
     flow.record()
     state = flow.state_dict()
     with torch.no_grad():
-        model.fc.weight[3, 2] = bad
+        model.conv1.weight[3, 2] = bad
     flow.record()
-    with pytest.raises(NonFiniteError, match="row 1 of the flow: alive weights of 'others'"):
+    with pytest.raises(NonFiniteError, match="row 1 of the flow: alive weights of 'first'"):
         _ = flow.M
     assert flow.P.shape == (2, 2)
     flow.load_state_dict(state)
