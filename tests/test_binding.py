@@ -56,6 +56,38 @@ def test_tied_parameters_that_part_are_never_taken_for_granted() -> None:
     assert binding.holds(every)
     model.head.weight.data = model.head.weight.data.clone()
     assert not binding.holds(every)
+    with pytest.raises(ModelChangedError, match="was tied to"):
+        _ = binding.parameters
+
+
+@pytest.mark.parametrize(
+    ("tied", "change", "phrase"),
+    [
+        (
+            True,
+            lambda m: setattr(m.head, "weight", nn.Parameter(torch.ones(7, 5))),
+            r"head\.weight was tied to fc\.weight, is tied to None",
+        ),
+        (True, lambda m: delattr(m, "head"), r"head\.weight is gone"),
+        (
+            False,
+            lambda m: setattr(m.head, "weight", m.fc.weight),
+            r"head\.weight was tied to None, is tied to fc\.weight",
+        ),
+    ],
+)
+def test_further_names_that_part_or_go_or_come_are_listed(
+    tied: bool, change: Callable[[nn.Module], object], phrase: str
+) -> None:
+    model = net()
+    model.head = nn.Linear(5, 7)
+    if tied:
+        model.head.weight = model.fc.weight
+    binding = bound(model)
+    change(model)
+    for use in (lambda: binding.parameters, lambda: binding.check_model(None, None)):
+        with pytest.raises(ModelChangedError, match=phrase):
+            use()
 
 
 @pytest.mark.parametrize(
@@ -82,6 +114,9 @@ def test_what_is_lost_is_listed_at_each_use(change: object, phrases: list[str]) 
             use()
         assert all(phrase in str(error.value) for phrase in phrases)
         assert "impcore.Masks(model)" in str(error.value)
+    with pytest.raises(ModelChangedError) as one:
+        _ = [binding.maskable(i) for i in range(len(PRUNABLE))]
+    assert all(phrase in str(one.value) for phrase in phrases)
 
 
 def test_only_a_prune_cares_about_new_layers() -> None:
@@ -147,6 +182,16 @@ def test_a_released_or_dead_model_leaves_the_last_parameters() -> None:
     del model
     assert orphan.model is None
     assert orphan.parameters[2] is old
+    for left in (binding, orphan):
+        assert left.holds(0)
+        assert [left.one(i) for i in range(3)] == left.last
+        assert left.check_model(None, None) is None
+        assert left.maskable(2) is old
+    old.data = old.data.double()
+    for left in (binding, orphan):
+        for use in (lambda b: b.check_model(None, None), lambda b: b.maskable(2)):
+            with pytest.raises(TypeError, match=r"fc\.weight"):
+                use(left)
 
 
 UNCHANGED: dict[str, Callable[[nn.Module], object]] = {
