@@ -127,6 +127,24 @@ def test_two_models_in_one_optimiser() -> None:
         assert [regrown(m) for m in masks] == [0, 0]
 
 
+@pytest.mark.parametrize("own", [0, 1])
+def test_an_optimiser_with_masks_of_its_own_is_followed_for_the_other_model(
+    own: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, applied = [net(0), net(1)], []
+    masks = [impcore.prune_global(m, 0.5) for m in models]
+    apply = impcore.Masks.apply
+    monkeypatch.setattr(impcore.Masks, "apply", lambda self: (applied.append(self), apply(self)))
+    groups = [{"params": m.parameters()} for m in models]
+    optimizer = impcore.MaskedSGD(groups, lr=0.1, weight_decay=0.1, masks=masks[own])
+    for step in range(3):
+        for m in models:
+            backward(m, step)
+        optimizer.step()
+        assert [regrown(m) for m in masks] == [0, 0]
+    assert applied == [masks[1 - own]] * 3
+
+
 def test_a_subclass_and_a_gradient_scaler() -> None:
     class Drift(torch.optim.Optimizer):
         def step(self, closure: object = None) -> None:
