@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from impcore.imp.learning_rate import SHAPES, LearningRate
+from impcore.config import Schedule, Train
+from impcore.imp.learning_rate import SHAPES, LearningRate, of
 
 TOTAL = 60
 
@@ -105,3 +106,22 @@ def test_every_shape_is_defined_at_every_step(shape: str) -> None:
             continue
         rate = LearningRate(1.0, (1,), warmup=warmup, shape=shape, horizon=total)
         assert all(0 <= rate.at(step) <= 1 for step in range(2 * total))
+        assert {rate.at(step) for step in range(total, 3 * total)} == {rate.at(total)}
+
+
+def test_a_recipes_rate_has_its_lengths_and_its_options() -> None:
+    steps = Schedule(
+        steps_per_epoch=10,
+        total=TOTAL,
+        milestones=(20, 40),
+        warmup=5,
+        horizon=3 * TOTAL,
+        rewind=0,
+        finetune=TOTAL,
+        checkpoint_every=10,
+        eval_every=0,
+    )
+    stepwise = Train(length="6ep", lr=0.3, gamma=0.5)
+    assert of(stepwise, steps) == LearningRate(0.3, (20, 40), 0.5, 5, "milestones", 3 * TOTAL)
+    decay = Train(length="6ep", lr=0.3, schedule="cosine", lr_end=0.2)
+    assert of(decay, steps) == LearningRate(0.3, (20, 40), 1.0, 5, "cosine", 3 * TOTAL, 0.2)

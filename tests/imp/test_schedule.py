@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from impcore.errors import ConfigError
@@ -60,10 +60,12 @@ def test_explicit_keeps_the_given_densities(alive: list[int]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ((10, "linear", 10, 0.1), "leaves 0 of 10"),
+        ((10, "linear", 10, 0.1), "leaves 0 of 10 weights"),
+        ((10, "linear", 10, 0.1), "so use at most 9 rounds"),
         ((2, "geometric", 3, 0.2), "from 2 to 2 of 2"),
         ((100, "explicit", 2, 0.2, (0.5, 0.5)), "from 50 to 50 of 100"),
         ((100, "explicit", 2, 0.2, (0.5,)), "1 densities for prune.rounds = 2"),
+        ((100, "explicit", 1, 0.2, (0.5, 0.2)), "2 densities for prune.rounds = 1"),
         ((100, "cubic", 2, 0.2), "'cubic'; should be one of geometric, linear, explicit"),
     ],
 )
@@ -74,13 +76,14 @@ def test_an_impossible_schedule_is_refused_by_name(arguments: tuple, named: str)
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=5), st.integers(0, 5))
+@example([3, 2], 4)  # ends at a weight each
 def test_parts_follow_the_schedule_each_by_itself(totals: list[int], rounds: int) -> None:
     wanted = [totals]
     for _ in range(rounds):
         wanted.append([left - round(0.3 * left) for left in wanted[-1]])
     sums = [sum(state) for state in wanted]
     if any(after >= before or after < 1 for before, after in pairwise(sums)):
-        with pytest.raises(ConfigError, match="prune"):
+        with pytest.raises(ConfigError, match=f"prune.* of {sum(totals)} weights"):
             schedule.remaining_each(totals, "geometric", rounds, 0.3)
     else:  # a part of one weight may lose nothing in a round
         assert schedule.remaining_each(totals, "geometric", rounds, 0.3) == wanted
