@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -26,6 +28,12 @@ def test_a_generator_is_a_function_of_its_key() -> None:
         for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))
     }
     assert len(drawn) == 3
+
+
+def test_the_key_of_an_epoch_is_the_same_in_every_version() -> None:
+    digest = hashlib.sha256(b"impcore batches 3 5").digest()
+    seed = int.from_bytes(digest[:8], "little") >> 1
+    assert order.epoch_generator(3, 5).initial_seed() == seed
 
 
 @pytest.mark.parametrize(
@@ -68,3 +76,19 @@ def test_the_mean_over_shares_is_the_mean_over_the_batches(steps: range) -> None
     ]
     whole = values[starts[steps.start] : starts[steps.stop]].mean()
     assert sum(means).item() / 3 == pytest.approx(whole.item())
+
+
+@pytest.mark.parametrize("steps", [range(0, 1), range(1, 3), range(3)])
+def test_the_mean_over_shares_is_that_over_all_targets(steps: range) -> None:
+    """Where examples have different numbers of them, as in masked language modelling."""
+    starts, targets = [0, 4, 8, 19], np.arange(19) % 4 + 1
+    values = [torch.arange(n, dtype=torch.float64) ** 2 + 7 for n in targets.tolist()]
+    shares = [order.Share(rank, 3) for rank in range(3)]
+    means = [
+        torch.cat([each for part in share.parts(starts, steps) for each in values[part]]).mean()
+        * share.weight(starts, steps, targets)
+        for share in shares
+    ]
+    whole = torch.cat(values[starts[steps.start] : starts[steps.stop]]).mean()
+    assert sum(means).item() / 3 == pytest.approx(whole.item())
+    assert order.WHOLE.weight(starts, steps, targets) == 1

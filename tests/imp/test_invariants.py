@@ -55,6 +55,14 @@ def _revived(pruned: Pruned) -> None:
     rewinding.rewind_model(pruned.model, pruned.masks, pruned.point)
 
 
+def _uncounted(pruned: Pruned) -> None:
+    """A bit gone behind the back of what counts them."""
+    words, span = pruned.masks.words, pruned.masks.plan.spans[1]
+    words[span] &= words[span] - 1  # the first weight alive
+    weight = pruned.model[2].weight.detach()
+    weight[~pruned.masks["2.weight"]] = 0
+
+
 def _survivor_off_by_a_bit(pruned: Pruned) -> None:
     weight = pruned.model[2].weight.detach()
     alive = pruned.masks["2.weight"].nonzero()[0].tolist()
@@ -88,6 +96,7 @@ def _counter(pruned: Pruned) -> None:
     [
         (_wrong_count, "18 weights are alive instead of 19"),
         (_revived, r"0\.weight has weights alive that an earlier prune"),
+        (_uncounted, "the masks hold 17 weights instead of 18"),
         (_survivor_off_by_a_bit, r"2\.weight is not its rewind point"),
         (_pruned_not_zero, r"0\.weight is not its rewind point"),
         (_pruned_minus_zero, r"0\.weight is not its rewind point"),
@@ -114,6 +123,17 @@ def test_a_tied_weight_counts_once() -> None:
     invariants.check_prune(model, masks, before=before, remaining=11, point=point)
 
 
+def test_nothing_is_tied_to_an_empty_weight() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(0, 3))
+    model.register_buffer("nothing", torch.zeros(0))
+    point = rewinding.capture(model)
+    masks = impcore.Masks(model)
+    before = masks.words.clone()
+    impcore.prune_global(model, count=5)
+    rewinding.rewind_model(model, masks, point)
+    invariants.check_prune(model, masks, before=before, remaining=11, point=point)
+
+
 def test_an_optimiser_must_be_fresh_and_complete() -> None:
     model = nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -124,3 +144,19 @@ def test_an_optimiser_must_be_fresh_and_complete() -> None:
         invariants.check_fresh(optimizer, model)
     with pytest.raises(InvariantError, match="SGD holds 1 parameters, the model 2"):
         invariants.check_fresh(torch.optim.SGD([model.weight], lr=0.1), model)
+
+
+def test_an_optimiser_holds_what_is_trained_once_in_any_order() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD([model.bias, model.weight], lr=0.1)
+    invariants.check_fresh(optimizer, model)
+    model.bias.requires_grad_(False)
+    invariants.check_fresh(torch.optim.SGD([model.weight], lr=0.1), model)
+    with pytest.raises(InvariantError, match="SGD holds 2 parameters, the model 1"):
+        invariants.check_fresh(optimizer, model)
+    stranger = torch.optim.SGD([nn.Parameter(torch.ones(2, 3))], lr=0.1)
+    with pytest.raises(InvariantError, match="SGD holds 1 parameters, the model 1"):
+        invariants.check_fresh(stranger, model)
+    stranger.param_groups = [{"params": [model.weight]}, {"params": [model.weight]}]
+    with pytest.raises(InvariantError, match="SGD holds 2 parameters, the model 1"):
+        invariants.check_fresh(stranger, model)
