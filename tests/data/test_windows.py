@@ -46,6 +46,30 @@ def test_what_no_window_fits_gives_its_middle(height, width, window):
     assert all(tuple(draw([height], [width], seed)[0].tolist()) == window for seed in range(5))
 
 
+def one_by_one(height, width, tries):
+    """A window from the ten draws of an image, in Python's numbers."""
+    for part, shape, down, right in tries:
+        area = height * width * (0.08 + 0.92 * part)
+        ratio = math.exp(math.log(3 / 4) + (math.log(4 / 3) - math.log(3 / 4)) * shape)
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return [int(down * (height - h + 1)), int(right * (width - w + 1)), h, w]
+    h = round(width / (3 / 4)) if width / height < 3 / 4 else height
+    w = round(height * (4 / 3)) if width / height > 4 / 3 else width
+    return [(height - h) // 2, (width - w) // 2, h, w]
+
+
+@pytest.mark.parametrize("largest", [3, 12, 200])
+def test_windows_are_those_of_one_image_after_another(largest):
+    sizes = torch.Generator().manual_seed(largest)
+    heights, widths = torch.randint(1, largest + 1, (2, 1000), generator=sizes).tolist()
+    generator = torch.Generator().manual_seed(5)
+    tries = [torch.rand((4, 1000), dtype=torch.float64, generator=generator) for _ in range(10)]
+    each = torch.stack(tries).permute(2, 0, 1).tolist()  # image, try, draw
+    wanted = [one_by_one(*image) for image in zip(heights, widths, each, strict=True)]
+    assert draw(heights, widths, seed=5).tolist() == wanted
+
+
 def test_an_image_gets_the_same_window_whatever_the_sizes_of_others():
     one = draw([50, 60, 70], [80, 70, 60])
     other = draw([50, 9, 70], [80, 1000, 60])
