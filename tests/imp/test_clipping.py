@@ -82,3 +82,19 @@ def test_a_masked_parameter_without_a_gradient_is_left_without() -> None:
     model[2].weight.grad = None
     assert clip(model, masks, 0.1) > 0.1
     assert model[2].weight.grad is None
+
+
+def test_gradients_in_another_storage_order_are_those_of_the_same_weights() -> None:
+    model, masks = pruned(channels_last=True)
+    backward(model)
+    before = clip(model, masks, 1e9)
+    for name in masks:
+        weight = model.get_parameter(name)
+        assert weight.grad is not None
+        assert not weight.is_contiguous()
+        weight.grad = torch.where(masks[name], weight.grad, 7.0).contiguous()
+    assert clip(model, masks, 1e9).item() == pytest.approx(before.item(), rel=1e-6)
+    for name in masks:
+        grad = model.get_parameter(name).grad
+        assert grad is not None
+        assert torch.equal(grad != 0, masks[name])

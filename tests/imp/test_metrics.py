@@ -48,3 +48,9 @@ def test_a_correlation_that_is_undefined_is_nan(bad: list[float]) -> None:
     good = np.array([1.0, 2.0, 3.0])
     assert math.isnan(metrics.pearson(np.array(bad), good))
     assert math.isnan(metrics.spearman(np.array(bad), good))
+
+
+def test_each_metric_stands_under_its_name() -> None:
+    assert {name: metric.__name__ for name, metric in metrics.METRICS.items()} == {
+        name: name for name in ("accuracy", "f1", "matthews", "pearson", "spearman")
+    }
