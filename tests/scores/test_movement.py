@@ -115,9 +115,19 @@ def test_half_weights_and_missing_gradients() -> None:
     backward(model)
     movement.update()
     assert movement["fc.weight"].dtype == torch.float32
+    weight = model.fc.weight
+    assert torch.equal(movement["fc.weight"], -weight.detach().float() * weight.grad.float())
     with pytest.raises(KeyError, match=r"fc\.bias"):
         movement["fc.bias"]
     impcore.prune_global(model, 0.2, score=movement)
+
+
+def test_a_movement_equals_itself_alone() -> None:
+    masks = impcore.Masks(net())
+    one, other = Movement(masks), Movement(masks)
+    assert one != other
+    assert [one, other].index(other) == 1
+    assert len({one, other, one}) == 2
 
 
 def test_scores_made_in_inference_mode_follow_a_training_outside_it() -> None:
