@@ -9,7 +9,7 @@ from torch import nn
 
 import impcore
 from impcore import scores
-from impcore.scores.gradients import targets
+from impcore.scores.gradients import summed, targets
 
 from .cases import batches, loss, same, smooth, state_of
 
@@ -50,10 +50,23 @@ def test_an_error_in_the_loss_leaves_no_trace() -> None:
 
 def test_targets_are_the_masked_parameters_or_the_default_scope() -> None:
     model = net()
-    assert list(targets(model)) == PRUNABLE
+    assert list(targets(model)) == list(targets(nn.DataParallel(model))) == PRUNABLE
     impcore.Masks(model, include=["conv*"])
     assert list(targets(model)) == PRUNABLE[:2]
     assert targets(nn.DataParallel(model))["conv1.weight"] is model.conv1.weight
+
+
+def test_gradients_of_half_weights_are_summed_in_float32() -> None:
+    model = net().bfloat16()
+    data = [torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(n)) for n in range(4)]
+    expected = {name: torch.zeros(p.shape) for name, p in targets(model).items()}
+    for x in data:
+        model.zero_grad()
+        model(x.bfloat16()).square().sum().backward()
+        for name, total in expected.items():
+            total += model.get_parameter(name).grad
+    found = summed(model, data, lambda m, x: m(x.bfloat16()).square().sum())
+    assert all(torch.equal(found[name], total) for name, total in expected.items())
 
 
 def test_the_mode_is_the_callers() -> None:
