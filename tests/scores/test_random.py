@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from library_cases import PRUNABLE, net
 from torch import nn
 
 import impcore
 from impcore.scores import random
+from impcore.scores.random import draw
 
 
 def test_scores_depend_on_seed_name_and_shape_alone() -> None:
@@ -39,3 +42,12 @@ def test_the_default_dtype_does_not_matter() -> None:
         torch.set_default_dtype(torch.float32)
     assert again["weight"].dtype == torch.float32
     assert torch.equal(again["weight"], plain["weight"])
+
+
+def test_each_name_has_draws_of_its_own_and_the_same_in_every_version() -> None:
+    found = draw({"a": torch.zeros(3, 2), "b": torch.zeros(3, 2)}, 5)
+    for name, score in found.items():
+        key = hashlib.sha256(f"impcore scores 5 {name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
+        assert torch.equal(score, torch.rand(3, 2, generator=generator))
+    assert not torch.equal(found["a"], found["b"])

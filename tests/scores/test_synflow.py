@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from library_cases import net
 from torch import Tensor, nn
 
 import impcore
@@ -110,3 +111,12 @@ def test_what_it_cannot_score_is_refused(model: nn.Module, data: object, phrase:
     with pytest.raises(TypeError, match=phrase):
         impcore.prune_global(model, 0.5, score="synflow", data=data)
     assert impcore.masks_of(model) is None
+
+
+def test_a_batch_stands_for_its_shape_and_an_unused_layer_has_no_flow() -> None:
+    model = net()
+    model.unused = nn.Linear(3, 3)
+    found = synflow(model, torch.full((4, 3, 5, 5), torch.nan))
+    wanted = synflow(model, (3, 5, 5))
+    assert all(torch.equal(found[name], score) for name, score in wanted.items())
+    assert not wanted["unused.weight"].any()
