@@ -315,7 +315,7 @@ def test_tasks_take_up_what_masked_language_modelling_learned(
         ]
         weight = "bert.embeddings.word_embeddings.weight"
         assert not torch.equal(starts[0][weight], starts[1][weight])
-    assert "From pretrained weights" in (out / "report.html").read_text()
+    assert "σ of M from pretrained weights" in (out / "report.html").read_text()
 
 
 def test_a_bert_of_a_folder_goes_through_pretraining_without_its_sizes(
