@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from impcore.scores.gradients import trained, undisturbed
+from impcore.scores.gradients import targets, undisturbed
 from impcore.unwrap import unwrap
 
 
@@ -31,10 +31,9 @@ def synflow(model: nn.Module, data: Tensor | Sequence[int]) -> dict[str, Tensor]
 
     Raises:
         TypeError: `data` is neither, or the model's output is not a tensor.
-        ValueError: a masked parameter is frozen.
     """
     model = unwrap(model)
-    named = trained(model)
+    named = targets(model)
     device = next(iter(named.values())).device
     with undisturbed(model):
         state = _linearised(model)

@@ -70,3 +70,12 @@ def test_attention_can_be_differentiated_twice() -> None:
     scores = grasp(Attention(), [torch.randn(2, 4, 8)], lambda m, x: m(x).square().sum())
     assert torch.isfinite(scores["project.weight"]).all()
     assert scores["project.weight"].any()
+
+
+def test_half_weights_are_scored_in_float32() -> None:
+    """Each batch's part has 5 bits, and bfloat16 has 8; their sum has 9."""
+    layer = tiny([1.0, 1.0]).bfloat16()
+    data = [torch.tensor([[x, 0.0]], dtype=torch.bfloat16) for x in (16.0, 4.0)]
+    scores = grasp(layer, data, half_square)
+    assert scores["weight"].dtype == torch.float32
+    assert scores["weight"][0, 0] == (16.0**2 + 4.0**2) ** 2  # w (sum x^2) (sum x^2 w)

@@ -51,3 +51,8 @@ def test_each_name_has_draws_of_its_own_and_the_same_in_every_version() -> None:
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
         assert torch.equal(score, torch.rand(3, 2, generator=generator))
     assert not torch.equal(found["a"], found["b"])
+
+
+def test_the_seed_is_0_unless_given() -> None:
+    model = nn.Linear(5, 7)
+    assert torch.equal(random(model)["weight"], random(model, 0)["weight"])

@@ -120,3 +120,23 @@ def test_a_batch_stands_for_its_shape_and_an_unused_layer_has_no_flow() -> None:
     wanted = synflow(model, (3, 5, 5))
     assert all(torch.equal(found[name], score) for name, score in wanted.items())
     assert not wanted["unused.weight"].any()
+
+
+class Signed(nn.Module):
+    """A layer whose output a buffer of both signs scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.register_buffer("scale", torch.tensor([-3.0, 2.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x) * self.scale
+
+
+def test_buffers_count_by_their_size_and_a_frozen_layer_is_scored() -> None:
+    model = Signed()
+    impcore.Masks(model)
+    model.requires_grad_(False)
+    expected = model.fc.weight.double().abs() * torch.tensor([[3.0], [2.0]])
+    torch.testing.assert_close(synflow(model, (2,))["fc.weight"], expected)
