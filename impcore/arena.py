@@ -103,7 +103,7 @@ class Arena:
                 self._follow(parameters)
         return self._words
 
-    def _words_of_one(self, i: int) -> torch.Tensor:
+    def words_of_one(self, i: int) -> torch.Tensor:
         """`words`, of which the i-th parameter's alone are sure to be in its layout and place.
 
         All are looked at only where that one has changed: whoever goes through the masks one by
@@ -188,11 +188,11 @@ class Arena:
 
     def stored(self, i: int) -> torch.Tensor:
         """The i-th mask as a flat bool tensor in storage order (a copy)."""
-        return ops.bits.unpack(self._words_of_one(i)[self._span(i)], self.plan.numels[i])
+        return ops.bits.unpack(self.words_of_one(i)[self._span(i)], self.plan.numels[i])
 
     def write(self, i: int, mask: torch.Tensor) -> None:
         """Replaces the i-th mask by a bool tensor of the parameter's shape."""
-        words = self._words_of_one(i)
+        words = self.words_of_one(i)
         ordered = torch.empty_strided(
             self._shape(i), self._strides[i], dtype=torch.bool, device=words.device
         ).copy_(mask)

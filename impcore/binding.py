@@ -41,7 +41,10 @@ class Binding:
         self.shapes = [tuple(p.shape) for p in scope.parameters.values()]
         self.aliases = scope.aliases
         self.numbers = {name: i for i, name in enumerate(self.names)}
-        self.numbers |= {name: self.numbers[first] for name, first in self.aliases.items()}
+        self._further: dict[int, list[str]] = {}
+        for name, first in self.aliases.items():
+            self.numbers[name] = self.numbers[first]
+            self._further.setdefault(self.numbers[first], []).append(name)
         self.frozen = scope.frozen
         self._inner, self._leaves = _paths([*self.names, *self.aliases])
         self._paths = _C.ParameterPaths(self._inner, self._leaves)
@@ -132,10 +135,10 @@ class Binding:
             raise KeyError(f"{name!r} is not a masked parameter") from None
 
     def maskable(self, i: int) -> nn.Parameter:
-        """The i-th masked parameter alone.
+        """The i-th masked parameter, which alone is looked at.
 
         Raises:
-            ModelChangedError: it is gone or has another shape.
+            ModelChangedError: it is gone, tied in another way or has another shape.
             TypeError, LayoutError: it can no longer be masked.
         """
         found = self.one(i)
@@ -147,20 +150,19 @@ class Binding:
         return found
 
     def one(self, i: int) -> nn.Parameter | None:
-        """The i-th masked parameter alone, as the model holds it now; None if it is gone.
+        """The i-th masked parameter alone, as the model holds it now under each of its names.
 
-        It costs the same however many there are.
+        None if it is gone, or tied in another way. It costs the same however many there are.
         """
-        module = self.model
-        if module is None:
+        model = self.model
+        if model is None:
             return self.found[i]
-        *path, leaf = self.names[i].split(".")
-        try:
-            for part in path:
-                module = module._modules[part]  # type: ignore[union-attr]
-            return module._parameters[leaf]  # type: ignore[union-attr]
-        except (KeyError, AttributeError):
+        held = [_parameter(model, name) for name in (self.names[i], *self._further.get(i, ()))]
+        first = held[0]
+        if first is None or self._index.get(id(first), i) != i:
             return None
+        tied = all(p is first or (p is not None and _same_place(p, first)) for p in held)
+        return first if tied else None
 
     def check_model(self, include: scopes.Patterns, exclude: scopes.Patterns) -> object:
         """Raises unless the model has these prunable parameters, no others, and they can be masked.
@@ -230,7 +232,7 @@ class Binding:
 
     def _untied(self) -> bool:
         """Whether Parameter objects that shared memory no longer do, as after `.half()`."""
-        return any(p.data_ptr() != first.data_ptr() for p, first in self._pairs)
+        return not all(_same_place(p, first) for p, first in self._pairs)
 
     def _bind(self, found: list[nn.Parameter]) -> None:
         self.found = found
@@ -264,6 +266,23 @@ class Binding:
                 f"the model is not the one its masks were made for: {'; '.join(changes)}. Make new "
                 "masks with impcore.Masks(model)"
             )
+
+
+def _parameter(model: nn.Module, name: str) -> nn.Parameter | None:
+    """The model's parameter of this name, if it has one."""
+    *path, leaf = name.split(".")
+    module: nn.Module | None = model
+    try:
+        for part in path:
+            module = module._modules[part]  # type: ignore[union-attr]
+        return module._parameters[leaf]  # type: ignore[union-attr]
+    except (KeyError, AttributeError):
+        return None
+
+
+def _same_place(one: nn.Parameter, other: nn.Parameter) -> bool:
+    """Whether two Parameter objects are over the same memory."""
+    return one.data_ptr() == other.data_ptr()
 
 
 def _reshaped(name: str, was: tuple[int, ...], parameter: nn.Parameter) -> str:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.compiler import is_compiling
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from impcore.errors import LayoutError, ModelChangedError
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -45,10 +48,14 @@ def unwatch(masks: Masks) -> None:
 
 
 def over(parameters: Iterable[nn.Parameter]) -> list[Masks]:
-    """The live masks of models that hold any of these parameters."""
+    """The live masks that any of these parameters is under; not of models that have changed."""
     ids = {id(p) for p in parameters}
-    alive = [reference() for reference in list(_live.values())]
-    return [masks for masks in alive if masks is not None and masks.covered(ids)]
+    found = []
+    for masks in [reference() for reference in list(_live.values())]:
+        with suppress(ModelChangedError, LayoutError):
+            if masks is not None and masks.covers(ids):
+                found.append(masks)
+    return found
 
 
 def _forget(key: int) -> None:
@@ -65,7 +72,8 @@ def _after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, A
         return  # as in most runs, there are no others
     stepped = tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
     for key in _covering(stepped, _generation):
-        masks = _live[key]()
+        reference = _live.get(key)  # the collector may have taken it meanwhile
+        masks = None if reference is None else reference()
         if masks is not None and masks is not own:
             masks.apply()
 

@@ -16,7 +16,7 @@ from impcore import _C, ops
 from impcore import scope as scopes
 from impcore.arena import Arena, Bound
 from impcore.binding import Binding
-from impcore.errors import ModelChangedError
+from impcore.errors import LayoutError, ModelChangedError
 from impcore.outcome import Ledger
 
 
@@ -126,18 +126,15 @@ class MaskState:
         """Whether any of these is the id of a masked Parameter, as the model holds them now.
 
         Raises:
-            ModelChangedError: the model can no longer be masked, and one of these is of it.
+            ModelChangedError, LayoutError: the model can no longer be masked, and one of these is
+                of it.
         """
         try:
             return not self._binding.index().keys().isdisjoint(ids)
-        except ModelChangedError:
+        except (ModelChangedError, LayoutError):
             if self._binding.knew(ids) or self._binding.has(ids):
                 raise
             return False
-
-    def covered(self, ids: Set[int]) -> bool:
-        """Whether any of these was the id of a masked Parameter when the masks were last used."""
-        return self._binding.knew(ids)
 
     def check_model(self) -> Bound:
         """Raises unless the model is what these masks were made for, and can be masked as it is.

@@ -65,15 +65,17 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
             if names:
                 warnings.warn(f"{kind} are left out of pruning: {', '.join(names)}", stacklevel=2)
         older = masks_of(model)
+        for other in hooks.over(scope.parameters.values()):
+            if other is not older:
+                warnings.warn(
+                    f"weights of {type(model).__name__} are masked already, by the masks of a "
+                    f"module around it or in it ({len(other)} parameters); both hold from now on, "
+                    "and neither counts what the other prunes. Prune one of the two modules, or "
+                    "call release() on its masks",
+                    stacklevel=2,
+                )
         if older is not None:
             older.release()
-        for other in hooks.over(scope.parameters.values()):
-            warnings.warn(
-                f"weights of {type(model).__name__} are masked already, by the masks of a module "
-                f"around it or in it: {other!r}; both hold from now on, and neither counts what "
-                "the other prunes. Prune one of the two modules, or call release() on its masks",
-                stacklevel=2,
-            )
         object.__setattr__(model, _ATTRIBUTE, self)
         hooks.watch(self)
 
@@ -112,6 +114,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
             raise ValueError(f"masks[{name!r}] has shape {shape}, not {tuple(value.shape)}")
         parameter = self._binding.maskable(i)
         self.settle()
+        self._arena.words_of_one(i)  # may be refused, which is to be known before the weights go
         # Weights first: an interrupt between the two must not leave one alive under a mask of 0.
         parameter.detach().masked_fill_(~value.to(parameter.device), 0)
         self._ledger.remaining = None

@@ -18,7 +18,7 @@ from torch import nn
 
 import impcore
 from impcore import hooks
-from impcore.errors import ModelChangedError
+from impcore.errors import LayoutError, ModelChangedError
 
 # Options that would revive pruned weights if nobody followed.
 OPTIONS: dict[str, dict[str, object]] = {
@@ -219,6 +219,14 @@ def test_a_model_that_changed_stops_its_own_steps_alone() -> None:
     for kind in (torch.optim.SGD, partial(impcore.MaskedSGD, masks=masks)):
         kind(student.parameters(), lr=0.1).step()
         assert regrown(masks) == 0
+    buffer = torch.randn(96)
+    twisted = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    impcore.prune_global(twisted, 0.5)
+    twisted[0].weight = nn.Parameter(buffer[:64].view(8, 8))
+    twisted[1].weight = nn.Parameter(buffer[32:].view(8, 8))
+    torch.optim.SGD(student.parameters(), lr=0.1).step()
+    with pytest.raises(LayoutError, match="overlap"):
+        torch.optim.SGD(twisted.parameters(), lr=0.1).step()
     head = [teacher.fc.weight]  # never masked, but of the model that changed
     for params in (head, teacher.parameters()):
         with pytest.raises(ModelChangedError, match=r"fc\.weight was \(7, 5\), is \(8, 5\)"):

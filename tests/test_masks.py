@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,6 +29,7 @@ from torch import nn
 import impcore
 from impcore import ops
 from impcore.binding import Binding
+from impcore.errors import ModelChangedError
 
 
 def test_a_mapping_of_all_ones_at_first() -> None:
@@ -340,15 +342,52 @@ def test_masks_in_or_around_a_masked_model_are_told_of() -> None:
     inner = net()
     outer = nn.Sequential(inner)
     masks = impcore.prune_global(outer, 0.5)
-    with pytest.warns(UserWarning, match="weights of Net are masked already.*Masks\\(3 param"):
+    with pytest.warns(UserWarning, match=r"weights of Net are masked already.*\(3 parameters\)"):
         own = impcore.Masks(inner)
     assert own.remaining == own.total
     with pytest.warns(UserWarning, match="weights of Sequential are masked already"):
+        masks = impcore.Masks(outer)
+    with warnings.catch_warnings(action="error"), pytest.raises(UserWarning):
         impcore.Masks(outer)
+    assert impcore.masks_of(outer) is masks
     masks.release()
-    impcore.masks_of(outer).release()
     impcore.Masks(inner)  # another net's masks, or its own older ones, are no concern
     impcore.Masks(net())
+    fc, inner.fc = inner.fc, nn.Linear(5, 7)
+    impcore.Masks(nn.Sequential(fc))  # nor are those of a net that has let go of it
+
+
+CHANGES = {
+    "untied": lambda m: setattr(m[2], "weight", nn.Parameter(m[0].weight.detach().clone())),
+    "half of it gone": lambda m: m.__delitem__(2),
+    "tied": lambda m: setattr(m[0], "weight", m[1].weight),
+    "of another shape": lambda m: m.__setitem__(0, nn.Linear(4, 3)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_one_mask_is_neither_read_nor_set_for_what_is_not_its_parameter(change: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    masks = impcore.Masks(model)
+    CHANGES[change](model)
+    before = [p.detach().clone() for p in model.parameters()]
+    for name in ("0.weight", "2.weight"):
+        with pytest.raises(ModelChangedError):
+            _ = masks[name]
+        with pytest.raises(ModelChangedError):
+            masks[name] = torch.zeros(4, 4, dtype=torch.bool)
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_refused_assignment_leaves_the_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3))
+    masks = impcore.Masks(model)
+    model[0].to(memory_format=torch.channels_last)
+    model[1] = nn.Conv2d(2, 3, 3)
+    with pytest.raises(ModelChangedError, match=r"1\.weight was"):
+        masks["0.weight"] = torch.zeros(2, 2, 3, 3, dtype=torch.bool)
+    assert model[0].weight.count_nonzero() == 36
 
 
 def test_an_interrupted_assignment_leaves_no_weight_under_a_mask_of_0(

@@ -32,9 +32,9 @@ class Length(str):
     def __new__(cls, text: object) -> Self:
         """`text`, checked; what is no text is none of these."""
         self = super().__new__(cls, text)
-        if self in cls.names:
+        if text in cls.names:
             return self
-        match = _LENGTH.fullmatch(self)
+        match = _LENGTH.fullmatch(text) if isinstance(text, str) else None
         named = "".join(f", or {name!r}" for name in cls.names)
         if match is None or (match["unit"] == "it" and "." in match["value"]):
             raise ValueError(f"should be a length like {cls._examples}{named}")

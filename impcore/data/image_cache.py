@@ -98,7 +98,7 @@ def wanted(cache: Path, name: str, files: Sequence[File], root: Path, side: int)
     Beside them it may be moved with them. Elsewhere it is of this `root` alone: the images of
     others may have the same names, lengths and times.
     """
-    beside = cache.is_relative_to(root.parent)
+    beside = cache.resolve().is_relative_to(root.parent.resolve())
     place = "" if beside else f"{root.resolve()}\n"
     lines = (f"{path}\0{size} {changed}\n" for path, size, changed in files)
     content = f"{_VERSION} {side}\n{place}" + "".join(lines)

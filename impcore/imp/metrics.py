@@ -40,7 +40,7 @@ def matthews(predictions: Array, targets: Array) -> float:
 def pearson(predictions: Array, targets: Array) -> float:
     """Pearson's correlation; NaN if either side is constant or not finite."""
     x, y = (_standard(np.asarray(side, dtype=np.float64)) for side in (predictions, targets))
-    return min(1.0, max(-1.0, float(x @ y))) if np.isfinite(x @ y) else math.nan
+    return min(1.0, max(-1.0, float(x @ y))) if x.size and np.isfinite(x @ y) else math.nan
 
 
 def _standard(side: Array) -> Array:
@@ -48,7 +48,8 @@ def _standard(side: Array) -> Array:
     largest = np.abs(side).max(initial=0.0)
     if not np.isfinite(largest) or (side == side[:1]).all():
         return np.full(side.shape, np.nan)
-    scaled = side / largest  # or squares would overflow, or vanish
+    # By a power of two, which rounds nothing: squares would overflow, or vanish.
+    scaled = np.ldexp(side, -int(np.frexp(largest)[1]))
     centred = scaled - scaled.mean()
     return np.asarray(centred / np.linalg.norm(centred))
 

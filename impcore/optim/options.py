@@ -95,7 +95,7 @@ def check_numbers(group: dict[str, Any], options: Container[str]) -> None:
 
 def two_of(betas: Any) -> Any:
     """The betas themselves; raises ValueError unless there are two."""
-    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+    if not hasattr(betas, "__len__") or len(betas) != 2:
         raise ValueError(f"betas are {betas!r}; they must be two numbers or two tensors")
     return betas
 

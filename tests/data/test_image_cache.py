@@ -122,6 +122,8 @@ class TestMaking:
         one, other, shared = tmp_path / "one", tmp_path / "other", tmp_path / "shared"
         assert want(one, shared) != want(other, shared)
         assert want(one, one / "kept") == want(other, other / "kept")  # as if it had been moved
+        assert want(one, one / ".." / "shared") == want(one, shared)
+        assert want(one, other / ".." / "one" / "kept") == want(one, one / "kept")
 
     def test_the_digest_is_of_the_pixels(self, cache):
         image_cache.make([cache()], nothing)

@@ -41,6 +41,8 @@ def test_a_correlation_does_not_depend_on_the_unit(scale: float) -> None:
     expected = metrics.pearson(x, y)
     assert metrics.pearson(x * scale, y / scale) == pytest.approx(expected, abs=1e-12)
     assert metrics.pearson(x, -x) == -1
+    assert metrics.pearson(1e16 + 2 * x, x) == 1
+    assert math.isnan(metrics.pearson(x[:0], y[:0]))
 
 
 @pytest.mark.parametrize("bad", [[0.1, 0.1, 0.1], [1.0, 1.0, 1.0], [1.0, math.nan, 2.0]])
