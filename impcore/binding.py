@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch._compile import _disable_dynamo
 
-from impcore import _C
+from impcore import _C, paths
 from impcore import scope as scopes
 from impcore.errors import ModelChangedError
 
@@ -46,12 +46,12 @@ class Binding:
             self.numbers[name] = self.numbers[first]
             self._further.setdefault(self.numbers[first], []).append(name)
         self.frozen = scope.frozen
-        self._inner, self._leaves = _paths([*self.names, *self.aliases])
+        self._inner, self._leaves = paths.find([*self.names, *self.aliases])
         self._paths = _C.ParameterPaths(self._inner, self._leaves)
         self.released = False
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
         self._checked: tuple[Any, ...] | None = None
-        self._bind(self._walk(model))
+        self._bind(paths.walk(model, self._inner, self._leaves))
 
     # A copied or unpickled model takes its masks along: both find the same copies in one memo.
     def __getstate__(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Binding:
         model = self.model
         if model is None:
             return self.found[i]
-        held = [_parameter(model, name) for name in (self.names[i], *self._further.get(i, ()))]
+        held = [paths.parameter(model, name) for name in (self.names[i], *self._further.get(i, ()))]
         first = held[0]
         if first is None or self._index.get(id(first), i) != i:
             return None
@@ -203,12 +203,6 @@ class Binding:
         found = zip(self.names, self.shapes, parameters, strict=True)
         self._refuse([_reshaped(name, was, p) for name, was, p in found if tuple(p.shape) != was])
 
-    def _walk(self, model: nn.Module) -> list[nn.Parameter]:
-        modules: list[Any] = [model]
-        for parent, name in self._inner:
-            modules.append(modules[parent]._modules[name])
-        return [modules[owner]._parameters[name] for owner, name in self._leaves]
-
     def _follow(self) -> None:
         model = self.model
         if model is None:
@@ -216,7 +210,7 @@ class Binding:
         if not torch.compiler.is_compiling() and self.holds(0):
             return
         try:
-            found = self._walk(model)
+            found = paths.walk(model, self._inner, self._leaves)
         except (KeyError, AttributeError):
             found = []
         same = len(found) == len(self.found) and all(map(is_, found, self.found))
@@ -268,18 +262,6 @@ class Binding:
             )
 
 
-def _parameter(model: nn.Module, name: str) -> nn.Parameter | None:
-    """The model's parameter of this name, if it has one."""
-    *path, leaf = name.split(".")
-    module: nn.Module | None = model
-    try:
-        for part in path:
-            module = module._modules[part]  # type: ignore[union-attr]
-        return module._parameters[leaf]  # type: ignore[union-attr]
-    except (KeyError, AttributeError):
-        return None
-
-
 def _same_place(one: nn.Parameter, other: nn.Parameter) -> bool:
     """Whether two Parameter objects are over the same memory."""
     return one.data_ptr() == other.data_ptr()
@@ -287,22 +269,3 @@ def _same_place(one: nn.Parameter, other: nn.Parameter) -> bool:
 
 def _reshaped(name: str, was: tuple[int, ...], parameter: nn.Parameter) -> str:
     return f"{name} was {was}, is {tuple(parameter.shape)}"
-
-
-def _paths(names: list[str]) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-    """How to reach parameters by name from a model, through each module once.
-
-    Modules are numbered, the model itself 0: each further one as its parent's number and its name
-    there, each parameter likewise.
-    """
-    numbers = {"": 0}
-    modules, leaves = [], []
-    for name in names:
-        *parts, leaf = name.split(".")
-        for depth, part in enumerate(parts):
-            path = ".".join(parts[: depth + 1])
-            if path not in numbers:
-                modules.append((numbers[".".join(parts[:depth])], part))
-                numbers[path] = len(modules)
-        leaves.append((numbers[".".join(parts)], leaf))
-    return modules, leaves

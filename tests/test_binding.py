@@ -12,7 +12,6 @@ from torch import nn
 
 from impcore import _C, scope
 from impcore.binding import Binding
-from impcore.binding import _paths as binding_paths
 from impcore.errors import LayoutError, ModelChangedError
 from impcore.scope import candidates, find_scope
 
@@ -235,20 +234,6 @@ def test_a_tree_that_cannot_be_read_is_never_the_same() -> None:
     sparse.weight = nn.Parameter(torch.eye(2).to_sparse())
     assert _C.ModuleTree.read(sparse) is None
     assert _C.ModuleTree.read(object()) is None
-
-
-def test_paths_lead_to_the_very_objects() -> None:
-    model = net()
-    binding = bound(model)
-    paths = _C.ParameterPaths(*binding_paths(["conv1.weight", "fc.weight", "fc.bias"]))
-    found = [model.conv1.weight, model.fc.weight, model.fc.bias]
-    assert paths.lead_to(model, found)
-    assert not paths.lead_to(model, found[:2])
-    assert not paths.lead_to(model, [*found[:2], nn.Parameter(model.fc.bias.data)])
-    assert not paths.lead_to(nn.Linear(1, 1), found)
-    model.fc.bias = None
-    assert not paths.lead_to(model, found)
-    assert not paths.lead_to(model, [*found[:2], binding])
 
 
 def test_an_unchanged_model_is_not_looked_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
