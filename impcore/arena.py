@@ -140,9 +140,12 @@ class Arena:
                 f"masked parameters are on several devices: {sorted(map(str, devices))}; move the "
                 "model to one device"
             )
+        device = devices.pop()
+        if device.type == "meta":  # the bits would be lost there, and the model may come back
+            checks.check_maskable(parameters[0], self._binding.names[0])
         strides = [p.stride() for p in parameters]
         # Where the weights are now, as the backend of that device is the one that may be forced.
-        words = self._words.to(devices.pop(), copy=True)
+        words = self._words.to(device, copy=True)
         for i, (old, new) in enumerate(zip(self._strides, strides, strict=True)):
             if old != new:
                 checks.check_dense(parameters[i], self._binding.names[i])

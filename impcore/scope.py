@@ -23,6 +23,8 @@ from impcore.ops import checks
 
 PRUNABLE_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_OBJECT = "object"
+"""Instead of a device, where a parameter has no memory of its own to be found by."""
 
 Patterns = tuple[str, ...] | None
 
@@ -207,10 +209,9 @@ def merge_tied(
         else:
             first[key] = name
             parameters[name] = p
+    at = ((*_address(p), p.numel() * p.element_size(), name) for name, p in parameters.items())
     spans = sorted(
-        (str(p.device), p.data_ptr(), p.data_ptr() + p.numel() * p.element_size(), name)
-        for name, p in parameters.items()
-        if p.numel()
+        (device, start, start + size, name) for device, start, size, name in at if device != _OBJECT
     )
     for (device, _, end, name), (next_device, start, _, next_name) in pairwise(spans):
         if device == next_device and start < end:
@@ -232,7 +233,7 @@ def _address(parameter: nn.Parameter) -> tuple[str, int]:
         pointer = parameter.data_ptr()
     except (RuntimeError, ValueError, NotImplementedError):  # sparse, lazy: no single block
         pointer = 0
-    return ("object", id(parameter)) if pointer == 0 else (str(parameter.device), pointer)
+    return (_OBJECT, id(parameter)) if pointer == 0 else (str(parameter.device), pointer)
 
 
 def _check_patterns(found: Mapping[str, nn.Parameter], patterns: Patterns, argument: str) -> None:

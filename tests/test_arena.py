@@ -102,6 +102,19 @@ def test_a_failed_move_changes_nothing() -> None:
         arena.read(1)
 
 
+def test_a_model_on_the_meta_device_is_refused_and_its_masks_are_kept() -> None:
+    model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+    arena = arena_of(model)
+    mask = torch.rand(7, 5) < 0.5
+    arena.write(0, mask)
+    model.to("meta")
+    for use in (lambda: arena.words, arena.packed, lambda: arena.read(0)):
+        with pytest.raises(NotImplementedError, match=r"0\.weight is on the meta device"):
+            use()
+    model.to_empty(device="cpu")
+    assert torch.equal(arena.read(0), mask)
+
+
 def test_a_workspace_is_large_enough_for_a_backend_that_is_forced_later(monkeypatch) -> None:
     """The reference needs none."""
     arena = arena_of(nn.Sequential(nn.Linear(40, 40)))

@@ -140,6 +140,7 @@ def _tie_by_data(model: nn.Module) -> None:
     [
         (lambda m: m.double(), TypeError),
         (lambda m: m.fc.to("meta"), (NotImplementedError, ModelChangedError)),
+        (lambda m: m.to("meta"), NotImplementedError),
         (lambda m: setattr(m.fc.weight, "data", m.fc.weight.data[:, :1].expand(7, 5)), LayoutError),
         (_tie_by_data, LayoutError),
         (lambda m: setattr(m, "again", m.fc), ModelChangedError),

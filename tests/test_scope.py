@@ -16,7 +16,7 @@ from torch.nn.utils import prune as torch_prune
 
 import impcore
 from impcore.errors import LayoutError
-from impcore.scope import find_scope, matching, patterns_of
+from impcore.scope import find_scope, matching, merge_tied, patterns_of
 
 
 def names(model: nn.Module, include: object = None, exclude: object = None) -> list[str]:
@@ -243,6 +243,14 @@ def test_what_cannot_be_masked_is_named(
     assert torch.equal(model[0].weight, before)
     assert impcore.masks_of(model) is None
     assert impcore.prune_global(model, 0.5, exclude=["1.*"]).names == ["0.weight"]
+
+
+@pytest.mark.parametrize("change", [lambda t: t.to("meta"), torch.Tensor.to_sparse], ids=str)
+def test_parameters_without_memory_of_their_own_are_not_taken_for_tied(change) -> None:
+    """Nor is a DTensor, whose data pointer is 0 too."""
+    found = {name: nn.Parameter(change(torch.ones(4, 4))) for name in "ab"}
+    parameters, aliases = merge_tied({**found, "c": found["a"]})
+    assert (list(parameters), aliases) == (["a", "b"], {"c": "a"})
 
 
 def test_a_module_within_itself_is_named() -> None:
