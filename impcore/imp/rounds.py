@@ -80,17 +80,23 @@ class Rounds:
         raised when those files are written, unless one of them could not be.
         """
         failure: Exception | None = None
-        with self._files, self._journal.open():
-            if not self.state.loaded:
-                self._begin(0)
-            while not self.progress.done:
-                self._train()
-                self._finish()
-            if meanwhile is not None:
-                try:
-                    meanwhile()
-                except Exception as error:
-                    failure = error
+        try:
+            with self._files, self._journal.open():
+                if not self.state.loaded:
+                    self._begin(0)
+                while not self.progress.done:
+                    self._train()
+                    self._finish()
+                if meanwhile is not None:
+                    try:
+                        meanwhile()
+                    except Exception as error:
+                        failure = error
+        except Stopped:
+            # What has been saved is on disk now. As soon as one process has ended, torchrun ends
+            # the others, and a second signal would cut the writer short.
+            self._lab.world.barrier()
+            raise
         if failure is not None:
             raise failure
 

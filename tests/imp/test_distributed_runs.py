@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,33 @@ def test_a_file_that_cannot_be_written_ends_all(reference: dict[str, Any], tmp_p
     assert "Traceback" not in ended[0].err + ended[1].err
     assert [e.code for e in run_together(config)] == [0, 0]
     assert result(tmp_path / "run") == reference
+
+
+def _stop_the_writer_on_a_slow_disk(config: Config) -> int:
+    fsync, save, rank = os.fsync, Rounds._save, os.environ["RANK"]
+
+    def slow(descriptor: int) -> None:
+        time.sleep(2)
+        fsync(descriptor)
+
+    def stop_and_save(self: Rounds) -> None:
+        save(self)
+        if rank == "0" and self.progress.step == 2:
+            atomic.os.fsync = slow  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Rounds._save = stop_and_save
+    code = command(config)
+    if rank == "1":
+        print(len(list(Path(config.run.out).glob("checkpoint/.*.tmp"))))
+    return code
+
+
+def test_no_process_ends_before_what_was_saved_is_on_disk(tmp_path: Path) -> None:
+    """Torchrun would end the writer then, by a second signal."""
+    ended = run_together(micro(tmp_path / "run"), target=_stop_the_writer_on_a_slow_disk)
+    assert [e.code for e in ended] == [143, 143]
+    assert ended[1].out == "0\n"
 
 
 def _stop_in_round_1(config: Config) -> int:
