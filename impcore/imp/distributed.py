@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from impcore.errors import DistributedError, InvariantError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
 _KIND = "impcore-message-1"
+_PASSED_ON = 3.0
+"""Seconds within which torchrun passes on a signal."""
 
 
 @dataclass(frozen=True)
@@ -179,20 +182,25 @@ class AgreedStop(Stop):
     `pending` and `check` must be called in the same order by all. `pending` launches an exchange of
     one number and looks at that of the call before, which every process has sent by then: it costs
     no wait of its own and takes effect one call later. `check` waits for the exchange.
+
+    Whoever ends a job may signal all of its processes, torchrun among them, which passes on what it
+    gets: a signal soon after the first is that one again, and no second request.
     """
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
         self._requested: int | None = None
+        self._requested_at = 0.0
         self._flag: Tensor | None = None
         self._work: Any = None
 
     def request(self, signum: int) -> None:
         """Note the first request; end the process at once on a second."""
-        if self._requested is not None:
+        if self._requested is None:
+            self._requested, self._requested_at = signum, monotonic()
+        elif monotonic() - self._requested_at > _PASSED_ON:
             quit_at_once(signum)
-        self._requested = signum
 
     def pending(self) -> bool:
         """Whether any process had been asked to stop by the last call."""

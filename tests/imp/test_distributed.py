@@ -20,7 +20,7 @@ from impcore.data.order import Share
 from impcore.data.text.batches import TextBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.errors import ConfigError, InvariantError
-from impcore.imp import environment, torchrun, training
+from impcore.imp import distributed, environment, torchrun, training
 from impcore.imp.distributed import ALONE, AgreedStop, World
 from impcore.imp.evaluation import evaluate
 from impcore.imp.learner import Learner
@@ -104,6 +104,17 @@ def _stop_at_the_same_step() -> int:
 
 def test_all_stop_after_the_same_step(tmp_path: Path) -> None:
     together(_stop_at_the_same_step, tmp_path)
+
+
+def test_a_signal_that_torchrun_passes_on_is_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, quit_with = [10.0], list[int]()
+    monkeypatch.setattr(distributed, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(distributed, "quit_at_once", quit_with.append)
+    stop = AgreedStop(ALONE)
+    stop.request(signal.SIGTERM)
+    for clock[0], quits in ((10.1, 0), (12.9, 0), (13.1, 1)):
+        stop.request(signal.SIGTERM)
+        assert len(quit_with) == quits
 
 
 def linear() -> nn.Module:
