@@ -123,6 +123,10 @@ class RunDirectory:
 
 def refuse_foreign(path: Path, experiment: str) -> None:
     """Raise RunDirectoryError if `path` is something else than a directory for this experiment."""
+    if path.is_symlink() and not path.exists():
+        raise RunDirectoryError(
+            f"run.out: {path} is a link to {path.readlink()}, which is not there"
+        )
     if not path.exists():
         return
     if not path.is_dir():

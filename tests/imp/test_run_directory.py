@@ -182,6 +182,16 @@ def test_an_empty_directory_is_taken_and_a_file_is_not(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "file" / "run")
 
 
+def test_a_link_to_a_disk_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+    disk, run = tmp_path / "disk", tmp_path / "run"
+    run.symlink_to(disk)
+    with pytest.raises(RunDirectoryError, match=f"{run} is a link to {disk}, which is not there"):
+        RunDirectory(run)
+    disk.mkdir()
+    with RunDirectory(run):
+        assert (disk / "checkpoint").is_dir()
+
+
 def test_a_lock_file_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"mine")
