@@ -8,6 +8,7 @@ raises before anything is changed. No pickle; nothing in a ticket is used as a p
 from __future__ import annotations
 
 import glob
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Ticket:
 
     Raises:
         TicketError: what to rewind to is no tensor; a mask without a tensor, of the wrong size, or
-            with padding bits set; or counts that do not agree.
+            with padding bits set; provenance that is not JSON; or counts that do not agree.
     """
 
     masks: Mapping[str, Tensor]
@@ -57,6 +58,8 @@ class Ticket:
                 raise TicketError(f"{name}: a ticket holds tensors, not a {type(tensor).__name__}")
         for name, packed in self.masks.items():
             _check_mask(name, packed, self.rewind)
+        for key, value in self.provenance.items():
+            _check_json(key, value)
         for key, count in (("remaining", self.remaining), ("total", self.total)):
             claimed = self.provenance.get(key, count)
             if claimed != count:
@@ -90,7 +93,7 @@ class Ticket:
         """Write the ticket as a folder for the Hugging Face hub.
 
         Files: mask.safetensors, rewind.safetensors, config.toml, README.md. Raises TicketError if
-        `folder` is a file, and RunDirectoryError if it cannot be written.
+        `folder` is a file, RunDirectoryError if it cannot be written, and TypeError as `save` does.
         """
         ticket_folder.save(self, Path(folder))
 
@@ -155,6 +158,15 @@ def _check_mask(name: str, packed: Tensor, rewind: Mapping[str, Tensor]) -> None
         )
     if numel % 8 and int(packed[-1]) >> (numel % 8):
         raise TicketError(f"{name}: its mask has bits set beyond its {numel} weights")
+
+
+def _check_json(key: object, value: object) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TicketError(f"{key}: provenance must be JSON values: {error}") from error
+    if not isinstance(key, str):
+        raise TicketError(f"{key!r}: provenance must have strings as keys")
 
 
 def _ones(packed: Tensor) -> int:

@@ -2,7 +2,8 @@
 
     mask.safetensors      packed masks, provenance, and the SHA-256 of the next two files
     rewind.safetensors    the weights to start from, under their state-dict names
-    config.toml           the recipe of the run, or where there was none the provenance
+    config.toml           the recipe of the run, or where there was none the provenance, without
+                          nulls, which TOML has not
     README.md             the model card; for readers, and theirs to change
 
 Invariant: what `load` returns is what `save` was given, or it raises; files of two tickets never
@@ -64,11 +65,11 @@ Unstructured sparsity makes dense kernels no faster.
 def save(ticket: Ticket, folder: Path) -> None:
     """Write the files, each atomically; the mask, which seals the others, comes last.
 
-    Raises TicketError if `folder` is a file, RunDirectoryError if it cannot be written.
+    Raises TicketError if `folder` is a file, RunDirectoryError if it cannot be written, TypeError
+    for a dtype that safetensors does not know.
     """
     if folder.exists() and not folder.is_dir():
         raise TicketError(f"{folder}: is a file; should be a folder, or not exist")
-    atomic.make_directory(folder)
     rewind = b"".join(sealed.pack(_REWIND_KIND, {}, ticket.rewind))
     config = _config(ticket.provenance).encode()
     content = {
@@ -76,6 +77,7 @@ def save(ticket: Ticket, folder: Path) -> None:
         "rewind_sha256": hashlib.sha256(rewind).hexdigest(),
         "config_sha256": hashlib.sha256(config).hexdigest(),
     }
+    atomic.make_directory(folder)
     atomic.write(folder / REWIND, rewind)
     atomic.write(folder / CONFIG, config)
     atomic.write(folder / CARD, _card(ticket).encode())
@@ -118,11 +120,15 @@ def _config(provenance: Mapping[str, Any]) -> str:
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
     """Sorted, and without None, of which TOML has none."""
-    return {
-        key: _present(value) if isinstance(value, Mapping) else value
-        for key, value in sorted(values.items())
-        if value is not None
-    }
+    return {key: _shown(value) for key, value in sorted(values.items()) if value is not None}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _present(value)
+    if isinstance(value, list | tuple):
+        return [_shown(each) for each in value if each is not None]
+    return value
 
 
 def _card(ticket: Ticket) -> str:

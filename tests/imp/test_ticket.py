@@ -137,6 +137,20 @@ FAULTS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("provenance", "message"),
+    [
+        ({"when": object()}, "when: provenance must be JSON values: .*object"),
+        ({"loss": [float("nan")]}, "loss: provenance must be JSON values"),
+        ({3: "x"}, "3: provenance must have strings as keys"),
+    ],
+)
+def test_what_no_file_could_hold_is_refused_before_there_is_one(provenance, message) -> None:
+    ticket, _, _ = example()
+    with pytest.raises(TicketError, match=message):
+        Ticket(ticket.masks, ticket.rewind, provenance)
+
+
 @pytest.mark.parametrize(("fault", "named"), FAULTS)
 def test_a_wrong_meaning_is_refused_though_the_checksum_is_right(
     tmp_path: Path, fault, named: str

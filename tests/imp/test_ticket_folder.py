@@ -47,6 +47,21 @@ def test_it_gives_the_ticket_back_and_the_same_bytes_again(tmp_path: Path) -> No
     assert config["ticket"] == {k: v for k, v in ticket.provenance.items() if v is not None}
 
 
+def test_nulls_anywhere_in_the_provenance_are_left_out_of_the_toml_alone(tmp_path: Path) -> None:
+    ticket = example(seeds=[1, None, {"a": None, "b": [None]}])
+    ticket.save_folder(tmp_path / "a")
+    assert Ticket.load(tmp_path / "a").provenance == ticket.provenance
+    config = tomllib.loads((tmp_path / "a" / "config.toml").read_text())
+    assert config["ticket"]["seeds"] == [1, {"b": []}]
+
+
+def test_a_dtype_that_no_file_has_is_refused_before_the_folder_is_made(tmp_path: Path) -> None:
+    ticket = Ticket({}, {"phase": torch.zeros(2, dtype=torch.complex64)}, {})
+    with pytest.raises(TypeError, match=r"phase: safetensors has no torch\.complex64"):
+        ticket.save_folder(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_place_that_cannot_be_made_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunDirectoryError, match=r"ticket: could not be made \(Not a directory"):
