@@ -42,10 +42,12 @@ class MaskedAdamW(MaskedOptimizer):
         foreach, fused, capturable: taken for torch.optim.AdamW's sake; the step is one fused pass
             without host reads anyway.
         differentiable: must be False.
-        masks: the live masks of the model (impcore.Masks); None: nothing is masked.
+        masks: the live masks of the model (impcore.Masks). None: the step is dense, and masks that
+            the model has are applied after it, as with any optimiser.
 
     Raises:
-        ValueError: an option is out of range. TypeError: a dtype, or `masks` is no impcore.Masks.
+        ValueError: an option is out of range. TypeError: it is no number; a dtype; `masks` is no
+            impcore.Masks.
         LayoutError: a parameter has gaps or overlaps in memory.
         NotImplementedError: differentiable, or parameters that are not plain dense tensors.
 
@@ -97,7 +99,7 @@ class MaskedAdamW(MaskedOptimizer):
                     kept["step"] = torch.full((), kept["step"], device=param.device)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """Raises ValueError unless the options of a group make sense, as torch.optim.AdamW does."""
+        """Raises unless the options of a group make sense, as torch.optim.AdamW does."""
         super().check_options(options)
         check_number("eps", options["eps"])
         betas = two_of(options["betas"])

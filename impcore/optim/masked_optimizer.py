@@ -55,7 +55,13 @@ class MaskedOptimizer(Optimizer):
         super().__setstate__(state)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """Raises ValueError unless the options of a group make sense, as torch's optimisers do."""
+        """Raises unless the options of a group make sense, as torch's optimisers do.
+
+        Raises:
+            TypeError: one is no number. ValueError: one is out of range.
+            NotImplementedError: differentiable.
+        """
+        check_numbers(options, options)
         for name in ("lr", "weight_decay"):
             check_number(name, options[name])
         if options["differentiable"]:

@@ -39,10 +39,12 @@ class MaskedSGD(MaskedOptimizer):
         maximize: ascend instead of descend.
         foreach, fused: taken for torch.optim.SGD's sake; the step is one fused pass anyway.
         differentiable: must be False.
-        masks: the live masks of the model (impcore.Masks); None: nothing is masked.
+        masks: the live masks of the model (impcore.Masks). None: the step is dense, and masks that
+            the model has are applied after it, as with any optimiser.
 
     Raises:
-        ValueError: an option is out of range. TypeError: a dtype, or `masks` is no impcore.Masks.
+        ValueError: an option is out of range. TypeError: it is no number; a dtype; `masks` is no
+            impcore.Masks.
         LayoutError: a parameter has gaps or overlaps in memory.
         NotImplementedError: differentiable, or parameters that are not plain dense tensors.
 
@@ -92,7 +94,7 @@ class MaskedSGD(MaskedOptimizer):
                 group.setdefault(option, False)
 
     def check_options(self, options: dict[str, Any]) -> None:
-        """Raises ValueError unless the options of a group make sense, as torch.optim.SGD does."""
+        """Raises unless the options of a group make sense, as torch.optim.SGD does."""
         super().check_options(options)
         momentum, dampening = options["momentum"], options["dampening"]
         check_number("momentum", momentum)

@@ -88,9 +88,13 @@ def check_numbers(group: dict[str, Any], options: Container[str]) -> None:
             or less than two betas.
     """
     for name, value in group.items():
-        if name in _NUMERIC and name in options:
-            for each in two_of(value) if name == "betas" else (value,):
-                _check_kind(name, each)
+        if name not in _NUMERIC or name not in options:
+            continue
+        if name == "betas":
+            for i, beta in enumerate(two_of(value)):
+                _check_kind(f"betas[{i}]", beta)
+        else:
+            _check_kind(name, value)
 
 
 def two_of(betas: Any) -> Any:

@@ -29,6 +29,21 @@ def test_parameter_groups_and_absent_gradients(kind):
     check_close(ours, theirs)
 
 
+@pytest.mark.parametrize("value", ["x", None])
+@both_kinds
+def test_an_option_that_is_no_number_is_named(kind, value):
+    param = nn.Parameter(torch.ones(3))
+    for name in {"lr", "weight_decay", "momentum", "dampening", "eps"} & kind.ours(
+        [param]
+    ).defaults.keys():
+        with pytest.raises(TypeError, match=rf"{name} is {value!r}; it must be a number"):
+            kind.ours([param], **{name: value})
+        optimizer = kind.ours([param])
+        with pytest.raises(TypeError, match=rf"{name} is {value!r}; it must be a number"):
+            optimizer.add_param_group({"params": [nn.Parameter(torch.ones(3))], name: value})
+        assert len(optimizer.param_groups) == 1
+
+
 @both_kinds
 def test_differentiable_is_refused(kind):
     with pytest.raises(NotImplementedError, match="differentiable is True"):

@@ -97,10 +97,10 @@ def test_a_tensor_that_was_put_in_later_must_be_one_element(size):
     ("options", "error", "message"),
     [
         ({"lr": torch.ones(2)}, ValueError, r"lr has shape \(2,\)"),
-        ({"betas": (0.5, torch.ones(0))}, ValueError, r"betas has shape \(0,\)"),
+        ({"betas": (0.5, torch.ones(0))}, ValueError, r"betas\[1\] has shape \(0,\)"),
         ({"weight_decay": torch.ones(1, 3)}, ValueError, r"weight_decay has shape \(1, 3\)"),
         ({"lr": "x"}, TypeError, r"lr is 'x'; it must be a number or a tensor of one element"),
-        ({"betas": (0.5, None)}, TypeError, r"betas is None; it must be a number"),
+        ({"betas": (0.5, None)}, TypeError, r"betas\[1\] is None; it must be a number"),
         ({"betas": (0.5,)}, ValueError, r"betas are \(0.5,\); they must be two numbers"),
         ({"betas": 0.5}, ValueError, r"betas are 0.5; they must be two numbers"),
         ({"lr": np.ones(2)}, TypeError, r"lr is array\(\[1\., 1\.\]\); it must be a number"),
