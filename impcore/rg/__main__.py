@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from impcore.errors import ImpcoreError
@@ -127,8 +128,9 @@ def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command = commands.add_parser(
         "import",
         help="make a run directory of a run that other code made",
-        description="Reads the checkpoints of another code base and writes flow.npz, and "
-        "rounds.jsonl where accuracies are recorded. Never runs code from a file.",
+        description="Reads the checkpoints of another code base and writes flow.npz, import.toml "
+        "(what was read) and, where accuracies are recorded, rounds.jsonl. Never runs code from a "
+        "file.",
         epilog="KIND is one of: " + "; ".join(f"{name}: {what}" for name, what in KINDS.items()),
     )
     command.set_defaults(run=_import)
@@ -174,7 +176,9 @@ def _rounds(text: str | None) -> slice | None:
 
 
 def _eps_np(text: str) -> float | str:
-    return text if text in ("free", "measured") else float(text)
+    with suppress(ValueError):  # what is no number either is refused by name, with the rest
+        return float(text)
+    return text
 
 
 def _blocks(given: Sequence[str]) -> dict[str, list[str]]:

@@ -71,7 +71,8 @@ class Fit(Shown):
         for name, (value, mirrored) in zip(("ε_np", "ε†", "γ", "p"), both, strict=True):
             key = "|γ|" if name == "γ" else name
             low, high = self.intervals[key]
-            shown = span(low, high) if key in self.free else "fixed"
+            bounds = span(low, high) if name == key else f"|γ|: {span(low, high)}"
+            shown = bounds if key in self.free else "fixed"
             note = "at its bound" if key in self.at_bound else ""
             rows.append((name, figures(value, 4), shown, figures(mirrored, 4), note))
         title = (

@@ -49,8 +49,9 @@ def distance(first: Source, second: Source, *, level: float = 0.95) -> Distance:
 
     Noise alone makes it positive. The interval therefore is not value ± error but the set of true
     distances that would make the observed one likely: with differences of one known variance,
-    B · value² / noise² is non-central χ² of B degrees of freedom. `p_same` allows for SEMs that are
-    estimated from few rounds: it tests all blocks at once by Welch's t.
+    B · value² / noise² is non-central χ² of B degrees of freedom. It is 0 … 0 where even equal
+    flows would seldom seem so near, as with SEMs that are too large. `p_same` allows for SEMs that
+    are estimated from few rounds: it tests all blocks at once by Welch's t.
 
     Raises:
         ValueError: they have different numbers of blocks, or `level` is not in (0, 1).

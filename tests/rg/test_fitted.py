@@ -56,4 +56,5 @@ def test_the_table_says_what_was_fixed_and_what_a_bound_holds():
     assert [row[2] == "fixed" for row in table.rows] == [True, False, False, False]
     assert [row[4] for row in table.rows] == ["", "", "", "at its bound"]
     assert [row[1][0] for row in table.rows] == ["0", "0", "−", "0"]
+    assert table.rows[2][2] == "|γ|: 0.01 … 2"  # what is shown beside it is negative
     assert "4 of 9 starts agree" in table.title

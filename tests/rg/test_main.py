@@ -76,3 +76,10 @@ def test_rounds_that_a_run_does_not_have_leave_the_others_their_reports(make_run
         captured.err
         == f"error: {short}: rounds must pick 2 or more of the 3 states in rising order, not []\n"
     )
+
+
+def test_an_eps_np_that_is_none_is_refused_as_one_out_of_range_is(make_run, capsys):
+    run = make_run(3)
+    for given, quoted in (("abc", "'abc'"), ("3", "3.0")):
+        assert main(["report", str(run), "--eps-np", given]) == 2
+        assert f'"free", "measured" or a number in (0, 1], not {quoted}' in capsys.readouterr().err

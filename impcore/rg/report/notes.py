@@ -78,8 +78,9 @@ DEPENDENCE = (
 COMPARISON = (
     "The distance of two runs is the root mean square difference of their σ over the blocks, "
     "“rest” left out. Noise alone makes it positive: “noise” is what two equal flows would be "
-    "apart, and the interval is of the true distance. The fixed-point score is the root mean "
-    "square of σ itself, and its median: 0 where the flow stands still (Sec. 5.2)."
+    "apart, and the interval is of the true distance (0 … 0: the SEMs are so large that even equal "
+    "flows would seldom seem so near). The fixed-point score is the root mean square of σ itself, "
+    "and its median: 0 where the flow stands still (Sec. 5.2)."
 )
 
 SEEDS = (
@@ -98,8 +99,8 @@ EXPONENTS = (
     "(−γ, p (ε†/ε_np)^(1/γ)) are the same curve: the sign of γ cannot be identified, and γ < 0 is "
     "shown as the paper prints it. By default ε_np is free within ±10 % of the densest state's "
     "error and deviations are relative. An interval is where the profile of the squared deviation "
-    "stays below its F-threshold; * marks a parameter that a bound holds, not the data; "
-    "such a value stays out of the mean over seeds, which then says of how many it is."
+    "stays below its F-threshold. A value marked * or “at its bound” is held by a bound, not by "
+    "the data; it stays out of the mean over seeds, which then says of how many it is."
 )
 
 
