@@ -8,6 +8,7 @@ before anything heavy is loaded.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -97,9 +98,7 @@ def build(
         raise ValueError(f"arch: no architecture {arch!r}{hint}; valid: {', '.join(ARCHITECTURES)}")
     if stem not in STEMS:
         raise ValueError(f"stem: {stem!r} is not one of {', '.join(STEMS)}")
-    for field, value in (("num_classes", num_classes), ("in_channels", in_channels)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{field}: {value!r} is not an integer of at least 1")
+    _check_counts(num_classes=num_classes, in_channels=in_channels)
     return ARCHITECTURES[arch](
         stem=stem, num_classes=num_classes, in_channels=in_channels, bn_gamma=bn_gamma
     )
@@ -130,7 +129,7 @@ def build_text(
         hidden_size, layers, heads, intermediate_size: BERT-base has 768, 12, 12, 3072.
         pad_token: the number of the padding token.
         positions: the longest input, in tokens.
-        dropout: dropout probability.
+        dropout: dropout probability, in [0, 1).
         initializer_range: standard deviation of the initial weights; a narrow model wants more of
             it than BERT-base's, about as 1 / sqrt(hidden_size).
 
@@ -141,6 +140,23 @@ def build_text(
         ValueError: an argument is not one of the values above.
         MissingExtraError: Hugging Face transformers is not installed.
     """
+    _check_counts(
+        num_classes=num_classes,
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        layers=layers,
+        heads=heads,
+        intermediate_size=intermediate_size,
+        positions=positions,
+    )
+    if hidden_size % heads:
+        raise ValueError(f"heads: {heads} does not divide hidden_size, {hidden_size}")
+    if pad_token not in range(vocab_size):
+        raise ValueError(f"pad_token: {pad_token!r} is not a token of 0 to {vocab_size - 1}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: {dropout!r} is not in [0, 1)")
+    if not 0 < initializer_range < math.inf:
+        raise ValueError(f"initializer_range: {initializer_range!r} is not a positive number")
     made: nn.Module = _text(arch).build(
         task=task,
         num_classes=num_classes,
@@ -152,7 +168,7 @@ def build_text(
         pad_token=pad_token,
         positions=positions,
         dropout=dropout,
-        initializer_range=initializer_range,
+        initializer_range=float(initializer_range),  # transformers takes no integer for one
     )
     return made
 
@@ -175,6 +191,7 @@ def load_text(
         ValueError, MissingExtraError: as in `build_text`.
         CheckpointError: there are no such weights, or they are another network's.
     """
+    _check_counts(num_classes=num_classes, vocab_size=vocab_size)
     loaded: tuple[nn.Module, Taken] = _text(arch).load(
         os.fspath(path), task=task, num_classes=num_classes, vocab_size=vocab_size
     )
@@ -189,6 +206,12 @@ def config_of_text(arch: str, path: str | os.PathLike[str]) -> str:
     """
     found: str = _text(arch).config_of(os.fspath(path))
     return found
+
+
+def _check_counts(**counts: object) -> None:
+    for field, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{field}: {value!r} is not an integer of at least 1")
 
 
 def _text(arch: str) -> Any:

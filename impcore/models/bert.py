@@ -201,12 +201,12 @@ def build(
         initializer_range=initializer_range,
         num_labels=num_classes,
     )
-    return _model(task)(config)
+    return _model(task, num_classes)(config)
 
 
 def load(path: str, *, task: str, num_classes: int, vocab_size: int) -> tuple[Bert, Taken]:
     """A BERT of the sizes and weights at `path`; as `impcore.models.load_text`."""
-    kind = _model(task)
+    kind = _model(task, num_classes)
     config, weights = _files(_source(path))
     if config.model_type != "bert":
         raise CheckpointError(f"{path}: is a {config.model_type!r} model; should be 'bert'")
@@ -256,9 +256,11 @@ def _source(path: str) -> str:
     return source
 
 
-def _model(task: str) -> type[Bert]:
+def _model(task: str, num_classes: int) -> type[Bert]:
     if task not in MODELS:
         raise ValueError(f"task: {task!r} is not one of {', '.join(MODELS)}")
+    if task != "classification" and num_classes != 1:
+        raise ValueError(f"num_classes: {num_classes}, but task {task!r} has 1")
     return MODELS[task]
 
 

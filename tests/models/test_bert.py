@@ -296,6 +296,36 @@ def test_unknown_names_are_quoted():
     assert models.blocks_of(tiny("mlm"), "block") == models.blocks_of(tiny("mlm"))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_classes", 0),
+        ("num_classes", 2.0),
+        ("vocab_size", 0),
+        ("layers", 0),
+        ("heads", 3),
+        ("positions", 0),
+        ("pad_token", 40),
+        ("pad_token", -1),
+        ("dropout", 1),
+        ("initializer_range", 0),
+        ("initializer_range", float("inf")),
+    ],
+)
+def test_bad_arguments_are_named_and_quoted(field, value):
+    with pytest.raises(ValueError, match=f"^{field}: {value}"):
+        tiny("classification", **{field: value})
+
+
+def test_an_integer_is_a_number_and_only_a_classification_has_classes():
+    assert tiny("mlm", initializer_range=1, dropout=0).config.initializer_range == 1
+    for task in ("regression", "extractive_qa", "mlm"):
+        with pytest.raises(ValueError, match=f"num_classes: 2, but task '{task}' has 1"):
+            tiny(task, num_classes=2)
+    with pytest.raises(ValueError, match="num_classes: 0 is not"):
+        models.load_text("bert", ".", task="classification", num_classes=0, vocab_size=9)
+
+
 def test_without_transformers_the_extra_is_named():
     code = (
         "import sys; sys.modules['transformers'] = None; from impcore import errors, models\n"
