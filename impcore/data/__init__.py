@@ -160,8 +160,8 @@ def load(
         name: a key of `DATASETS`.
         root: the folder that holds the data set's own folder (cifar-10-batches-py,
             cifar-100-python, svhn, FashionMNIST/raw, imagenet), or, for image_folder, train and
-            val; None means the folder that $IMPCORE_DATA names. `digits` comes with the package
-            and needs none.
+            val; None means the folder that $IMPCORE_DATA names. The digits come with the package
+            and need none.
         cache, image_size, check: see `impcore.data.image_folder.load`; of folders of images only,
             but `check` is of no use elsewhere rather than an error.
 
