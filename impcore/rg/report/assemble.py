@@ -58,7 +58,9 @@ def many(
     drawn = _figures(made, comparisons, files)
     tables = [joint.comparison(one) for one in comparisons]
     apart = [joint.distances(one, options.level) for one in comparisons]
-    notices = [joint.reasons(made), *(sections.nesting(one, named=True) for one in made)]
+    collapses = [sections.collapses(one.first, of=f" in {one.label}") for one in made]
+    nesting = [sections.nesting(one, named=True) for one in made]
+    notices = [joint.reasons(made), *collapses, *nesting]
     parts = [
         joint.heading(made, found),
         page.section("Eigenvalues", sections.rounds_in_use(made), *tables, *notices),

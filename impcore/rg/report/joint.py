@@ -41,11 +41,12 @@ def heading(subjects: Sequence[Subject], groups: Sequence[Group]) -> Html:
 
 
 def overview(subjects: Sequence[Subject]) -> Html:
-    """A line a run: what it is, how far it went, how accurate it was."""
+    """A line a run: what it is, how far it went, how accurate it was; where, if labels differ."""
     headers = (
         "run", "experiment", "states", "weights", "last density", "first accuracy",
         "best accuracy", "last accuracy", "θ",
     )  # fmt: skip
+    named = all(one.label == one.run.path.name for one in subjects)
     rows: list[tuple[str, ...]] = []
     for one in subjects:
         run, accuracy = one.run, one.run.accuracy
@@ -60,9 +61,10 @@ def overview(subjects: Sequence[Subject]) -> Html:
                 percent(float(run.density[-1])) if len(run.remaining) else DASH,
                 *(percent(float(value)) for value in ends),
                 run.theta,
+                *(() if named else (str(run.path),)),
             )
         )
-    return page.table(headers, rows)
+    return page.table(headers if named else (*headers, "directory"), rows)
 
 
 def comparison(one: Comparison) -> Html:

@@ -69,16 +69,21 @@ def sigma_table(analysis: Analysis) -> Html:
     steps = len(analysis.eigen.c)
     how = "" if analysis.eigen.estimator == "mean_log" else f", by {analysis.eigen.estimator}"
     title = f"σ of {what} ({steps} step{'' if steps == 1 else 's'}{how})"
+    return page.join(
+        page.table(shown.headers, rows, title), collapses(analysis), _closure(analysis)
+    )
+
+
+def collapses(analysis: Analysis, of: str = "") -> Html:
+    """A warning that names the blocks without averages because they were empty, if any."""
+    if not analysis.collapsed or analysis.eigen is None:
+        return Html("")
     back = {name: f", back at round {n}" for name, n in analysis.returned.items()}
     gone = "; ".join(
         f"{name} at round {n}{back.get(name, '')}" for name, n in analysis.collapsed.items()
     )
-    warning = page.paragraph(
-        f"Without any weight or magnitude, and so without averages: {gone}.", "warning"
-    )
-    return page.join(
-        page.table(shown.headers, rows, title), warning if gone else Html(""), _closure(analysis)
-    )
+    words = f"Without any weight or magnitude{of}, and so without averages: {gone}."
+    return page.paragraph(words, "warning")
 
 
 def nesting(one: Subject, named: bool = False) -> Html:

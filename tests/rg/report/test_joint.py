@@ -138,7 +138,23 @@ def test_labels_group_runs_and_repeated_names_are_numbered(runs, tmp_path, capsy
     assert [(row["run"], row["group"]) for row in rows] == [
         ("ten-seed0", "mine"), ("hundred", "mine"), ("hundred (2)", "hundred (2)"),
     ]  # fmt: skip
-    assert "mine (mean of 2 seeds)" in read(tmp_path / "out" / "report.html").text
+    text = read(tmp_path / "out" / "report.html").text
+    assert "mine (mean of 2 seeds)" in text
+    assert all(str(path) in text for path in (runs[3], copy))  # or nobody knew which is (2)
+
+
+def test_a_collapsed_block_is_named(runs, tmp_path):
+    with np.load(runs[0] / "flow.npz") as flow:
+        shares = flow["M"].copy()
+    shares[5:, 2] = 0
+    rewrite(runs[0], M=shares / shares.sum(axis=1, keepdims=True))
+    report.write_joint([(None, path) for path in runs], tmp_path / "out")
+    text = read(tmp_path / "out" / "report.html").text
+    assert (
+        "Without any weight or magnitude in ten-seed0, and so without averages: stage3 at" in text
+    )
+    assert text.count("Without any weight") == 1
+    assert "directory" not in text  # the labels say it
 
 
 def test_runs_of_different_blocks_stand_in_tables_of_their_own(tmp_path):
