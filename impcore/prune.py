@@ -83,9 +83,11 @@ def prune_global(
     """
     arguments = Arguments(rate, count, scope, score, data, loss, seed, min_keep)
     arguments.check()
+    if flow is not None and not isinstance(flow, Flow):
+        raise TypeError(f"flow must be an impcore.Flow or None, not {type(flow).__name__}")
     inner = unwrap(model)
     masks = masks_of(inner)
-    if flow is not None and (masks is None or flow.masks is not masks):
+    if flow is not None and flow.masks is not masks:
         raise ValueError("flow= was made for other masks than the model's; make a new impcore.Flow")
     if masks is not None:
         _check_patterns(masks, include=include, exclude=exclude)

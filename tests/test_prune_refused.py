@@ -276,3 +276,15 @@ def test_a_fake_mode_is_refused_and_leaves_nothing_fake_behind(allow: bool) -> N
     impcore.prune_global(model, 0.2, flow=flow)
     assert masks.remaining == masks.total - round(0.2 * masks.total)
     assert len(flow.M) == 1
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_flow_that_is_none_is_named(masked: bool) -> None:
+    model = net()
+    if masked:
+        impcore.prune_global(model, 0.2)
+    before = snapshot(model)
+    with pytest.raises(TypeError, match=r"flow must be an impcore\.Flow or None, not int"):
+        impcore.prune_global(model, 0.2, flow=3)  # type: ignore[arg-type]
+    assert same_bits(model, before)
+    assert (impcore.masks_of(model) is not None) == masked
