@@ -152,9 +152,12 @@ class MaskedAdamW(MaskedOptimizer):
                 continue
             state = self.state[param]
             if "step" not in state:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=param.device)
-                state["exp_avg"] = torch.zeros_like(param)
-                state["exp_avg_sq"] = torch.zeros_like(param)
+                # All at once: where memory runs out in between, the next step makes them anew.
+                state.update(
+                    step=torch.zeros((), dtype=torch.float32, device=param.device),
+                    exp_avg=torch.zeros_like(param),
+                    exp_avg_sq=torch.zeros_like(param),
+                )
             if group["amsgrad"] and "max_exp_avg_sq" not in state:
                 state["max_exp_avg_sq"] = torch.zeros_like(param)
             exp_avgs.append(state["exp_avg"])

@@ -108,3 +108,33 @@ def test_layers_that_outlive_their_model_stay_masked(kind, again):
         p[~optimizer.masks[n]].any()
         for n, p in zip(optimizer.masks.names, optimizer.masks.parameters, strict=True)
     )
+
+
+@pytest.mark.parametrize("fits", range(5))
+@both_kinds
+def test_a_first_step_that_ran_out_of_memory_can_be_taken_again(kind, fits, monkeypatch):
+    """Nothing was stepped, and states of which some were made are made anew."""
+    straight, again = net(), net()
+    first, second = (kind.ours(m.parameters(), **kind.heavy) for m in (straight, again))
+    set_gradients([straight, again], 0)
+    before, made = bytes_of(again), []
+
+    def zeros_like(tensor):
+        made.append(torch.empty_like(tensor).zero_())
+        if len(made) > fits:
+            raise torch.OutOfMemoryError
+        return made[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros_like", zeros_like)
+        with pytest.raises(torch.OutOfMemoryError):
+            second.step()
+    assert bytes_of(again) == before
+    for optimizer in (first, second):
+        optimizer.step()
+    assert bytes_of(straight) == bytes_of(again)
+    states = [
+        [value for state in optimizer.state.values() for value in state.values()]
+        for optimizer in (first, second)
+    ]
+    assert all(map(torch.equal, *states))
