@@ -108,7 +108,7 @@ class Gathering {
     TensorView other;
     if (!reader().read(param, view) || !reader().read(grad, &other) ||
         !side_by_side(*view, other) || may_be_negated(param, *view) ||
-        may_be_negated(grad, other)) {
+        may_be_negated(grad, other) || lacks_memory(other)) {
       return false;
     }
     if (args_.weights.empty() && !begin(*view)) return false;

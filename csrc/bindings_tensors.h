@@ -160,6 +160,9 @@ inline bool may_be_negated(pybind11::handle tensor, const TensorView& view) {
   return view.numel() == 1 && tensor.attr("is_neg")().cast<bool>();
 }
 
+// Whether there is nothing to be read of a tensor, as of PyTorch's efficient zeros.
+inline bool lacks_memory(const TensorView& view) { return !view.data && view.numel() > 0; }
+
 // Whether masks are for its dtype: float32, bfloat16 or float16.
 inline bool is_maskable(const TensorView& view) {
   const std::optional<int32_t> dtype = dtype_of(view);

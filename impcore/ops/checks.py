@@ -17,21 +17,26 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() or torch.ops.aten.is_non_overlapping_and_dense(tensor)
 
 
-def is_negated(tensor: torch.Tensor) -> bool:
-    """Whether what lies in memory is the negative of the values, as in `z.conj().imag`.
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether what lies in memory is not the values.
 
-    The gradient of a scalar may. To what is compiled, PyTorch hands the values themselves.
+    The gradient of a scalar may be negated only when it is used, as in `z.conj().imag`; what a
+    product with PyTorch's efficient zeros passes back are zeros without memory. To what is
+    compiled, PyTorch hands the values themselves.
     """
-    return not torch.compiler.is_compiling() and tensor.is_neg()
+    return not torch.compiler.is_compiling() and (tensor.is_neg() or tensor._is_zerotensor())
 
 
 def check_resolved(tensor: torch.Tensor, what: str) -> None:
-    """Raises NotImplementedError if the tensor is negated only when used."""
-    if is_negated(tensor):
+    """Raises NotImplementedError if the tensor's memory does not hold its values."""
+    if not is_lazy(tensor):
+        return
+    if tensor.is_neg():
         raise NotImplementedError(
             f"{what} is negated only when used; what lies in its memory has the other sign: give "
             ".resolve_neg()"
         )
+    raise NotImplementedError(f"{what} is zeros without memory: give .clone()")
 
 
 def check_dense(tensor: torch.Tensor, what: str) -> None:

@@ -225,10 +225,10 @@ class MaskedOptimizer(Optimizer):
         params = [p for p in group["params"] if p.grad is not None]
         grads = [p.grad for p in params]
         plain = [g.layout for g in grads].count(torch.strided) == len(grads)
-        if not (plain and all(map(is_dense, params))) or any(map(checks.is_negated, params)):
+        if not (plain and all(map(is_dense, params))) or any(map(checks.is_lazy, params)):
             self._refuse(group)
         described = describe(params)
-        if describe(grads) != described or any(map(checks.is_negated, grads)):
+        if describe(grads) != described or any(map(checks.is_lazy, grads)):
             self._refuse(group)
             grads = [like(p, g) for p, g in zip(params, grads, strict=True)]
         words, mask = self._place(params)

@@ -58,7 +58,7 @@ def like(param: Tensor, values: Tensor) -> Tensor:
         raise ValueError(
             f"a loaded state has shape {tuple(values.shape)}, its parameter {tuple(param.shape)}"
         )
-    if describe([values]) == describe([param]) and not checks.is_negated(values):
+    if describe([values]) == describe([param]) and not checks.is_lazy(values):
         return values
     return torch.empty_like(param).copy_(values)
 

@@ -99,6 +99,14 @@ def test_wrong_arguments_are_refused_before_anything_is_written(name, what):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_gradient_without_memory_is_refused(name):
+    arguments = small(name, grads=two(torch._efficientzerotensor(5, 8)))
+    with pytest.raises(NotImplementedError, match=r"grads\[1\] is zeros without memory"):
+        op_of(name)(**arguments)
+    assert all((t == 1).all() for t in arguments["params"])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_float64_takes_no_mask(name):
     arguments = small(name, words=[0])
     for key in NAMES[name]:

@@ -171,6 +171,15 @@ def test_gathering_leaves_a_negated_gradient_to_python():
     assert gather([param], {}) is not None
 
 
+def test_gathering_leaves_a_gradient_without_memory_to_python():
+    params = [nn.Parameter(torch.ones(n)) for n in (0, 3)]
+    for param in params:
+        param.grad = torch.zeros_like(param)
+    assert gather(params, {}) is not None
+    params[1].grad = torch._efficientzerotensor(3)
+    assert gather(params, {}) is None
+
+
 def test_gathering_takes_any_dense_order():
     params = [
         nn.Parameter(torch.randn(4, 3).t()),

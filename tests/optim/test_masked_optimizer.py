@@ -187,6 +187,21 @@ def test_a_gradient_that_is_negated_only_when_used(kind):
 
 
 @both_kinds
+def test_a_gradient_of_zeros_without_memory(kind):
+    """As what a product with PyTorch's efficient zeros passes back."""
+    ours, theirs = (nn.Parameter(torch.tensor([0.7, -0.2])) for _ in range(2))
+    mine, other = kind.ours([ours], **kind.heavy), kind.theirs([theirs], **kind.heavy)
+    for step in range(4):
+        for param, optimizer in ((ours, mine), (theirs, other)):
+            factor = torch.ones(2) if step == 2 else torch._efficientzerotensor(2)
+            optimizer.zero_grad()
+            (param * factor).sum().backward()
+            assert param.grad._is_zerotensor() == (step != 2)
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+@both_kinds
 @pytest.mark.parametrize("stepped", [False, True])
 def test_a_parameter_that_is_negated_only_when_used_is_refused(kind, stepped):
     param = nn.Parameter(torch.tensor(0.7))
