@@ -1,8 +1,9 @@
 """Pruned weights stay zero whatever optimiser steps.
 
 One global post-step hook of PyTorch, installed by the first live `Masks` and removed with the
-last: after a step of any optimiser over masked parameters, one fused kernel writes +0 where the
-mask is 0. Optimisers that mask inside their own pass (attribute `masks`) are not followed.
+last: after a step of any optimiser, one fused kernel writes +0 to the pruned weights among those
+stepped, and touches no other parameter, which autograd may have saved for a backward pass to come.
+Optimisers that mask inside their own pass (attribute `masks`) are not followed.
 
 Invariant: a step that torch.compile traced is followed too, and traced anew after new masks.
 """
@@ -53,7 +54,7 @@ def over(parameters: Iterable[nn.Parameter]) -> list[Masks]:
     found = []
     for masks in [reference() for reference in list(_live.values())]:
         with suppress(ModelChangedError, LayoutError):
-            if masks is not None and masks.covers(ids):
+            if masks is not None and masks.among(ids):
                 found.append(masks)
     return found
 
@@ -71,18 +72,22 @@ def _after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, A
     if not is_compiling() and id(own) in _live and len(_live) == 1:
         return  # as in most runs, there are no others
     stepped = tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
-    for key in _covering(stepped, _generation):
+    for key, positions in _covering(stepped, _generation):
         reference = _live.get(key)  # the collector may have taken it meanwhile
         masks = None if reference is None else reference()
         if masks is not None and masks is not own:
-            masks.apply()
+            masks.apply_to(positions)
 
 
-def _covering(stepped: tuple[int, ...], generation: str) -> tuple[int, ...]:
-    """The keys of the live masks over any of the parameters with these ids."""
-    alive = [(key, reference()) for key, reference in list(_live.items())]
-    ids = set(stepped)
-    return tuple(key for key, masks in alive if masks is not None and masks.covers(ids))
+def _covering(stepped: tuple[int, ...], generation: str) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """The live masks, by key, over parameters with these ids, and the positions of those."""
+    ids, found = set(stepped), []
+    for key, masks in [(key, reference()) for key, reference in list(_live.items())]:
+        positions = () if masks is None else masks.among(ids)
+        if masks is not None and positions:
+            masks.plan.part(positions)  # kept, as what is traced could not make it
+            found.append((key, positions))
+    return tuple(found)
 
 
 # While a step is traced this runs as it is, once: tracing through every live Masks would fail when

@@ -122,19 +122,30 @@ class MaskState:
         """
         return self._binding.holds(met)
 
-    def covers(self, ids: Set[int]) -> bool:
-        """Whether any of these is the id of a masked Parameter, as the model holds them now.
+    def among(self, ids: Set[int]) -> tuple[int, ...]:
+        """The positions of the masked Parameters with these ids, as the model holds them now.
 
         Raises:
             ModelChangedError, LayoutError: the model can no longer be masked, and one of these is
                 of it.
         """
         try:
-            return not self._binding.index().keys().isdisjoint(ids)
+            found = self._binding.index()
         except (ModelChangedError, LayoutError):
             if self._binding.knew(ids) or self._binding.has(ids):
                 raise
-            return False
+            return ()
+        return tuple(sorted({i for key, i in found.items() if key in ids}))
+
+    def apply_to(self, positions: tuple[int, ...]) -> None:
+        """Writes +0 to the pruned weights of some parameters, in one fused pass.
+
+        `positions` are what `among` has returned. Other parameters are not touched.
+        """
+        bound = self.bound()
+        part = self.plan.part(positions)
+        some = bound.weights if part is self.plan else [bound.weights[i] for i in positions]
+        ops.rewind(part, some, bound.words)
 
     def check_model(self) -> Bound:
         """Raises unless the model is what these masks were made for, and can be masked as it is.

@@ -1,7 +1,8 @@
 """The masks of a model, seen as a mapping from parameter names.
 
-Invariants: a weight whose mask is 0 holds +0 after every assignment, prune and optimiser step; a
-model has one live `Masks`; the model's state-dict keys never change.
+Invariants: a weight whose mask is 0 holds +0 after every assignment and prune, and after every step
+of an optimiser that it is given to; a model has one live `Masks`; the model's state-dict keys never
+change.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ order; the same numels give the same plan on every backend.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -42,6 +42,7 @@ class Plan:
     total_words: int
     num_blocks: int
     chunks: torch.Tensor = field(repr=False)
+    _parts: dict[tuple[int, ...], Plan] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def make(numels: Sequence[int], blocks: Sequence[int] | None = None) -> Plan:
@@ -84,6 +85,28 @@ class Plan:
     def single(self) -> tuple[Plan, ...]:
         """A plan for each tensor alone; its arena is the tensor's span of this plan's."""
         return tuple(Plan.make([n]) for n in self.numels)
+
+    def part(self, tensors: tuple[int, ...]) -> Plan:
+        """The plan for some of the tensors, by rising positions; their bits are in this arena."""
+        if len(tensors) == len(self.numels):
+            return self
+        if tensors not in self._parts:
+            self._parts[tensors] = self._part(tensors)
+        return self._parts[tensors]
+
+    def _part(self, tensors: tuple[int, ...]) -> Plan:
+        positions = torch.full((len(self.numels),), -1, dtype=torch.int64, device="cpu")
+        positions[list(tensors)] = torch.arange(len(tensors), device="cpu")
+        new = positions[self.chunks[:, 0]]
+        chunks = self.chunks[new >= 0]
+        chunks[:, 0] = new[new >= 0]
+        return replace(
+            self,
+            numels=tuple(self.numels[i] for i in tensors),
+            blocks=tuple(self.blocks[i] for i in tensors),
+            words=tuple(self.words[i] for i in tensors),
+            chunks=chunks,
+        )
 
     @cached_property
     def total(self) -> int:

@@ -68,3 +68,16 @@ def test_a_tensors_own_plan_fits_its_span_of_the_arena(sizes):
     assert [n for own in plan.single for n in own.numels] == sizes
     assert [own.total_words for own in plan.single] == [s.stop - s.start for s in plan.spans]
     assert [s.start for s in plan.spans] == list(plan.words)
+
+
+@given(numels, st.data())
+def test_a_part_keeps_the_words_of_its_tensors(sizes, data):
+    plan = Plan.make(sizes)
+    some = tuple(i for i in range(len(sizes)) if data.draw(st.booleans()))
+    part = plan.part(some)
+    assert part is plan.part(some)
+    assert (part is plan) == (len(some) == len(sizes))
+    assert part.numels == tuple(sizes[i] for i in some)
+    assert part.total_words == plan.total_words
+    whole = [row for row in plan.chunks.tolist() if row[0] in some]
+    assert [[some[tensor], *rest] for tensor, *rest in part.chunks.tolist()] == whole
