@@ -23,8 +23,6 @@ from impcore.ops import checks
 
 PRUNABLE_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-_OBJECT = "object"
-"""Instead of a device, where a parameter has no memory of its own to be found by."""
 
 Patterns = tuple[str, ...] | None
 
@@ -209,9 +207,10 @@ def merge_tied(
         else:
             first[key] = name
             parameters[name] = p
-    at = ((*_address(p), p.numel() * p.element_size(), name) for name, p in parameters.items())
     spans = sorted(
-        (device, start, start + size, name) for device, start, size, name in at if device != _OBJECT
+        (str(p.device), _pointer(p), _pointer(p) + p.numel() * p.element_size(), name)
+        for name, p in parameters.items()
+        if p.numel() and _pointer(p)
     )
     for (device, _, end, name), (next_device, start, _, next_name) in pairwise(spans):
         if device == next_device and start < end:
@@ -229,11 +228,16 @@ def _weights_of(model: nn.Module, layers: tuple[type, ...]) -> list[nn.Parameter
 
 def _address(parameter: nn.Parameter) -> tuple[str, int]:
     """What Parameter objects over the same memory have in common."""
+    pointer = _pointer(parameter)
+    return ("object", id(parameter)) if pointer == 0 else (str(parameter.device), pointer)
+
+
+def _pointer(parameter: nn.Parameter) -> int:
+    """Where its memory begins; 0 if it is no single block: empty, meta, sparse, of a subclass."""
     try:
-        pointer = parameter.data_ptr()
-    except (RuntimeError, ValueError, NotImplementedError):  # sparse, lazy: no single block
-        pointer = 0
-    return (_OBJECT, id(parameter)) if pointer == 0 else (str(parameter.device), pointer)
+        return parameter.data_ptr()
+    except (RuntimeError, ValueError, NotImplementedError):
+        return 0
 
 
 def _check_patterns(found: Mapping[str, nn.Parameter], patterns: Patterns, argument: str) -> None:

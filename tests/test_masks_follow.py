@@ -83,6 +83,20 @@ def test_a_layout_with_gaps_is_refused_at_use() -> None:
         masks.apply()
 
 
+@pytest.mark.parametrize("use", ["prune", "apply", "step"])
+def test_weights_without_memory_are_refused_by_name_and_not_taken_for_one(use: str) -> None:
+    model = net()
+    masks = impcore.prune_global(model, 0.5)
+    model.to("meta")
+    actions = {
+        "prune": lambda: impcore.prune_global(model, 0.5),
+        "apply": masks.apply,
+        "step": torch.optim.SGD(model.parameters(), lr=0.1).step,
+    }
+    with pytest.raises(NotImplementedError, match=r"conv1\.weight is on the meta device"):
+        actions[use]()
+
+
 def test_state_dict_keys_never_change_and_load_elsewhere() -> None:
     model, fresh = net(), net(1)
     keys = list(model.state_dict())
