@@ -237,7 +237,7 @@ class Binding:
         self._pairs = [(p, first) for p, first in pairs if p is not first]
 
     def _lost(self, model: nn.Module) -> list[str]:
-        """What the model lacks, or has in another shape or tied in another way, a phrase each."""
+        """What is gone, reshaped, tied in another way or under another's name, a phrase each."""
         present = dict(model.named_parameters(remove_duplicate=False))
         lost = [f"{name} is gone" for name in (*self.names, *self.aliases) if name not in present]
         for name, shape in zip(self.names, self.shapes, strict=True):
@@ -252,7 +252,12 @@ class Binding:
                 was, now = self.aliases.get(name), aliases.get(name)
                 if was != now:
                     lost.append(f"{name} was tied to {was}, is tied to {now}")
-        return lost
+        # As where a layer was inserted before others, each mask would be on another's weights.
+        return lost or [
+            f"{name} holds what {self.names[self._index[id(present[name])]]} held"
+            for name, i in self.numbers.items()
+            if self._index.get(id(present[name]), i) != i
+        ]
 
     def _refuse(self, changes: list[str]) -> None:
         if changes:

@@ -118,6 +118,26 @@ def test_what_is_lost_is_listed_at_each_use(change: object, phrases: list[str]) 
     assert all(phrase in str(one.value) for phrase in phrases)
 
 
+@pytest.mark.parametrize(
+    ("order", "phrase"),
+    [
+        ((0, 3, 1, 2), r"2\.weight holds what 1\.weight held"),
+        ((1, 0, 2), r"0\.weight holds what 1\.weight held; 1\.weight holds what 0\.weight held"),
+    ],
+)
+def test_layers_that_have_changed_places_do_not_change_masks(
+    order: tuple[int, ...], phrase: str
+) -> None:
+    layers = [nn.Linear(4, 4) for _ in range(4)]
+    model = nn.ModuleList(layers[:3])
+    binding = bound(model)
+    for i, number in enumerate(order):
+        model._modules[str(i)] = layers[number]
+    for use in (lambda: binding.parameters, binding.index, lambda: binding.check_model(None, None)):
+        with pytest.raises(ModelChangedError, match=phrase):
+            use()
+
+
 def test_only_a_prune_cares_about_new_layers() -> None:
     model = net()
     binding = bound(model)
