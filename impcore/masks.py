@@ -198,7 +198,11 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         ops.rewind(self.plan, bound.weights, bound.words, aligned)
 
     def apply(self) -> None:
-        """Writes +0 to every pruned weight, in one fused pass."""
+        """Writes +0 to every pruned weight, in one fused pass.
+
+        For weights that something else than the step of an optimiser over them has written: a state
+        dict of before the prune, an average that has taken their place.
+        """
         bound = self.bound()
         ops.rewind(self.plan, bound.weights, bound.words)
 
