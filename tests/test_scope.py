@@ -245,7 +245,9 @@ def test_what_cannot_be_masked_is_named(
     assert impcore.prune_global(model, 0.5, exclude=["1.*"]).names == ["0.weight"]
 
 
-@pytest.mark.parametrize("change", [lambda t: t.to("meta"), torch.Tensor.to_sparse], ids=str)
+@pytest.mark.parametrize(
+    "change", [lambda t: t.to("meta"), torch.Tensor.to_sparse], ids=["meta", "sparse"]
+)
 def test_parameters_without_memory_of_their_own_are_not_taken_for_tied(change) -> None:
     """Nor is a DTensor, whose data pointer is 0 too."""
     found = {name: nn.Parameter(change(torch.ones(4, 4))) for name in "ab"}
