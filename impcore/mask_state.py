@@ -135,7 +135,10 @@ class MaskState:
             if self._binding.knew(ids) or self._binding.has(ids):
                 raise
             return ()
-        return tuple(sorted({i for key, i in found.items() if key in ids}))
+        met = found.keys() & ids
+        if len(met) == len(found):  # as with most optimisers
+            return tuple(range(len(self.names)))
+        return tuple(sorted({found[key] for key in met}))
 
     def apply_to(self, positions: tuple[int, ...]) -> None:
         """Writes +0 to the pruned weights of some parameters, in one fused pass.
