@@ -21,6 +21,7 @@ from impcore.unwrap import unwrap
 
 _ATTRIBUTE = "_impcore_masks"
 _COMPUTED = "layers whose weight is computed from other parameters"
+_OTHERS = "weights of other layers than Linear and convolutions"
 
 
 def masks_of(model: nn.Module) -> Masks | None:
@@ -42,10 +43,11 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
             `prunable_patterns()` says where its class has that method.
         exclude: patterns to leave out; a tied parameter is left out under any of its names.
 
-    Frozen parameters (requires_grad=False) and layers whose weight is computed from other
-    parameters are left out with a warning; masks of a module around the model, or in it, get one
-    too. What is masked stays so until there are new masks. Copies of a model take theirs along, but
-    for those of a torch.fx.GraphModule, which leaves out what it does not know.
+    Frozen parameters (requires_grad=False), layers whose weight is computed from other parameters
+    and, without `include`, matrices of other layers (a packed `in_proj_weight`, recurrent layers)
+    are left out with a warning; masks of a module around the model, or in it, get one too. What is
+    masked stays so until there are new masks. Copies of a model take theirs along, but for those of
+    a torch.fx.GraphModule, which leaves out what it does not know.
 
     Raises:
         ValueError: nothing to prune, or a pattern that matches nothing.
@@ -62,7 +64,8 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
         patterns = scopes.patterns_of(include, "include"), scopes.patterns_of(exclude, "exclude")
         scope = scopes.find_scope(model, *patterns)
         super().__init__(model, scope, *patterns)
-        for kind, names in (("frozen parameters", scope.frozen), (_COMPUTED, scope.computed)):
+        left = {"frozen parameters": scope.frozen, _COMPUTED: scope.computed, _OTHERS: scope.others}
+        for kind, names in left.items():
             if names:
                 warnings.warn(f"{kind} are left out of pruning: {', '.join(names)}", stacklevel=2)
         older = masks_of(model)

@@ -17,12 +17,14 @@ from itertools import pairwise
 from typing import Protocol, cast, runtime_checkable
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from impcore.errors import LayoutError
 from impcore.ops import checks
 
 PRUNABLE_LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+NORMS = (nn.LayerNorm, nn.RMSNorm)  # the others' weights are vectors
 
 Patterns = tuple[str, ...] | None
 
@@ -46,12 +48,16 @@ class Scope:
         frozen: names left out because they do not require gradients.
         computed: names of layers left out because their weight is no parameter of theirs but
             computed from others (torch.nn.utils.prune, weight_norm and other parametrisations).
+        others: names of matrices called weights of layers that are no Linear, convolution,
+            embedding or norm, such as a packed `in_proj_weight`; none where there is a choice
+            (`include`).
     """
 
     parameters: dict[str, nn.Parameter]
     aliases: dict[str, str]
     frozen: tuple[str, ...]
     computed: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 def patterns_of(value: Sequence[str] | None, name: str) -> Patterns:
@@ -164,7 +170,8 @@ def find_scope(model: nn.Module, include: Patterns, exclude: Patterns) -> Scope:
         raise ValueError(_nothing_left(model, found, frozen, computed))
     check_maskable(trainable)
     parameters, aliases = merge_tied(trainable)
-    return Scope(parameters, aliases, frozen, computed)
+    others = _others(model) if include is None else ()
+    return Scope(parameters, aliases, frozen, computed, others)
 
 
 def check_maskable(named: Mapping[str, nn.Parameter]) -> None:
@@ -224,6 +231,20 @@ def merge_tied(
 def _weights_of(model: nn.Module, layers: tuple[type, ...]) -> list[nn.Parameter]:
     weights = (m._parameters.get("weight") for m in model.modules() if isinstance(m, layers))
     return [weight for weight in weights if weight is not None]
+
+
+def _others(model: nn.Module) -> tuple[str, ...]:
+    """What a user may take for prunable, by its name and shape, and is not."""
+    known = (*PRUNABLE_LAYERS, *EMBEDDINGS, *NORMS)
+    shared = {id(p) for p in _weights_of(model, known)}
+    return tuple(
+        f"{place}.{name}" if place else name
+        for place, module in model.named_modules()
+        if not isinstance(module, known)
+        for name, p in module.named_parameters(recurse=False)
+        if "weight" in name and p.requires_grad and id(p) not in shared
+        if not is_lazy(p) and p.dim() >= 2
+    )
 
 
 def _address(parameter: nn.Parameter) -> tuple[str, int]:

@@ -245,6 +245,31 @@ def test_what_cannot_be_masked_is_named(
     assert impcore.prune_global(model, 0.5, exclude=["1.*"]).names == ["0.weight"]
 
 
+class _Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.recurrent = nn.GRU(4, 4)
+        self.embedding, self.head = nn.Embedding(6, 4), nn.Linear(4, 6, bias=False)
+        self.norm = nn.LayerNorm((2, 4))
+        self.place = nn.Parameter(torch.zeros(2, 4))
+
+
+def test_matrices_of_other_layers_are_told_of_unless_there_is_a_choice() -> None:
+    model = _Attention()
+    told = r"weights of other layers .*: attention\.in_proj_weight, recurrent\.weight_ih_l0, "
+    with pytest.warns(UserWarning, match=rf"{told}recurrent\.weight_hh_l0$"):
+        masks = impcore.Masks(model)
+    assert masks.names == ["attention.out_proj.weight", "head.weight"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        impcore.Masks(model, include=["*"])
+        for own in (model.attention, model.recurrent):
+            own.requires_grad_(False)
+        model.attention.out_proj.requires_grad_(True)
+        impcore.Masks(model)
+
+
 @pytest.mark.parametrize(
     "change", [lambda t: t.to("meta"), torch.Tensor.to_sparse], ids=["meta", "sparse"]
 )
