@@ -43,7 +43,8 @@ class MaskedAdamW(MaskedOptimizer):
             without host reads anyway.
         differentiable: must be False.
         masks: the live masks of the model (impcore.Masks). None: the step is dense, and masks that
-            the model has are applied after it, as with any optimiser.
+            the model has are applied after it, as with any optimiser. Masks that cover none of the
+            parameters are told of by a warning.
 
     Raises:
         ValueError: an option is out of range. TypeError: it is no number; a dtype; `masks` is no

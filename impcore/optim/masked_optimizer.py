@@ -6,6 +6,7 @@ weights' storage order; what GradScaler decides stays on the device.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,6 +47,13 @@ class MaskedOptimizer(Optimizer):
         self.scalars = Scalars()
         self.check_options(defaults)
         super().__init__(params, defaults)
+        stepped = {id(p) for group in self.param_groups for p in group["params"]}
+        if masks is not None and not masks.among(stepped):
+            warnings.warn(
+                "masks= covers none of the optimiser's parameters, which will be stepped densely: "
+                "are they another model's?",
+                stacklevel=3,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "masks": self.masks}

@@ -4,6 +4,7 @@ import copy
 import math
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -97,6 +98,21 @@ def test_masks_must_be_masks(kind):
     model = net()
     with pytest.raises(TypeError, match=r"masks must be impcore\.Masks or None, not dict"):
         kind.ours(model.parameters(), masks={"0.weight": torch.ones(3)})
+
+
+@both_kinds
+def test_masks_of_another_model_are_told_of(kind):
+    model = net()
+    masks = pruned(model)
+    with pytest.warns(
+        UserWarning, match=r"masks= covers none of .* are they another model's"
+    ) as met:
+        kind.ours(net().parameters(), masks=masks)
+    assert met[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kind.ours(model.parameters(), masks=masks)
+        kind.ours(net().parameters())
 
 
 # As PyTorch drives an optimiser
