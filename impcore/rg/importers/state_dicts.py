@@ -1,8 +1,8 @@
 """State dicts of any training loop: pruned by torch.nn.utils.prune, or with zeros as the mask.
 
 Invariant: files are taken in natural order of their names. Where zeros are the mask, the prunable
-tensors are the same in every state: the "*.weight" of two dimensions or more (those of Linear and
-Conv layers), or what include and exclude say.
+tensors are the same in every state: each "weight" of two dimensions or more (those of Linear and
+Conv layers; of embeddings too), or what include and exclude say.
 """
 
 from __future__ import annotations
@@ -61,7 +61,12 @@ def _prunable(tensors: Tensors, include: Sequence[str], exclude: Sequence[str]) 
     if include:
         chosen = [name for name in tensors if any(fnmatchcase(name, glob) for glob in include)]
     else:
-        chosen = [name for name in tensors if name.endswith("weight") and tensors[name].dim() >= 2]
+        # By its last part: attention's in_proj_weight is of no Linear layer, and is not pruned.
+        chosen = [
+            name
+            for name in tensors
+            if name.rpartition(".")[2] == "weight" and tensors[name].dim() >= 2
+        ]
     kept = tuple(name for name in chosen if not any(fnmatchcase(name, glob) for glob in exclude))
     if not kept:
         raise CheckpointError(f"{tensors.path}: no prunable tensor among {list(tensors)[:8]}")

@@ -59,6 +59,22 @@ def test_zeros_are_the_mask(tmp_path, suffix):
     assert rg.load(tmp_path / "out").names == ("layer1.0.conv1", "layer1.1.conv1")
 
 
+def test_weights_of_other_names_are_no_prunable_ones(tmp_path):
+    truth = make_truth({"attention.out_proj.weight": (8, 8), "weight": (8, 8)}, 3, dust=False)
+    (tmp_path / "run").mkdir()
+    for n in range(3):
+        tensors = {
+            "attention.in_proj_weight": torch.ones(24, 8),
+            "rnn.weight_hh_l0": torch.ones(8, 8),
+        }
+        tensors |= {k: v * truth.masks[n][k] for k, v in truth.weights[n].items()}
+        save_file(tensors, tmp_path / "run" / f"{n}.safetensors")
+    import_run("state_dicts", tmp_path / "run", tmp_path / "out", Options(granularity="tensor"))
+    run = rg.load(tmp_path / "out")
+    assert run.names == ("attention.out_proj", "weight")
+    assert run.remaining.tolist() == truth.remaining
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_dtypes(tmp_path, dtype):
     truth = make_truth({"a.weight": (30, 30), "b.weight": (30, 30)}, 3, dust=False)
