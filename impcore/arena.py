@@ -17,6 +17,7 @@ from impcore import _C, ops
 from impcore.binding import Binding
 from impcore.ops import checks, library, native
 from impcore.ops.plan import WORD_BITS, words_of
+from impcore.scope import address
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,11 @@ def _aligned(
     if value.dtype != parameter.dtype:
         raise TypeError(
             f"the rewind source of {name} is {value.dtype}, the parameter {parameter.dtype}"
+        )
+    if address(value) == address(parameter):
+        raise ValueError(
+            f"the rewind source of {name} is the parameter itself, as a state dict holds it, and "
+            "no earlier state of it; keep a copy: copy.deepcopy(model.state_dict())"
         )
     if value.stride() != parameter.stride() or value.device != parameter.device:
         value = torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -189,11 +189,12 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
 
         Args:
             source: at least the masked parameters by name (a whole model's state_dict will do), of
-                their shapes and dtype, on any device and in any memory format.
+                their shapes and dtype, on any device and in any memory format. A copy of them: what
+                `model.state_dict()` returns is trained along with the model.
 
         Raises:
-            KeyError, ValueError, TypeError: a name is missing, a shape or dtype differs; nothing
-                has been changed.
+            KeyError, ValueError, TypeError: a name is missing, a shape or dtype differs, or a
+                tensor is the parameter itself; nothing has been changed.
         """
         self._binding.check_maskable()
         aligned = self._arena.aligned(source)

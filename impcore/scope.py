@@ -16,7 +16,7 @@ from fnmatch import translate
 from itertools import pairwise
 from typing import Protocol, cast, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from impcore.errors import LayoutError
@@ -108,11 +108,11 @@ def candidates(model: nn.Module) -> dict[str, nn.Parameter]:
     except RecursionError as error:
         raise ValueError(_without_end(model)) from error
     in_layers = {id(p) for p in _weights_of(model, PRUNABLE_LAYERS)}
-    embedded = {_address(p) for p in _weights_of(model, EMBEDDINGS)}
+    embedded = {address(p) for p in _weights_of(model, EMBEDDINGS)}
     return {
         name: parameter
         for name, parameter in named
-        if id(parameter) in in_layers and _address(parameter) not in embedded
+        if id(parameter) in in_layers and address(parameter) not in embedded
     }
 
 
@@ -134,8 +134,8 @@ def narrow(
 ) -> dict[str, nn.Parameter]:
     """What `include` admits and `exclude` does not take away under any of its names."""
     goes, stays = matching(exclude or ()), matching(("*",) if include is None else include)
-    excluded = {_address(p) for name, p in found.items() if goes(name)}
-    return {name: p for name, p in found.items() if stays(name) and _address(p) not in excluded}
+    excluded = {address(p) for name, p in found.items() if goes(name)}
+    return {name: p for name, p in found.items() if stays(name) and address(p) not in excluded}
 
 
 def included(model: nn.Module, include: Patterns) -> Patterns:
@@ -208,7 +208,7 @@ def merge_tied(
     aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
     for name, p in found.items():
-        key = (*_address(p), p.dtype, tuple(p.shape), p.stride())
+        key = (*address(p), p.dtype, tuple(p.shape), p.stride())
         if key in first:
             aliases[name] = first[key]
         else:
@@ -247,16 +247,16 @@ def _others(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def _address(parameter: nn.Parameter) -> tuple[str, int]:
-    """What Parameter objects over the same memory have in common."""
-    pointer = _pointer(parameter)
-    return ("object", id(parameter)) if pointer == 0 else (str(parameter.device), pointer)
+def address(tensor: Tensor) -> tuple[str, int]:
+    """What tensors over the same memory have in common, such as those of a model's state dict."""
+    pointer = _pointer(tensor)
+    return ("object", id(tensor)) if pointer == 0 else (str(tensor.device), pointer)
 
 
-def _pointer(parameter: nn.Parameter) -> int:
+def _pointer(tensor: Tensor) -> int:
     """Where its memory begins; 0 if it is no single block: empty, meta, sparse, of a subclass."""
     try:
-        return parameter.data_ptr()
+        return tensor.data_ptr()
     except (RuntimeError, ValueError, NotImplementedError):
         return 0
 

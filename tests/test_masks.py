@@ -275,6 +275,18 @@ def test_a_wrong_rewind_source_changes_nothing(
     assert same_bits(model, before)
 
 
+def test_what_is_trained_along_is_no_rewind_source() -> None:
+    model = net()
+    start = model.state_dict()  # no copy
+    masks = impcore.prune_global(model, 0.5)
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=r"of conv1.weight is the parameter itself.*deepcopy"):
+        masks.rewind(start)
+    assert same_bits(model, before)
+    masks.rewind(copy.deepcopy(start))
+    assert same_bits(model, before)
+
+
 def test_a_rewind_bumps_versions_and_keeps_the_graph_honest() -> None:
     layer = nn.Linear(3, 3)
     masks = impcore.Masks(layer)

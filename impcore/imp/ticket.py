@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from impcore import atomic
 from impcore.errors import TicketError
 from impcore.imp import sealed, ticket_folder
-from impcore.scope import find_scope
+from impcore.scope import address, find_scope
 from impcore.unwrap import unwrap
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Ticket:
         masks: parameter name -> uint8 [ceil(numel / 8)]: the mask's bits in logical (contiguous)
             order, least significant first, 1 = alive, padding 0; as `Masks.state_dict()` has it.
         rewind: state-dict name -> tensor: the whole state to start from, weights unmasked, buffers
-            included.
+            included. They are not copied: what `model.state_dict()` returns is trained along with
+            the model, so give a copy of it.
         provenance: JSON values: where the ticket is from. `remaining` and `total`, if there, are
             checked against the masks.
 
@@ -116,8 +117,8 @@ class Ticket:
         """Give `model` the rewind state under the mask; returns its new live Masks.
 
         Sees through DDP and torch.compile. Raises TicketError if the model's state dict has other
-        names, shapes or dtypes, or if a masked name is not a prunable parameter of it; the model
-        and its masks are then unchanged.
+        names, shapes or dtypes, if a masked name is not a prunable parameter of it, or if the
+        ticket holds a tensor of the model itself; the model and its masks are then unchanged.
         """
         from impcore.imp.rewinding import rewind_model  # with pydantic, which takes a while
         from impcore.masks import Masks
@@ -190,4 +191,9 @@ def _check_fits(model: nn.Module, rewind: Mapping[str, Tensor]) -> None:
             raise TicketError(
                 f"{name}: the ticket has {found.dtype} {tuple(found.shape)}, the model "
                 f"{tensor.dtype} {tuple(tensor.shape)}"
+            )
+        if address(found) == address(tensor):
+            raise TicketError(
+                f"{name}: the ticket holds the model's own tensor, and no earlier state of it; "
+                "make it of a copy: copy.deepcopy(model.state_dict())"
             )

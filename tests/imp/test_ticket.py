@@ -216,6 +216,17 @@ class Tied(nn.Module):
         self.b.weight = self.a.weight
 
 
+def test_what_is_trained_along_is_no_rewind_state() -> None:
+    ticket, model, masks = example()
+    own = Ticket(ticket.masks, model.state_dict(), {})
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(TicketError, match=r"0\.weight: the ticket holds the model's own.*deepcopy"):
+        own.apply(model)
+    assert impcore.masks_of(model) is masks
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
+    own.apply(network())
+
+
 def test_tied_weights_have_one_mask(tmp_path: Path) -> None:
     model = Tied()
     point = copy.deepcopy(model.state_dict())
