@@ -36,7 +36,7 @@ class Coverage(Shown):
     steps: int
     covered: float  # fraction of intervals that hold σ
     error: float
-    rejected: float  # fraction in which the test of the straight line gives p < 1 - level
+    rejected: float  # fraction in which the test of the straight line gives p < 1 - level; or NaN
 
     def table(self) -> Table:
         """One row."""
@@ -68,7 +68,8 @@ def coverage(
     Args:
         estimator: as for `eigen`.
         noise: "walk", "density walk" or "observation"; the module says what they are.
-        remaining: [N], the schedule.
+        remaining: [N ≥ 3], the schedule; one step alone has no interval. The test of the line needs
+            a state more, and its fraction is NaN without.
         sigma: the truth.
         spread: standard deviation of the noise, in units of σ; positive.
         level: of the intervals, and 1 - level that of the test of the line; in (0, 1).
@@ -81,8 +82,8 @@ def coverage(
     checks.choice("noise", noise, NOISES)
     _check(sigma, spread, replicates)
     counts = checks.real("remaining", remaining)
-    if counts.ndim != 1 or len(counts) < 2:
-        raise ValueError(f"remaining must have shape [N >= 2], not {list(counts.shape)}")
+    if counts.ndim != 1 or len(counts) < 3:
+        raise ValueError(f"remaining must have shape [N >= 3], not {list(counts.shape)}")
     counts = checks.counts(counts, len(counts), range(len(counts)))
     _, log_c = checks.coarse_graining(counts, range(len(counts)))
     draws = np.random.default_rng(seed)
@@ -96,6 +97,7 @@ def coverage(
         errors = scale[:, None] * draws.normal(0, spread, (len(log_c), replicates))
         log_m = np.vstack([np.zeros((1, replicates)), np.cumsum(steps + errors, axis=0)])
     result = eigen(np.exp(log_m), counts, estimator=estimator, level=level)
+    tested = not np.isnan(result.straight_p).any()
     held = float(np.mean((result.sigma_low <= sigma) & (sigma <= result.sigma_high)))
     return Coverage(
         estimator=estimator,
@@ -104,7 +106,7 @@ def coverage(
         steps=len(log_c),
         covered=held,
         error=float(np.sqrt(max(held * (1 - held), 0.25 / replicates) / replicates)),
-        rejected=float(np.mean(result.straight_p < 1 - level)),
+        rejected=float(np.mean(result.straight_p < 1 - level)) if tested else math.nan,
     )
 
 

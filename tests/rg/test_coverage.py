@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -62,16 +64,26 @@ def test_the_same_seed_gives_the_same_number_and_prints_it():
     assert "mean_log" in str(first)
 
 
+@pytest.mark.parametrize("estimator", ["mean_log", "regression"])
+def test_what_cannot_be_tested_is_not_counted_as_passed(estimator):
+    found = rg.coverage(estimator, remaining=[25, 20, 16], replicates=50)
+    assert math.isnan(found.rejected)
+    assert str(found).rstrip().endswith("–")
+    found = rg.coverage(estimator, remaining=[125, 100, 80, 64], replicates=50)
+    assert found.rejected >= 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"noise": "pink"}, "noise must be one of walk, density walk, observation, not 'pink'"),
-        ({"remaining": [5]}, r"remaining must have shape \[N >= 2\]"),
-        ({"remaining": [5, 6]}, "fall strictly"),
+        ({"remaining": [5]}, r"remaining must have shape \[N >= 3\]"),
+        ({"remaining": [5, 4]}, r"remaining must have shape \[N >= 3\], not \[2\]"),
+        ({"remaining": [5, 6, 7]}, "fall strictly"),
         ({"sigma": float("nan")}, "sigma must be a finite number, not nan"),
         ({"spread": -1}, "spread must be a positive number, not -1"),
         ({"replicates": 0}, "replicates must be an integer of at least 1, not 0"),
-        ({"remaining": [5, 0]}, "remaining must be positive and finite"),
+        ({"remaining": [5, 3, 0]}, "remaining must be positive and finite"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
