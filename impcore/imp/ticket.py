@@ -45,8 +45,9 @@ class Ticket:
             checked against the masks.
 
     Raises:
-        TicketError: what to rewind to is no tensor; a mask without a tensor, of the wrong size, or
-            with padding bits set; provenance that is not JSON; or counts that do not agree.
+        TicketError: a part is no mapping; what to rewind to is no tensor; a mask without a tensor,
+            of the wrong size, or with padding bits set; provenance that is not JSON; or counts that
+            do not agree.
     """
 
     masks: Mapping[str, Tensor]
@@ -54,6 +55,10 @@ class Ticket:
     provenance: Mapping[str, Any]
 
     def __post_init__(self) -> None:
+        for part in ("masks", "rewind", "provenance"):
+            given = getattr(self, part)
+            if not isinstance(given, Mapping):
+                raise TicketError(f"{part} must be a mapping, not {type(given).__name__}")
         for name, tensor in self.rewind.items():
             if not isinstance(tensor, Tensor):
                 raise TicketError(f"{name}: a ticket holds tensors, not a {type(tensor).__name__}")

@@ -216,6 +216,19 @@ class Tied(nn.Module):
         self.b.weight = self.a.weight
 
 
+@pytest.mark.parametrize(
+    ("part", "given", "kind"),
+    [
+        ("masks", [], "list"),
+        ("rewind", nn.Linear(2, 2), "Linear"),
+        ("provenance", None, "NoneType"),
+    ],
+)
+def test_a_part_that_is_no_mapping_is_refused_by_its_name(part, given, kind) -> None:
+    with pytest.raises(TicketError, match=f"{part} must be a mapping, not {kind}"):
+        Ticket(**({"masks": {}, "rewind": {}, "provenance": {}} | {part: given}))
+
+
 def test_what_is_trained_along_is_no_rewind_state() -> None:
     ticket, model, masks = example()
     own = Ticket(ticket.masks, model.state_dict(), {})
