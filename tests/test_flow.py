@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +107,22 @@ def test_names_that_look_like_patterns_are_columns_of_their_own() -> None:
 def test_wrong_blocks(blocks: object, error: type[Exception], phrase: str) -> None:
     with pytest.raises(error, match=phrase):
         impcore.Flow(impcore.Masks(net()), blocks)
+
+
+def test_saved_as_the_docs_say_it_is_a_run_that_can_be_read(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text("utf-8")
+    (call,) = re.findall(r"^np\.savez\(.*?\)$", docs, re.MULTILINE | re.DOTALL)
+    model = net()
+    masks = impcore.prune_global(model, 0.5)
+    flow = impcore.Flow(masks)
+    for _ in range(3):
+        impcore.prune_global(model, 0.2, flow=flow)
+    exec(call.replace("runs/mine", str(tmp_path)), {"np": np, "flow": flow, "masks": masks})
+    run = impcore.rg.load(tmp_path)
+    assert np.array_equal(run.M, flow.M)
+    assert np.array_equal(run.P, flow.P)
+    assert (list(run.names), run.theta) == (flow.names, "trained")
+    assert np.allclose(run.density, flow.remaining / masks.total)
 
 
 def test_an_empty_flow_has_no_rows() -> None:
