@@ -83,6 +83,9 @@ def vector(source: HasSigma | Sequence[float]) -> Vector:
 def vectors(sources: Mapping[str, HasSigma | Sequence[float]]) -> dict[str, Vector]:
     """The vectors of several sources, which must have equally many blocks.
 
+    Blocks of the same names are brought into the first source's order, as those of a run and of its
+    import may differ in it; of other names, as in published rows, each is compared by its place.
+
     Raises:
         ValueError: they do not; names two that differ.
     """
@@ -94,4 +97,6 @@ def vectors(sources: Mapping[str, HasSigma | Sequence[float]]) -> dict[str, Vect
                 f"{first!r} has {len(made[first].names)} blocks and {label!r} has "
                 f"{len(one.names)}: only σ of the same blocks can be compared"
             )
+        if first is not None and set(one.names) == set(made[first].names):
+            made[label] = one.of(made[first].names)
     return made

@@ -49,6 +49,17 @@ def test_rest_is_no_block():
         vector(rg.eigen(M[:, :1], DENSITY, names=["rest"]))
 
 
+def test_blocks_of_the_same_names_are_compared_by_name_whatever_their_order():
+    remaining = [100, 80, 64, 51]
+    shares = np.array([[0.5, 0.2, 0.3], [0.4, 0.25, 0.35], [0.35, 0.25, 0.4], [0.3, 0.3, 0.4]])
+    one = rg.eigen(shares, remaining, names=["a", "b", "c"])
+    turned = rg.eigen(shares[:, [2, 0, 1]], remaining, names=["c", "a", "b"])
+    assert rg.distance(one, turned).value == 0
+    assert rg.cluster({"one": one, "turned": turned}).distances.max() == 0
+    renamed = rg.eigen(shares[:, [2, 0, 1]], remaining, names=["x", "y", "z"])
+    assert rg.distance(one, renamed).value > 0  # nothing but the place says what is what
+
+
 def test_bare_sigma_has_no_uncertainty():
     found = rg.distance([0.1, 0.2], [0.1, 0.5])
     assert math.isnan(found.noise)
