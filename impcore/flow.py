@@ -38,10 +38,21 @@ class Flow:
 
     Raises:
         ValueError: a block covers no masked parameter, or two blocks cover the same one.
-        TypeError: a block's patterns are not a list of strings.
+        TypeError: `masks` or `blocks` is something else, such as the model or a list of patterns,
+            or a block's patterns are not a list of strings.
     """
 
     def __init__(self, masks: Masks, blocks: Mapping[str, Sequence[str]] | None = None) -> None:
+        if not isinstance(masks, Masks):
+            raise TypeError(
+                f"masks must be the model's impcore.Masks, not {type(masks).__name__}; "
+                "impcore.masks_of(model) are those that it has"
+            )
+        if not isinstance(blocks, Mapping | None):
+            raise TypeError(
+                "blocks must be a mapping from block names to patterns such as "
+                f"{{'stage1': ['layer1.*']}}, got {blocks!r}"
+            )
         self.masks = masks
         if blocks is None:
             self.names, columns = masks.names, list(range(len(masks)))

@@ -109,6 +109,15 @@ def test_wrong_blocks(blocks: object, error: type[Exception], phrase: str) -> No
         impcore.Flow(impcore.Masks(net()), blocks)
 
 
+def test_what_are_no_masks_or_no_blocks_is_refused_by_name() -> None:
+    model = net()
+    masks = impcore.Masks(model)
+    with pytest.raises(TypeError, match=r"impcore.Masks, not Net; impcore.masks_of\(model\)"):
+        impcore.Flow(model)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"blocks must be a mapping .*got \['fc.\*'\]"):
+        impcore.Flow(masks, ["fc.*"])  # type: ignore[arg-type]
+
+
 def test_saved_as_the_docs_say_it_is_a_run_that_can_be_read(tmp_path: Path) -> None:
     docs = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text("utf-8")
     (call,) = re.findall(r"^np\.savez\(.*?\)$", docs, re.MULTILINE | re.DOTALL)
