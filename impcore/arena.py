@@ -237,10 +237,11 @@ class Arena:
             raise ValueError(f"masks missing: {sorted(missing)}, unexpected: {sorted(extra)}")
         words = torch.zeros_like(self.words)
         for i, name in enumerate(names):
-            logical = _words_of_bytes(name, packed[name], self.plan.numels[i]).to(words.device)
-            words[self._span(i)] = ops.bits.permute(
-                logical, self._shape(i), self._logical[i], self._strides[i]
-            )
+            found = _words_of_bytes(name, packed[name], self.plan.numels[i]).to(words.device)
+            old, new = self._logical[i], self._strides[i]
+            if old != new:
+                found = ops.bits.permute(found, self._shape(i), old, new)
+            words[self._span(i)] = found
         return words
 
     def aligned(self, source: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -73,6 +73,16 @@ def test_masks_follow_the_layout(
     assert torch.equal(fresh.words, arena.words)
 
 
+def test_bits_in_logical_order_are_not_reordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = arena_of(nn.Sequential(nn.Linear(5, 7), nn.Conv2d(3, 2, 2)))
+    packed = {"0.weight": torch.full((5,), 7), "1.weight": torch.full((3,), 9)}
+    packed = {name: tensor.to(torch.uint8) for name, tensor in packed.items()}
+    packed["0.weight"][-1] = 0
+    reordered = arena.from_packed(packed)
+    monkeypatch.setattr(ops.bits, "permute", None)
+    assert torch.equal(arena.from_packed(packed), reordered)
+
+
 def test_scratch_is_kept_but_not_copied() -> None:
     arena = arena_of(nn.Sequential(nn.Linear(40, 40)))
     scratch, workspace = arena.spare()
