@@ -102,7 +102,7 @@ def _csr(weight: Tensor, mask: Tensor) -> Tensor:
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
             pointers,
-            alive.nonzero()[:, 1],
+            alive.nonzero()[:, 1].clone(),  # a view would keep the rows' numbers, in files too
             values[alive],
             size=values.shape,
             device="cpu",

@@ -67,6 +67,8 @@ def test_csr_stores_exactly_the_alive_weights(model: nn.Module, rate: float) -> 
             continue
         assert tensor.layout == torch.sparse_csr
         assert tensor.values().numel() == int(masks[name].sum())
+        indices = tensor.col_indices()
+        assert indices.untyped_storage().nbytes() == indices.nbytes
         flat = plain[name].reshape(plain[name].shape[0], -1)
         assert torch.equal(tensor.to_dense(), flat)
         ones = torch.sparse_csr_tensor(
