@@ -55,6 +55,7 @@ def imp(
             view.note(f"{directory.path}: {rounds.describe()}")
         else:
             _resume(rounds, saved, made.identity, force_resume, view)
+        del saved  # as large as all that a run keeps, and no longer needed
         wanted = True
         if rounds.progress.done:
             there = directory.report.exists()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ from impcore import atomic, models
 from impcore.config import Config
 from impcore.errors import CheckpointError, ConfigError, RunDirectoryError
 from impcore.imp import experiment, run, training
+from impcore.imp.checkpoint import State
 from impcore.imp.evaluation import Score
+from impcore.imp.rounds import Rounds
+from impcore.imp.run_state import RunState
 
 Finished = tuple[Path, dict[str, Any]]
 MakeConfig = Callable[..., Config]
@@ -157,6 +161,27 @@ def test_a_finished_run_of_another_config_is_not_reported_as_this_one(
     assert "finished under something else, and left as it is" in said
     assert "prune.rate: 0.3 -> 0.2" in said
     assert result(Path(config.run.out)) == before
+
+
+def test_what_was_resumed_from_is_not_kept_in_memory(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    interrupted(config, monkeypatch)
+    loaded: list[weakref.ref[State]] = []
+    load, begin = RunState.load, Rounds.run
+
+    def noted(state: RunState, saved: State) -> None:
+        loaded.append(weakref.ref(saved))
+        load(state, saved)
+
+    def asked(rounds: Rounds, *meanwhile: Any) -> None:
+        assert [state() for state in loaded] == [None]
+        begin(rounds, *meanwhile)
+
+    monkeypatch.setattr(RunState, "load", noted)
+    monkeypatch.setattr(Rounds, "run", asked)
+    assert run(config) == 0
 
 
 def test_a_changed_config_is_refused_with_a_diff_and_nothing_changes(
