@@ -20,12 +20,14 @@ Cell = str | int | float
 
 def render(headers: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
     """A CSV file, UTF-8, lines ended by a newline."""
-    text = io.StringIO()
+    made = io.BytesIO()  # no text beside the bytes: many runs make hundreds of megabytes
+    text = io.TextIOWrapper(made, "utf-8", "replace", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headers)
     for row in rows:
         writer.writerow([repr(float(cell)) if isinstance(cell, float) else cell for cell in row])
-    return text.getvalue().encode("utf-8", "replace")
+    text.flush()
+    return made.getvalue()
 
 
 def exponents(subjects: Sequence[Subject]) -> bytes:
