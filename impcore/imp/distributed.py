@@ -17,11 +17,10 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from impcore.errors import DistributedError, InvariantError
-from impcore.imp.signals import Stop, Stopped, quit_at_once
+from impcore.imp.signals import Stop, Stopped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +28,11 @@ if TYPE_CHECKING:
 
 _KIND = "impcore-message-1"
 _PASSED_ON = 3.0
-"""Seconds within which torchrun passes on a signal."""
+"""Seconds within which torchrun passes on a signal.
+
+Whoever ends a job may signal all of its processes, torchrun among them, which passes on what it
+gets: a signal soon after the first is that one again, and no second request.
+"""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,9 @@ class World:
 
     def stop(self) -> Stop:
         """A fresh `Stop`, on which all processes agree."""
-        return Stop() if self.size == 1 else AgreedStop(self)
+        if self.size > 1:
+            return AgreedStop(self)
+        return Stop(_PASSED_ON if "TORCHELASTIC_RUN_ID" in os.environ else 0.0)
 
     def has_the_word(self) -> bool:
         """Whether this process, the first to call this, says why all of them end."""
@@ -182,25 +187,16 @@ class AgreedStop(Stop):
     `pending` and `check` must be called in the same order by all. `pending` launches an exchange of
     one number and looks at that of the call before, which every process has sent by then: it costs
     no wait of its own and takes effect one call later. `check` waits for the exchange.
-
-    Whoever ends a job may signal all of its processes, torchrun among them, which passes on what it
-    gets: a signal soon after the first is that one again, and no second request.
     """
 
     def __init__(self, world: World) -> None:
-        super().__init__()
+        super().__init__(_PASSED_ON)
         self._world = world
-        self._requested: int | None = None
-        self._requested_at = 0.0
         self._flag: Tensor | None = None
         self._work: Any = None
 
-    def request(self, signum: int) -> None:
-        """Note the first request; end the process at once on a second."""
-        if self._requested is None:
-            self._requested, self._requested_at = signum, monotonic()
-        elif monotonic() - self._requested_at > _PASSED_ON:
-            quit_at_once(signum)
+    def _take(self, signum: int) -> None:
+        """Nothing: the next exchange tells all processes of it."""
 
     def pending(self) -> bool:
         """Whether any process had been asked to stop by the last call."""
@@ -213,7 +209,7 @@ class AgreedStop(Stop):
             self._work.wait()
             self.signum = int(self._flag) or None
         if self.signum is None:
-            self._flag = torch.tensor(self._requested or 0)
+            self._flag = torch.tensor(self.requested or 0)
             self._work = dist.all_reduce(self._flag, dist.ReduceOp.MAX, async_op=True)
         return self.signum is not None
 
@@ -225,9 +221,9 @@ class AgreedStop(Stop):
 
     def check_alone(self) -> None:
         """Raise Stopped if this process has been asked to stop; the others then end silently."""
-        if self._requested is not None:
+        if self.requested is not None:
             self._world.has_the_word()
-            raise Stopped(self._requested)
+            raise Stopped(self.requested)
 
 
 def _packed(state: object) -> Tensor:

@@ -12,11 +12,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 from typing import NoReturn
 
 _WATCHED = (signal.SIGINT, signal.SIGTERM)
-_NOTICE = b"\nstopping at the next step and saving; once more to quit at once\n"
+_NOTICE = "\nstopping at the next step and saving; once more{} to quit at once\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -32,17 +33,33 @@ class Stopped(Exception):
 class Stop:
     """Whether a stop has been requested; cheap enough to ask at every step.
 
+    Args:
+        passed_on: seconds after the first signal within which a further one is that one again.
+
     Attributes:
         signum: the signal that the run stops for, None as long as it goes on.
+        requested: the signal that this process has been asked to stop by, None before that.
+        notice: what to answer the first request with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, passed_on: float = 0.0) -> None:
         self.signum: int | None = None
+        self.requested: int | None = None
+        self.notice = _NOTICE.format(f", {passed_on:g} seconds later," if passed_on else "")
+        self._passed_on, self._requested_at = passed_on, 0.0
 
-    def request(self, signum: int) -> None:
-        """Note the first request; end the process at once on a second."""
-        if self.signum is not None:
+    def request(self, signum: int) -> bool:
+        """Note the first request, and return whether this is it; end the process on a second."""
+        if self.requested is None:
+            self.requested, self._requested_at = signum, monotonic()
+            self._take(signum)
+            return True
+        if monotonic() - self._requested_at >= self._passed_on:
             quit_at_once(signum)
+        return False
+
+    def _take(self, signum: int) -> None:
+        """Stop for a request of this process, which is all that there is."""
         self.signum = signum
 
     def pending(self) -> bool:
@@ -81,9 +98,8 @@ def watch(stop: Stop | None = None, *, say: bool = True) -> Iterator[Stop]:
         return
 
     def handler(signum: int, frame: FrameType | None) -> None:
-        stop.request(signum)
-        if say:
-            os.write(2, _NOTICE)
+        if stop.request(signum) and say:
+            os.write(2, stop.notice.encode())
 
     old = {signum: signal.signal(signum, handler) for signum in _WATCHED}
     try:

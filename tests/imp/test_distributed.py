@@ -20,7 +20,7 @@ from impcore.data.order import Share
 from impcore.data.text.batches import TextBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.errors import ConfigError, InvariantError
-from impcore.imp import distributed, environment, torchrun, training
+from impcore.imp import environment, signals, torchrun, training
 from impcore.imp.distributed import ALONE, AgreedStop, World
 from impcore.imp.evaluation import evaluate
 from impcore.imp.learner import Learner
@@ -106,15 +106,20 @@ def test_all_stop_after_the_same_step(tmp_path: Path) -> None:
     together(_stop_at_the_same_step, tmp_path)
 
 
-def test_a_signal_that_torchrun_passes_on_is_no_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_signal_that_torchrun_passes_on_is_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
     clock, quit_with = [10.0], list[int]()
-    monkeypatch.setattr(distributed, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(distributed, "quit_at_once", quit_with.append)
-    stop = AgreedStop(ALONE)
-    stop.request(signal.SIGTERM)
+    monkeypatch.setattr(signals, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(signals, "quit_at_once", quit_with.append)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    stop = World(size=size).stop()
+    assert stop.request(signal.SIGTERM)
     for clock[0], quits in ((10.1, 0), (12.9, 0), (13.1, 1)):
-        stop.request(signal.SIGTERM)
+        assert not stop.request(signal.SIGTERM)
         assert len(quit_with) == quits
+    assert stop.notice.endswith("once more, 3 seconds later, to quit at once\n")
 
 
 def linear() -> nn.Module:

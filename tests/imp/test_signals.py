@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from impcore.imp.signals import Stopped, watch
+from impcore.imp.signals import Stop, Stopped, watch
 
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -52,6 +52,16 @@ def test_a_second_signal_ends_the_process_at_once(first: int, second: int, code:
     assert ended.returncode == code
     assert ended.stdout == "noted\n"
     assert "once more to quit at once" in ended.stderr
+
+
+def test_what_is_no_second_signal_is_not_told_of(capfd: pytest.CaptureFixture[str]) -> None:
+    with watch(Stop(passed_on=60)):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+    notice = (
+        "\nstopping at the next step and saving; once more, 60 seconds later, to quit at once\n"
+    )
+    assert capfd.readouterr().err == notice
 
 
 def test_in_another_thread_handlers_stay_as_they_are() -> None:
