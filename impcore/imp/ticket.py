@@ -171,8 +171,16 @@ def _check_json(key: object, value: object) -> None:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TicketError(f"{key}: provenance must be JSON values: {error}") from error
-    if not isinstance(key, str):
-        raise TicketError(f"{key!r}: provenance must have strings as keys")
+    if not _has_string_keys({key: value}):
+        raise TicketError(f"{key}: provenance must have strings as keys, at every depth")
+
+
+def _has_string_keys(value: object) -> bool:
+    """Whether all objects in a JSON value have them; json makes strings of other keys."""
+    if isinstance(value, dict):
+        strings = all(isinstance(key, str) for key in value)
+        return strings and all(map(_has_string_keys, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_has_string_keys, value))
 
 
 def _ones(packed: Tensor) -> int:

@@ -143,6 +143,7 @@ FAULTS = [
         ({"when": object()}, "when: provenance must be JSON values: .*object"),
         ({"loss": [float("nan")]}, "loss: provenance must be JSON values"),
         ({3: "x"}, "3: provenance must have strings as keys"),
+        ({"accuracy": [{0: 0.9}]}, "accuracy: provenance must have strings as keys, at every"),
     ],
 )
 def test_what_no_file_could_hold_is_refused_before_there_is_one(provenance, message) -> None:
