@@ -2,8 +2,9 @@
 
 One global post-step hook of PyTorch, installed by the first live `Masks` and removed with the
 last: after a step of any optimiser, one fused kernel writes +0 to the pruned weights among those
-stepped, and touches no other parameter, which autograd may have saved for a backward pass to come.
-Optimisers that mask inside their own pass (attribute `masks`) are not followed.
+that it was given, with a gradient or without, as a step may drop gradients. It touches no other
+parameter, which autograd may have saved for a backward pass to come. Optimisers that mask inside
+their own pass (attribute `masks`) are not followed.
 
 Invariant: a step that torch.compile traced is followed too, and traced anew after new masks.
 """

@@ -14,6 +14,7 @@ from itertools import accumulate
 import torch
 
 from impcore import _C
+from impcore.ops import library
 
 WORD_BITS = 32
 
@@ -87,10 +88,15 @@ class Plan:
         return tuple(Plan.make([n]) for n in self.numels)
 
     def part(self, tensors: tuple[int, ...]) -> Plan:
-        """The plan for some of the tensors, by rising positions; their bits are in this arena."""
+        """The plan for some of the tensors, by rising positions; their bits are in this arena.
+
+        Raises:
+            NotImplementedError: it is not known yet, and a FakeTensorMode is on.
+        """
         if len(tensors) == len(self.numels):
             return self
         if tensors not in self._parts:
+            library.refuse_fake()  # before chunks are made, which are kept
             self._parts[tensors] = self._part(tensors)
         return self._parts[tensors]
 

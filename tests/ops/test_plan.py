@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from impcore.ops import Plan
 
@@ -81,3 +83,11 @@ def test_a_part_keeps_the_words_of_its_tensors(sizes, data):
     assert part.total_words == plan.total_words
     whole = [row for row in plan.chunks.tolist() if row[0] in some]
     assert [[some[tensor], *rest] for tensor, *rest in part.chunks.tolist()] == whole
+
+
+def test_a_fake_mode_leaves_no_fake_part_behind():
+    plan = Plan.make([40, 40])
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
+    with mode, pytest.raises(NotImplementedError, match="FakeTensorMode"):
+        plan.part((1,))
+    assert plan.part((1,)).chunks.tolist() == [[0, 0, 40, 2, 1]]
