@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
 import torch
 
@@ -44,6 +45,10 @@ class Plan:
     num_blocks: int
     chunks: torch.Tensor = field(repr=False)
     _parts: dict[tuple[int, ...], Plan] = field(default_factory=dict, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Made again where they are needed; a saved model shall not tell which optimisers it had.
+        return {**self.__dict__, "_parts": {}}
 
     @staticmethod
     def make(numels: Sequence[int], blocks: Sequence[int] | None = None) -> Plan:

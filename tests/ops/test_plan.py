@@ -1,5 +1,7 @@
 """The chunk table: covers every element once, from word boundaries on."""
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import given
@@ -83,6 +85,14 @@ def test_a_part_keeps_the_words_of_its_tensors(sizes, data):
     assert part.total_words == plan.total_words
     whole = [row for row in plan.chunks.tolist() if row[0] in some]
     assert [[some[tensor], *rest] for tensor, *rest in part.chunks.tolist()] == whole
+
+
+def test_parts_are_not_saved():
+    plan = Plan.make([40, 40])
+    before = pickle.dumps(plan)
+    part = plan.part((1,))
+    assert pickle.dumps(plan) == before
+    assert pickle.loads(before).part((1,)).chunks.tolist() == part.chunks.tolist()
 
 
 def test_a_fake_mode_leaves_no_fake_part_behind():
