@@ -186,6 +186,16 @@ def test_nothing_to_select_from(backend):
     assert selection.sums_after.tolist() == [[0, 0]] * 2
 
 
+def test_a_part_leaves_the_bits_of_other_tensors_alone(backend):
+    plan = ops.Plan.make([40, 70_000, 33]).part((0, 2))
+    weights = [torch.rand(40), torch.rand(33)]
+    arena = torch.full((plan.total_words,), -1, dtype=torch.int32)
+    arena[plan.words[1] + 1], arena[1] = 1, 255
+    tensors.prune(plan, weights, arena, 50)
+    assert (arena[2 : plan.words[1]] == -1).all()
+    assert sum(int(m.sum()) for m in tensors.unpack(plan, arena)) == 23
+
+
 def test_commit_rewinds_survivors_to_a_source(backend):
     plan, weights = tensors.model()
     source = [torch.full_like(w, 7.5) for w in weights]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from impcore.ops.plan import words_of
 from impcore.ops.reference import rewind, storage
 
 
@@ -91,5 +92,8 @@ def commit(
 ) -> None:
     """Nothing unless the status is 0; then the new mask, and the weights under it."""
     if int(status) == 0:
-        mask.copy_(mask_out)
+        table = storage.tensor_table(chunks, len(weights))
+        for (word, _), weight in zip(table, weights, strict=True):
+            span = slice(word, word + words_of(weight.numel()))
+            mask[span] = mask_out[span]
         rewind.rewind(chunks, weights, mask, source)
