@@ -27,8 +27,20 @@ inline void check(cudaError_t error, const char* what) {
   }
 }
 
-// Whether a kernel may be launched beside the one before it (below): the device's code knows how.
+// Whether this build has code for sm_90 or newer, which knows how to be launched beside the kernel
+// before it (below). A build without runs on newer devices too: they compile its PTX.
+constexpr bool knows_overlap() {
+#if defined(__CUDA_ARCH_LIST__)
+  for (const int architecture : {__CUDA_ARCH_LIST__}) {
+    if (architecture >= 900) return true;
+  }
+#endif
+  return false;
+}
+
+// Whether a kernel may be launched so: the device's code knows how.
 inline bool can_overlap() {
+  if (!knows_overlap()) return false;
   int device = 0, major = 0;
   check(cudaGetDevice(&device), "no current CUDA device");
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),

@@ -94,6 +94,21 @@ def test_without_a_device_every_op_raises_a_typed_error(module):
     assert (done.returncode, done.stdout) == (0, "ok\n"), done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("architectures", "known"), [("80", "false"), ("80 90", "true")])
+def test_kernels_overlap_only_if_they_were_compiled_to_wait(
+    architectures: str, known: str, tmp_path: Path
+) -> None:
+    """PTX for sm_80 runs on sm_90 too, and knows no wait."""
+    (tmp_path / "overlap.cu").write_text(
+        f'#include "{ROOT}/csrc/cuda/common.cuh"\n'
+        f"static_assert(impcore::cuda::knows_overlap() == {known});\n"
+    )
+    targets = [f"-gencode=arch=compute_{a},code=compute_{a}" for a in architectures.split()]
+    run = [NVCC, "-std=c++17", *targets, "-c", "overlap.cu", "-o", "overlap.o"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 SPILLS = """
 __global__ void __launch_bounds__(1024, 2) many(float* x) {
   float values[64];
