@@ -43,7 +43,12 @@ CXX_FLAGS = [
 CUDA_ARCHITECTURES = os.environ.get("IMPCORE_CUDA_ARCHS") or "80,90,100"
 if not re.fullmatch(r"\d{2,3}(,\d{2,3})*", CUDA_ARCHITECTURES):
     sys.exit(f"impcore: IMPCORE_CUDA_ARCHS={CUDA_ARCHITECTURES!r} is not like 90 or 80,90,100")
-CUDA_ARCHITECTURES = CUDA_ARCHITECTURES.split(",")
+CUDA_ARCHITECTURES = sorted(set(CUDA_ARCHITECTURES.split(",")), key=int)
+if int(CUDA_ARCHITECTURES[0]) < 80:
+    sys.exit(
+        f"impcore: IMPCORE_CUDA_ARCHS has {CUDA_ARCHITECTURES[0]}; the kernels need compute "
+        "capability 8.0 (Ampere) or newer: 80"
+    )
 NVCC_FLAGS = [
     "-std=c++17",
     "-O3",
