@@ -35,6 +35,7 @@ sys.exit(cli.main())
 INTERRUPTED = """
 import os, runpy, signal, sys
 module = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # of which a background job has none
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
         if name == module:
