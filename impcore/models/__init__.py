@@ -140,15 +140,16 @@ def build_text(
         ValueError: an argument is not one of the values above.
         MissingExtraError: Hugging Face transformers is not installed.
     """
-    _check_counts(
-        num_classes=num_classes,
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        layers=layers,
-        heads=heads,
-        intermediate_size=intermediate_size,
-        positions=positions,
-    )
+    sizes = {
+        "num_classes": num_classes,
+        "vocab_size": vocab_size,
+        "hidden_size": hidden_size,
+        "layers": layers,
+        "heads": heads,
+        "intermediate_size": intermediate_size,
+        "positions": positions,
+    }
+    _check_counts(**sizes)
     if hidden_size % heads:
         raise ValueError(f"heads: {heads} does not divide hidden_size, {hidden_size}")
     if pad_token not in range(vocab_size):
@@ -159,14 +160,8 @@ def build_text(
         raise ValueError(f"initializer_range: {initializer_range!r} is not a positive number")
     made: nn.Module = _text(arch).build(
         task=task,
-        num_classes=num_classes,
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        layers=layers,
-        heads=heads,
-        intermediate_size=intermediate_size,
+        **sizes,
         pad_token=pad_token,
-        positions=positions,
         dropout=dropout,
         initializer_range=float(initializer_range),  # transformers takes no integer for one
     )
