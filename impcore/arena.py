@@ -89,7 +89,8 @@ class Arena:
 
         Raises:
             ModelChangedError: a parameter has another shape.
-            LayoutError, ValueError: that layout has gaps, or the devices are several.
+            LayoutError, NotImplementedError, ValueError: that layout has gaps or is sparse, or the
+                devices are several.
         """
         return self.words_of(self._binding.parameters)
 
@@ -100,8 +101,9 @@ class Arena:
             self._binding.check_shapes(parameters)
             devices = [p.device for p in parameters]
             same = devices.count(self._words.device) == len(devices)
-            if not same or [p.stride() for p in parameters] != self._strides:
-                self._follow(parameters)
+            strides = [self._stride_of(i, p) for i, p in enumerate(parameters)]
+            if not same or strides != self._strides:
+                self._follow(parameters, strides)
         return self._words
 
     def words_of_one(self, i: int) -> torch.Tensor:
@@ -114,7 +116,7 @@ class Arena:
         if (
             p is not None
             and p.device == self._words.device
-            and p.stride() == self._strides[i]
+            and self._stride_of(i, p) == self._strides[i]
             and tuple(p.shape) == self._shape(i)
         ):
             return self._words
@@ -133,7 +135,9 @@ class Arena:
         return self._places[1]
 
     @torch.inference_mode(False)
-    def _follow(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def _follow(
+        self, parameters: Sequence[torch.nn.Parameter], strides: list[tuple[int, ...]]
+    ) -> None:
         self._tree = None
         devices = {p.device for p in parameters}
         if len(devices) > 1:
@@ -144,7 +148,6 @@ class Arena:
         device = devices.pop()
         if device.type == "meta":  # the bits would be lost there, and the model may come back
             checks.check_maskable(parameters[0], self._binding.names[0])
-        strides = [p.stride() for p in parameters]
         # Where the weights are now, as the backend of that device is the one that may be forced.
         words = self._words.to(device, copy=True)
         for i, (old, new) in enumerate(zip(self._strides, strides, strict=True)):
@@ -252,6 +255,10 @@ class Arena:
         """
         named = zip(self._binding.names, self._binding.parameters, strict=True)
         return [_aligned(name, parameter, source) for name, parameter in named]
+
+    def _stride_of(self, i: int, parameter: torch.nn.Parameter) -> tuple[int, ...]:
+        checks.check_strided(parameter, self._binding.names[i])
+        return parameter.stride()
 
     def _shape(self, i: int) -> tuple[int, ...]:
         return self._binding.shapes[i]

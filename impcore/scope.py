@@ -208,7 +208,8 @@ def merge_tied(
     aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
     for name, p in found.items():
-        key = (*address(p), p.dtype, tuple(p.shape), p.stride())
+        # Sparse tensors may have no strides; without memory of its own each is only itself.
+        key = (*address(p), p.dtype, tuple(p.shape), p.stride() if _pointer(p) else ())
         if key in first:
             aliases[name] = first[key]
         else:

@@ -97,6 +97,32 @@ def test_weights_without_memory_are_refused_by_name_and_not_taken_for_one(use: s
         actions[use]()
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CS[RC] tensor support is in beta")
+@pytest.mark.parametrize("layout", ["sparse", "sparse_csr", "sparse_csc"])
+@pytest.mark.parametrize("use", ["prune", "apply", "step", "read", "state_dict", "Masks"])
+def test_a_weight_that_became_sparse_is_refused_by_name_and_its_mask_is_kept(
+    layout: str, use: str
+) -> None:
+    model, other = net(), net()
+    masks = impcore.prune_global(model, 0.5)
+    dense, before = model.fc.weight, masks.hash
+    model.fc.weight = nn.Parameter(getattr(dense.detach(), f"to_{layout}")())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    actions = {
+        "prune": lambda: impcore.prune_global(model, 0.5),
+        "apply": masks.apply,
+        "step": optimizer.step,
+        "read": lambda: masks["fc.weight"],
+        "state_dict": masks.state_dict,
+        "Masks": lambda: impcore.Masks(model),
+    }
+    with pytest.raises(NotImplementedError, match=r"fc\.weight has layout torch\.sparse_"):
+        actions[use]()
+    impcore.prune_global(other, 0.5)  # whom the other model's weights do not concern
+    model.fc.weight = dense
+    assert masks.hash == before
+
+
 def test_state_dict_keys_never_change_and_load_elsewhere() -> None:
     model, fresh = net(), net(1)
     keys = list(model.state_dict())

@@ -271,8 +271,11 @@ def test_matrices_of_other_layers_are_told_of_unless_there_is_a_choice() -> None
 
 
 @pytest.mark.parametrize(
-    "change", [lambda t: t.to("meta"), torch.Tensor.to_sparse], ids=["meta", "sparse"]
+    "change",
+    [lambda t: t.to("meta"), torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr],
+    ids=["meta", "sparse", "csr"],
 )
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 def test_parameters_without_memory_of_their_own_are_not_taken_for_tied(change) -> None:
     """Nor is a DTensor, whose data pointer is 0 too."""
     found = {name: nn.Parameter(change(torch.ones(4, 4))) for name in "ab"}

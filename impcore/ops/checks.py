@@ -48,6 +48,12 @@ def check_dense(tensor: torch.Tensor, what: str) -> None:
         )
 
 
+def check_strided(tensor: torch.Tensor, what: str) -> None:
+    """Raises NotImplementedError if the tensor is sparse; some of these have no strides."""
+    if tensor.layout != torch.strided:
+        raise NotImplementedError(f"{what} has layout {tensor.layout}; masks need dense tensors")
+
+
 def check_maskable(tensor: torch.Tensor, what: str) -> None:
     """Raises unless the tensor is a plain dense float32, bfloat16 or float16 tensor with data.
 
@@ -62,8 +68,7 @@ def check_maskable(tensor: torch.Tensor, what: str) -> None:
             f"{what} is a {type(tensor).__name__}; masks support plain tensors, and a selection "
             "over local shards would be wrong"
         )
-    if tensor.layout != torch.strided:
-        raise NotImplementedError(f"{what} has layout {tensor.layout}; masks need dense tensors")
+    check_strided(tensor, what)
     if tensor.is_meta:
         raise NotImplementedError(f"{what} is on the meta device and has no values to rank")
     if tensor.dtype not in MASKED_DTYPES:
