@@ -54,6 +54,18 @@ def check_strided(tensor: torch.Tensor, what: str) -> None:
         raise NotImplementedError(f"{what} has layout {tensor.layout}; masks need dense tensors")
 
 
+def check_plain(tensor: torch.Tensor, what: str) -> None:
+    """Raises NotImplementedError unless the tensor is a plain dense tensor with data."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        raise NotImplementedError(
+            f"{what} is a {type(tensor).__name__}; masks support plain tensors, and a selection "
+            "over local shards would be wrong"
+        )
+    check_strided(tensor, what)
+    if tensor.is_meta:
+        raise NotImplementedError(f"{what} is on the meta device and has no values to rank")
+
+
 def check_maskable(tensor: torch.Tensor, what: str) -> None:
     """Raises unless the tensor is a plain dense float32, bfloat16 or float16 tensor with data.
 
@@ -63,14 +75,7 @@ def check_maskable(tensor: torch.Tensor, what: str) -> None:
             which a local selection would be wrong.
         LayoutError: gaps or overlaps (for example stride 0).
     """
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        raise NotImplementedError(
-            f"{what} is a {type(tensor).__name__}; masks support plain tensors, and a selection "
-            "over local shards would be wrong"
-        )
-    check_strided(tensor, what)
-    if tensor.is_meta:
-        raise NotImplementedError(f"{what} is on the meta device and has no values to rank")
+    check_plain(tensor, what)
     if tensor.dtype not in MASKED_DTYPES:
         raise TypeError(
             f"{what} has dtype {tensor.dtype}; masks support float32, bfloat16 and float16: "

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from impcore.masks import masks_of
+from impcore.ops.checks import check_plain
 from impcore.scope import find_scope
 from impcore.unwrap import unwrap
 
@@ -26,11 +27,15 @@ def targets(model: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises:
         ValueError: there is nothing to prune.
+        NotImplementedError: a parameter is sharded, sparse or on the meta device, by name.
     """
     masks = masks_of(model)
     if masks is None:
         return find_scope(unwrap(model), None, None).parameters
-    return dict(zip(masks.names, masks.parameters, strict=True))
+    named = dict(zip(masks.names, masks.parameters, strict=True))
+    for name, p in named.items():  # may have become something else since
+        check_plain(p, name)
+    return named
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -38,6 +43,7 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises:
         ValueError: there is nothing to prune, or a masked parameter has been frozen since.
+        NotImplementedError: as `targets`.
     """
     named = targets(model)
     frozen = [name for name, p in named.items() if not p.requires_grad]

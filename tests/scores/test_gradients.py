@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -54,6 +55,31 @@ def test_targets_are_the_masked_parameters_or_the_default_scope() -> None:
     impcore.Masks(model, include=["conv*"])
     assert list(targets(model)) == PRUNABLE[:2]
     assert targets(nn.DataParallel(model))["conv1.weight"] is model.conv1.weight
+
+
+class Wrapped(torch.Tensor):
+    """Stands for DTensor, which no op of this module is for."""
+
+
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        (lambda t: t.as_subclass(Wrapped), "is a Wrapped"),
+        (lambda t: t.to_sparse(), "has layout torch.sparse_coo"),
+        (lambda t: t.to("meta"), "is on the meta device"),
+    ],
+    ids=["subclass", "sparse", "meta"],
+)
+@pytest.mark.parametrize("score", ["snip", "grasp", "synflow", "random"])
+def test_a_weight_that_cannot_be_scored_any_more_is_named(
+    score: str, change: Callable[[torch.Tensor], torch.Tensor], phrase: str
+) -> None:
+    model = smooth()
+    impcore.Masks(model)
+    model[4]._parameters["weight"] = change(model[4].weight.detach()).requires_grad_()
+    given = {"random": (), "synflow": ((2, 3, 3),)}.get(score, (batches(), loss))
+    with pytest.raises(NotImplementedError, match=rf"^4\.weight {phrase}"):
+        getattr(scores, score)(model, *given)
 
 
 def test_gradients_of_half_weights_are_summed_in_float32() -> None:
