@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from impcore.scope import EMBEDDINGS
 from impcore.scores.gradients import targets, undisturbed
 from impcore.unwrap import unwrap
 
@@ -30,7 +34,8 @@ def synflow(model: nn.Module, data: Tensor | Sequence[int]) -> dict[str, Tensor]
         data: a batch of inputs, of which only the shape is used, or the shape of one input.
 
     Raises:
-        TypeError: `data` is neither, or the model's output is not a tensor.
+        TypeError: `data` is neither, the model's output is not a tensor, or its input is looked up
+            in an embedding.
     """
     model = unwrap(model)
     named = targets(model)
@@ -39,7 +44,8 @@ def synflow(model: nn.Module, data: Tensor | Sequence[int]) -> dict[str, Tensor]
         state = _linearised(model)
         model.eval()
         ones = torch.ones((1, *_shape(data)), dtype=torch.float64, device=device)
-        output = functional_call(model, state, (ones,))
+        with _refusing_lookups(model):
+            output = functional_call(model, state, (ones,))
         if not isinstance(output, Tensor):
             raise TypeError(f"synflow needs a model that returns a tensor, not {type(output)}")
         strengths = [state[name] for name in named]
@@ -50,6 +56,29 @@ def synflow(model: nn.Module, data: Tensor | Sequence[int]) -> dict[str, Tensor]
         name: strength.detach() * flow
         for name, strength, flow in zip(named, strengths, flows, strict=True)
     }
+
+
+@contextmanager
+def _refusing_lookups(model: nn.Module) -> Iterator[None]:
+    """An embedding raises TypeError where it is given what came from the ones, which is no index.
+
+    One that looks up integers of the model's own, such as positions, is a constant.
+    """
+
+    def refuse(name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point():
+            raise TypeError(
+                f"synflow puts ones of float64 into the model, which the embedding {name} cannot "
+                "look up: score a model of integer inputs otherwise"
+            )
+
+    embeddings = [(name, m) for name, m in model.named_modules() if isinstance(m, EMBEDDINGS)]
+    hooks = [m.register_forward_pre_hook(partial(refuse, name)) for name, m in embeddings]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _linearised(model: nn.Module) -> dict[str, Tensor]:

@@ -98,6 +98,28 @@ class Dictionary(nn.Module):
         return {"logits": self.fc(x)}
 
 
+class Tokens(nn.Module):
+    """Sums of embedded tokens, if it is given any, and of their embedded positions."""
+
+    def __init__(self, tokens: bool) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(5, 3) if tokens else nn.Linear(1, 3)
+        self.positions, self.head = nn.Embedding(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.tokens(x) + self.positions(torch.arange(x.shape[1]))).sum(1)
+
+
+def test_an_input_is_not_looked_up_but_integers_of_the_models_own_are() -> None:
+    model = Tokens(tokens=True)
+    for data in ((4,), torch.zeros(1, 4, dtype=torch.int64)):
+        with pytest.raises(TypeError, match="which the embedding tokens cannot look up: score"):
+            synflow(model, data)
+    assert model(torch.zeros(1, 4, dtype=torch.int64)).shape == (1, 2)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert synflow(Tokens(tokens=False), (4, 1))["head.weight"].all()
+
+
 @pytest.mark.parametrize(
     ("model", "data", "phrase"),
     [
