@@ -29,9 +29,19 @@ def dense(model: nn.Module) -> dict[str, Tensor]:
     For `torch.save` or `safetensors.torch.save_file`, and for any code that knows the architecture.
     Pruned weights are 0 under each name of a tied parameter. What a module adds that is no tensor
     (`get_extra_state`) is left out.
+
+    Raises:
+        NotImplementedError: a tensor is sharded, sparse or on the meta device; the message names it
+            and says how to go on.
     """
     inner, masks = unwrap(model), masks_of(model)
-    kept = {name: t for name, t in inner.state_dict().items() if isinstance(t, Tensor)}
+    kept = _whole(inner)
+    for name, tensor in kept.items():
+        if tensor.layout != torch.strided or tensor.is_meta:
+            kind = "on the meta device" if tensor.is_meta else f"of layout {tensor.layout}"
+            raise NotImplementedError(
+                f"{name} is {kind}; only dense tensors with data are exported"
+            )
     state = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
     state = {name: tensor.contiguous() for name, tensor in state.items()}
     if masks is not None:
@@ -48,6 +58,7 @@ def csr(model: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         ValueError: the model has no masks.
+        NotImplementedError: as `dense`.
     """
     inner, masks = unwrap(model), masks_of(model)
     if masks is None:
@@ -71,6 +82,7 @@ def onnx(
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
+        NotImplementedError: a tensor of the model is sharded; the message names it.
     """
     for package in _ONNX_NEEDS:
         if importlib.util.find_spec(package) is None:
@@ -78,6 +90,7 @@ def onnx(
                 f"export.onnx needs the package {package}: pip install impcore[onnx]"
             )
     inner = unwrap(model)
+    _whole(inner)
     modes = [(module, module.training) for module in inner.modules()]
     try:
         inner.eval()
@@ -85,6 +98,19 @@ def onnx(
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _whole(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the state dict; raises NotImplementedError if one is sharded."""
+    found = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
+    for name, tensor in found.items():
+        if hasattr(tensor, "full_tensor"):  # a DTensor, whose class takes long to import
+            raise NotImplementedError(
+                f"{name} is a {type(tensor).__name__}, sharded over processes; export a model that "
+                "is not, with what torch.distributed.checkpoint.state_dict.get_model_state_dict "
+                "returns under StateDictOptions(full_state_dict=True)"
+            )
+    return found
 
 
 def _masks(model: nn.Module, masks: Masks) -> dict[str, Tensor]:

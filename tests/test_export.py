@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as distributed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from library_cases import PRUNABLE, Net, bits, net, nets
@@ -135,6 +137,52 @@ def test_onnx_without_its_exporter_says_what_to_install(
     with pytest.raises(MissingExtraError, match=rf"package {missing}: pip install impcore\[onnx\]"):
         export.onnx(Net(), tmp_path / "model.onnx", (torch.zeros(1, 3, 5, 5),))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def sharded() -> Iterator[nn.Module]:
+    """A masked model that is sharded over one process."""
+    if not distributed.is_available() or not distributed.is_gloo_available():
+        pytest.skip("needs gloo")
+    from torch.distributed.fsdp import fully_shard
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    impcore.prune_global(model, 0.5)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        yield fully_shard(model, mesh=distributed.init_device_mesh("cpu", (1,)))
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_a_sharded_model_is_refused_by_name(sharded: nn.Module, tmp_path: Path) -> None:
+    phrase = r"^0\.weight is a DTensor, .*full_state_dict=True"
+    for form in (export.dense, export.csr):
+        with pytest.raises(NotImplementedError, match=phrase):
+            form(sharded)
+    if not WITHOUT_ONNX:
+        with pytest.raises(NotImplementedError, match=phrase):
+            export.onnx(sharded, tmp_path / "model.onnx", (torch.zeros(1, 4),))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize(
+    ("change", "phrase"),
+    [
+        (torch.Tensor.to_sparse, "of layout torch.sparse_coo"),
+        (torch.Tensor.to_sparse_csr, "of layout torch.sparse_csr"),
+        (lambda t: t.to("meta"), "on the meta device"),
+    ],
+)
+def test_a_tensor_without_dense_data_is_refused_by_name(
+    change: Callable[[torch.Tensor], torch.Tensor], phrase: str
+) -> None:
+    model = net()
+    model.register_buffer("scale", change(torch.eye(2)))
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match=f"^scale is {phrase}; only dense tensors"):
+            export.dense(model)
+        impcore.Masks(model)
 
 
 class Counting(nn.Linear):
