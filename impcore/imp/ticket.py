@@ -45,9 +45,9 @@ class Ticket:
             checked against the masks.
 
     Raises:
-        TicketError: a part is no mapping; what to rewind to is no tensor; a mask without a tensor,
-            of the wrong size, or with padding bits set; provenance that is not JSON; or counts that
-            do not agree.
+        TicketError: a part is no mapping; what to rewind to is no tensor, or is sharded, sparse or
+            without data; a mask without a tensor, of the wrong size, or with padding bits set;
+            provenance that is not JSON; or counts that do not agree.
     """
 
     masks: Mapping[str, Tensor]
@@ -62,6 +62,12 @@ class Ticket:
         for name, tensor in self.rewind.items():
             if not isinstance(tensor, Tensor):
                 raise TicketError(f"{name}: a ticket holds tensors, not a {type(tensor).__name__}")
+            plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+            if not plain or tensor.is_meta:
+                raise TicketError(
+                    f"{name}: a ticket holds plain dense tensors with data, not a "
+                    f"{type(tensor).__name__} of layout {tensor.layout} on {tensor.device}"
+                )
         for name, packed in self.masks.items():
             _check_mask(name, packed, self.rewind)
         for key, value in self.provenance.items():

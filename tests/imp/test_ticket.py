@@ -230,6 +230,27 @@ def test_a_part_that_is_no_mapping_is_refused_by_its_name(part, given, kind) -> 
         Ticket(**({"masks": {}, "rewind": {}, "provenance": {}} | {part: given}))
 
 
+class Wrapped(Tensor):
+    """Stands for DTensor, whose own values are not the whole tensor."""
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda t: t.as_subclass(Wrapped), "Wrapped of layout torch.strided on cpu"),
+        (lambda t: t.to_sparse(), "Tensor of layout torch.sparse_coo on cpu"),
+        (lambda t: t.to("meta"), "Tensor of layout torch.strided on meta"),
+    ],
+)
+def test_a_tensor_that_no_file_could_hold_is_refused_by_its_name(change, kind: str) -> None:
+    ticket, *_ = example()
+    rewind = {**ticket.rewind, "3.weight": change(ticket.rewind["3.weight"])}
+    with pytest.raises(
+        TicketError, match=rf"^3\.weight: .* dense tensors with data, not a {kind}$"
+    ):
+        Ticket(ticket.masks, rewind, {})
+
+
 def test_what_is_trained_along_is_no_rewind_state() -> None:
     ticket, model, masks = example()
     own = Ticket(ticket.masks, model.state_dict(), {})
