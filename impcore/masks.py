@@ -221,6 +221,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
 
         Raises:
             ValueError: a parameter is missing or has another shape; nothing has been changed.
+            NotImplementedError: one is sharded, sparse or on the meta device; likewise.
         """
         model, live = unwrap(model), masks_of(model)
         names = (*self.names, *self._binding.aliases)

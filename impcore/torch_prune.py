@@ -15,6 +15,7 @@ import torch
 import torch.nn.utils.prune as torch_prune
 from torch import Tensor, nn
 
+from impcore.ops.checks import check_plain
 from impcore.scope import PRUNABLE_LAYERS, check_maskable
 from impcore.unwrap import unwrap
 
@@ -31,12 +32,14 @@ def install(model: nn.Module, masks: Mapping[str, Tensor], live: Masks | None) -
 
     Raises:
         ValueError: a parameter is missing, has another shape, or is pruned that way already.
+        NotImplementedError: one is sharded, sparse or on the meta device. Nothing has been changed.
     """
     found = {name: _layer(model, name) for name in masks}
     for name, mask in masks.items():
         weight = found[name]._parameters.get(_NAME)
         if weight is None:
             raise ValueError(f"{name} is no parameter of the model, or is computed from others")
+        check_plain(weight, name)
         if weight.shape != mask.shape:
             raise ValueError(
                 f"{name} has shape {tuple(weight.shape)}, its mask {tuple(mask.shape)}"

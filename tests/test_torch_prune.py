@@ -189,3 +189,16 @@ def test_a_model_that_does_not_fit_is_refused_unchanged(model: nn.Module, phrase
     with pytest.raises(ValueError, match=r"fc\.weight is no parameter of the model, or is comp"):
         masks.to_torch_prune(pruned)
     assert not torch_prune.is_pruned(pruned.conv1)
+
+
+def test_a_weight_that_cannot_be_multiplied_by_a_mask_is_refused_before_masks_are_released() -> (
+    None
+):
+    model, other = net(), net(1)
+    masks = impcore.prune_global(model, 0.5)
+    theirs = impcore.prune_global(other, 0.5)
+    other.fc.weight = nn.Parameter(other.fc.weight.detach().to_sparse())
+    with pytest.raises(NotImplementedError, match=r"^fc\.weight has layout torch\.sparse_coo"):
+        masks.to_torch_prune(other)
+    assert impcore.masks_of(other) is theirs
+    assert not other.conv1._forward_pre_hooks
