@@ -17,6 +17,7 @@ from torch import nn
 
 from impcore import scores
 from impcore.cuts import CUTS
+from impcore.integers import integer
 from impcore.masks import Masks
 from impcore.nearest import nearest
 from impcore.scores.gradients import Loss
@@ -52,9 +53,9 @@ class Arguments:
             known = ", ".join(CUTS)
             raise ValueError(f"scope={self.scope!r} is not known{hint}; known are {known}")
         check_amount(self.rate, self.count, self.scope)
-        if not _is_count(self.min_keep):
+        if integer(self.min_keep, 0) is None:
             raise ValueError(f"min_keep must be an integer >= 0, got {self.min_keep!r}")
-        if self.seed is not None and not _is_index(self.seed):
+        if self.seed is not None and integer(self.seed) is None:
             raise ValueError(f"seed must be an integer, got {self.seed!r}")
         given = self.for_score()
         if self.scope == "random" and self.score != "random":
@@ -106,17 +107,14 @@ def check_amount(
     if count is None:
         return
     if scope == "layerwise":
-        if not isinstance(count, Mapping) or not all(map(_is_count, count.values())):
+        each = count.values() if isinstance(count, Mapping) else [None]
+        if any(integer(value, 0) is None for value in each):
             raise ValueError(
                 "with scope='layerwise' count must be a mapping from parameter names to integers "
                 f">= 0, got {count!r}"
             )
-    elif not _is_count(count):
+    elif integer(count, 0) is None:
         raise ValueError(f"count must be an integer >= 0, got {count!r}")
-
-
-def _is_count(value: Any) -> bool:
-    return not isinstance(value, bool) and _is_index(value) and value >= 0
 
 
 def _is_real(value: Any) -> bool:
@@ -124,11 +122,3 @@ def _is_real(value: Any) -> bool:
         return math.isfinite(value)
     except (TypeError, ValueError, OverflowError):
         return False
-
-
-def _is_index(value: Any) -> bool:
-    try:
-        operator.index(value)
-    except TypeError:
-        return False
-    return True

@@ -20,6 +20,7 @@ import impcore
         ({"count": {"fc.weight": 1}, "scope": "random"}, r"count must be an integer >= 0"),
         ({"rate": 1.0, "scope": "layerwise"}, r"rate must be a number in \[0, 1\), got 1\.0"),
         ({"scope": "layerwise"}, "exactly one of rate and count"),
+        ({"count": 1, "scope": "random", "seed": True}, "seed must be an integer, got True"),
     ],
 )
 def test_a_wrong_amount_is_refused(keywords: dict[str, object], phrase: str) -> None:

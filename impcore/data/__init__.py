@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from impcore.errors import DataError
+from impcore.integers import checked
 from impcore.nearest import nearest
 
 if TYPE_CHECKING:
@@ -217,14 +218,14 @@ def load_text(
         hint = nearest(name, TEXT_DATASETS)
         valid = ", ".join(TEXT_DATASETS)
         raise DataError(f"name: no text data set {name!r}{hint}; valid: {valid}")
-    from impcore.data.order import check_int
     from impcore.data.text.load import LOADERS, SOURCES, Options
 
     if source not in SOURCES:
         raise ValueError(f"source: {source!r} is not one of {', '.join(SOURCES)}")
-    for field, value, least in (("max_length", max_length, 8), ("doc_stride", doc_stride, 1)):
-        if value is not None:
-            check_int(field, value, least)
+    if max_length is not None:
+        max_length = checked("max_length", max_length, 8)
+    if doc_stride is not None:
+        doc_stride = checked("doc_stride", doc_stride, 1)
     folder, words = (None if at is None else os.fspath(at) for at in (root, tokenizer))
     return LOADERS[name](Options(folder, source, words, max_length, doc_stride))
 

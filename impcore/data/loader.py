@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from impcore.data.dataset import AnySplit, Dataset
-from impcore.data.order import WHOLE, Share, check_int, to_device
+from impcore.data.order import WHOLE, Share, to_device
 from impcore.data.pixels import HELD, normalisation
 from impcore.data.shuffled import ShuffledBatches
 from impcore.data.source import Preparation
 from impcore.data.truth import Truth
+from impcore.integers import checked
 from impcore.nearest import nearest
 
 
@@ -76,7 +77,7 @@ class DeviceBatches(ShuffledBatches[Tensor]):
         share: Share = WHOLE,
     ) -> None:
         padding = dataset.crop_padding if crop_padding is None else crop_padding
-        check_int("crop_padding", padding, 0)
+        padding = checked("crop_padding", padding, 0)
         _check_name("augment", augment, split.augmentations)
         _check_name("held", held, HELD)
         if not dtype.is_floating_point:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from impcore.integers import checked
+
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """The generator of an epoch's random choices, at its start; its order is drawn first."""
@@ -94,17 +96,9 @@ def to_device(drawn: Tensor, device: torch.device) -> Tensor:
     return drawn.to(device)
 
 
-def check_int(field: str, value: object, least: int | None) -> None:
-    """Raise ValueError unless `value` is an integer of at least `least`."""
-    right = isinstance(value, int) and not isinstance(value, bool)
-    if not right or (least is not None and value < least):  # type: ignore[operator]
-        bound = "" if least is None else f" of at least {least}"
-        raise ValueError(f"{field}: {value!r} is not an integer{bound}")
-
-
-def check_place(epoch: int, start_step: int, steps: int) -> None:
-    """Raise ValueError unless an epoch of `steps` steps can be taken up at `start_step`."""
-    check_int("epoch", epoch, 0)
-    check_int("start_step", start_step, 0)
+def place(epoch: int, start_step: int, steps: int) -> tuple[int, int]:
+    """Where an epoch of `steps` steps is taken up; raises ValueError unless it can be there."""
+    found = checked("epoch", epoch, 0), checked("start_step", start_step, 0)
     if start_step > steps:
         raise ValueError(f"start_step: {start_step} is beyond the {steps} steps of an epoch")
+    return found

@@ -14,8 +14,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from impcore.data.order import WHOLE, Share, batch_starts, check_int, check_place, epoch_generator
+from impcore.data.order import WHOLE, Share, batch_starts, epoch_generator, place
 from impcore.errors import DataError
+from impcore.integers import checked
 
 Inputs = TypeVar("Inputs")
 
@@ -39,8 +40,7 @@ class ShuffledBatches(ABC, Generic[Inputs]):
         drop_last: bool,
         share: Share,
     ) -> None:
-        check_int("batch_size", batch_size, 1)
-        check_int("seed", seed, None)
+        batch_size, seed = checked("batch_size", batch_size, 1), checked("seed", seed)
         if count == 0:
             raise DataError("split: empty, there is nothing to make batches of")
         if count < share.ranks:
@@ -74,8 +74,8 @@ class ShuffledBatches(ABC, Generic[Inputs]):
         Raises:
             ValueError: either is no such integer.
         """
-        check_place(epoch, start_step, self.steps_per_epoch)
-        return self._train(epoch, start_step, WHOLE if whole else self._share)
+        at = place(epoch, start_step, self.steps_per_epoch)
+        return self._train(*at, WHOLE if whole else self._share)
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Inputs, Tensor]]:
         """Return all examples once, in the order of the split, without augmentation.
@@ -89,8 +89,7 @@ class ShuffledBatches(ABC, Generic[Inputs]):
         Raises:
             ValueError: no such integer.
         """
-        size = self.batch_size if batch_size is None else batch_size
-        check_int("batch_size", size, 1)
+        size = self.batch_size if batch_size is None else checked("batch_size", batch_size, 1)
         starts = self._share.turns(self._count, size)
         return self._in_order([slice(at, min(at + size, self._count)) for at in starts])
 

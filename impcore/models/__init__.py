@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from impcore.integers import checked
 from impcore.models.blocks import HasBlocks, HasHead, blocks_of, head_of
 from impcore.nearest import nearest
 
@@ -98,10 +99,8 @@ def build(
         raise ValueError(f"arch: no architecture {arch!r}{hint}; valid: {', '.join(ARCHITECTURES)}")
     if stem not in STEMS:
         raise ValueError(f"stem: {stem!r} is not one of {', '.join(STEMS)}")
-    _check_counts(num_classes=num_classes, in_channels=in_channels)
-    return ARCHITECTURES[arch](
-        stem=stem, num_classes=num_classes, in_channels=in_channels, bn_gamma=bn_gamma
-    )
+    counts = _counts(num_classes=num_classes, in_channels=in_channels)
+    return ARCHITECTURES[arch](stem=stem, **counts, bn_gamma=bn_gamma)
 
 
 def build_text(
@@ -140,16 +139,15 @@ def build_text(
         ValueError: an argument is not one of the values above.
         MissingExtraError: Hugging Face transformers is not installed.
     """
-    sizes = {
-        "num_classes": num_classes,
-        "vocab_size": vocab_size,
-        "hidden_size": hidden_size,
-        "layers": layers,
-        "heads": heads,
-        "intermediate_size": intermediate_size,
-        "positions": positions,
-    }
-    _check_counts(**sizes)
+    sizes = _counts(
+        num_classes=num_classes,
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        layers=layers,
+        heads=heads,
+        intermediate_size=intermediate_size,
+        positions=positions,
+    )
     if hidden_size % heads:
         raise ValueError(f"heads: {heads} does not divide hidden_size, {hidden_size}")
     if pad_token not in range(vocab_size):
@@ -186,10 +184,8 @@ def load_text(
         ValueError, MissingExtraError: as in `build_text`.
         CheckpointError: there are no such weights, or they are another network's.
     """
-    _check_counts(num_classes=num_classes, vocab_size=vocab_size)
-    loaded: tuple[nn.Module, Taken] = _text(arch).load(
-        os.fspath(path), task=task, num_classes=num_classes, vocab_size=vocab_size
-    )
+    counts = _counts(num_classes=num_classes, vocab_size=vocab_size)
+    loaded: tuple[nn.Module, Taken] = _text(arch).load(os.fspath(path), task=task, **counts)
     return loaded
 
 
@@ -203,10 +199,9 @@ def config_of_text(arch: str, path: str | os.PathLike[str]) -> str:
     return found
 
 
-def _check_counts(**counts: object) -> None:
-    for field, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{field}: {value!r} is not an integer of at least 1")
+def _counts(**given: object) -> dict[str, int]:
+    """The counts as integers; raises ValueError unless each is at least 1."""
+    return {field: checked(field, value, 1) for field, value in given.items()}
 
 
 def _text(arch: str) -> Any:

@@ -12,6 +12,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from impcore.integers import integer
+
 Floats = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
@@ -88,10 +90,10 @@ def chosen_states(rounds: slice | Sequence[int] | None, states: int) -> tuple[in
         raise ValueError(f"rounds must be a slice or a list of states, not {rounds!r}")
     else:
         chosen = tuple(rounds)
-        wrong = [n for n in chosen if isinstance(n, bool) or not isinstance(n, (int, np.integer))]
-        if wrong or any(not 0 <= n < states for n in chosen):
+        found = [integer(n, 0) for n in chosen]
+        if any(n is None or n >= states for n in found):
             raise ValueError(f"rounds must be states from 0 to {states - 1}, not {list(chosen)}")
-        chosen = tuple(int(n) for n in chosen)
+        chosen = tuple(map(int, chosen))
     if len(chosen) < 2 or any(a >= b for a, b in pairwise(chosen)):
         raise ValueError(
             f"rounds must pick 2 or more of the {states} states in rising order, not {list(chosen)}"
@@ -117,8 +119,9 @@ def confidence(level: float) -> float:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is an int or a float, and no bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether `value` is an int or a float, Python's or NumPy's, and no bool."""
+    numbers = (int, float, np.integer, np.floating)
+    return isinstance(value, numbers) and not isinstance(value, bool)
 
 
 def choice(parameter: str, value: str, known: Sequence[str]) -> str:

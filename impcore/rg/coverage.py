@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from impcore.integers import integer
 from impcore.rg import checks
 from impcore.rg.eigen import eigen
 from impcore.rg.formats import percent
@@ -115,5 +116,5 @@ def _check(sigma: float, spread: float, replicates: int) -> None:
         raise ValueError(f"sigma must be a finite number, not {sigma!r}")
     if not (checks.is_number(spread) and 0 < spread < math.inf):
         raise ValueError(f"spread must be a positive number, not {spread!r}")
-    if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 1:
+    if integer(replicates, 1) is None:
         raise ValueError(f"replicates must be an integer of at least 1, not {replicates!r}")

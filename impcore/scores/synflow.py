@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from impcore.integers import integer
 from impcore.scope import EMBEDDINGS
 from impcore.scores.gradients import targets, undisturbed
 from impcore.unwrap import unwrap
@@ -98,8 +99,10 @@ def _shape(data: Tensor | Sequence[int]) -> tuple[int, ...]:
     """The shape of one input."""
     if isinstance(data, Tensor):
         return tuple(data.shape[1:])
-    if isinstance(data, Sequence) and all(isinstance(size, int) for size in data):
-        return tuple(data)
+    if isinstance(data, Sequence):
+        sizes = [integer(size, 0) for size in data]
+        if None not in sizes:
+            return tuple(sizes)  # type: ignore[arg-type]
     raise TypeError(
         f"synflow takes a batch of inputs or the shape of one, such as (3, 32, 32), as data=, not "
         f"{type(data).__name__}"

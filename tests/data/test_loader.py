@@ -1,6 +1,7 @@
 import itertools
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -237,6 +238,18 @@ def test_the_global_generator_is_left_alone(make_dataset):
 def test_bad_arguments_are_named_and_quoted(make_dataset, field, value, message):
     with pytest.raises(ValueError, match=f"{field}: .*{message}"):
         batches(make_dataset(), **{field: value})
+
+
+def test_integers_of_numpy_are_those_of_python(make_dataset):
+    numbers = {"batch_size": 4, "seed": 3, "crop_padding": 1}
+    same, made = (
+        batches(make_dataset(), augment="crop", **{name: of(n) for name, n in numbers.items()})
+        for of in (int, np.int64)
+    )
+    assert type(made.batch_size) is type(made.seed) is int
+    epochs = zip(same.epoch(2, 1), made.epoch(np.int64(2), np.uint8(1)), strict=True)
+    assert all(torch.equal(a, b) for one, other in epochs for a, b in zip(one, other, strict=True))
+    assert len(list(made.eval_batches(np.int64(7)))) == len(list(same.eval_batches(7)))
 
 
 def test_positions_outside_the_epoch_are_refused_at_the_call(make_dataset):

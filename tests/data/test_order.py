@@ -42,7 +42,7 @@ def test_the_key_of_an_epoch_is_the_same_in_every_version() -> None:
 )
 def test_no_place_in_an_epoch(epoch: int, step: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        order.check_place(epoch, step, 4)
+        order.place(epoch, step, 4)
 
 
 @given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 12))

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from impcore import models
 @pytest.mark.parametrize(("channels", "size", "classes"), [(1, 8, 10), (3, 32, 100)])
 def test_every_architecture_maps_images_to_logits(arch, channels, size, classes):
     with torch.device("meta"):
-        model = models.build(arch, in_channels=channels, num_classes=classes)
+        model = models.build(arch, in_channels=np.int64(channels), num_classes=classes)
         logits = model(torch.zeros(2, channels, size, size))
     assert logits.shape == (2, classes)
     assert logits.dtype == torch.float32

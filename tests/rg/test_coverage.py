@@ -62,6 +62,9 @@ def test_the_same_seed_gives_the_same_number_and_prints_it():
     assert first == second
     assert first != rg.coverage(remaining=SHORT, replicates=500, seed=5)
     assert "mean_log" in str(first)
+    numbers = {"replicates": np.int64(500), "level": np.float32(0.75), "sigma": np.int32(1)}
+    same = rg.coverage(remaining=SHORT, replicates=500, level=0.75, sigma=1)
+    assert rg.coverage(remaining=SHORT, **numbers) == same
 
 
 @pytest.mark.parametrize("estimator", ["mean_log", "regression"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from library_cases import net
@@ -126,6 +127,8 @@ def test_an_input_is_not_looked_up_but_integers_of_the_models_own_are() -> None:
         (nn.Linear(2, 2), "no shape", "not str"),
         (nn.Linear(2, 2), [torch.ones(1, 2)], "not list"),
         (nn.Linear(2, 2), 2, "not int"),
+        (nn.Linear(2, 2), (-2,), "not tuple"),
+        (nn.Linear(1, 2), (True,), "not tuple"),
         (Dictionary(), (2,), "returns a tensor, not <class 'dict'>"),
     ],
 )
@@ -141,6 +144,8 @@ def test_a_batch_stands_for_its_shape_and_an_unused_layer_has_no_flow() -> None:
     found = synflow(model, torch.full((4, 3, 5, 5), torch.nan))
     wanted = synflow(model, (3, 5, 5))
     assert all(torch.equal(found[name], score) for name, score in wanted.items())
+    numbers = synflow(model, tuple(np.array([3, 5, 5])))
+    assert all(torch.equal(numbers[name], score) for name, score in wanted.items())
     assert not wanted["unused.weight"].any()
 
 
