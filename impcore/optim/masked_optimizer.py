@@ -7,8 +7,10 @@ weights' storage order; what GradScaler decides stays on the device.
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from operator import is_
 from typing import Any
 
 import torch
@@ -132,12 +134,13 @@ class MaskedOptimizer(Optimizer):
     def _sort_states(self) -> None:
         """Puts the states in their parameters' order, in which the native walk looks for them.
 
-        They are in another one where a parameter has had its first gradient after others.
+        They are in another one where a parameter has had its first gradient after others. Then all
+        are replaced at once, so that an interrupt loses none.
         """
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param in self.state:
-                    self.state[param] = self.state.pop(param)
+        params = [param for group in self.param_groups for param in group["params"]]
+        ordered = {param: self.state[param] for param in params if param in self.state}
+        if not all(map(is_, ordered, self.state)):
+            self.state = defaultdict(dict, {**ordered, **self.state})
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch.optim.Optimizer's."""

@@ -1,6 +1,11 @@
 """Masked optimisers' state dicts, through files and between ours and torch's, and their copies."""
 
 import copy
+import itertools
+import sys
+from collections import defaultdict
+from contextlib import suppress
+from operator import is_
 
 import pytest
 import torch
@@ -108,6 +113,38 @@ def test_layers_that_outlive_their_model_stay_masked(kind, again):
         p[~optimizer.masks[n]].any()
         for n, p in zip(optimizer.masks.names, optimizer.masks.parameters, strict=True)
     )
+
+
+@both_kinds
+def test_an_interrupt_while_states_are_put_in_order_loses_none(kind):
+    model = net()
+    optimizer = kind.ours(model.parameters(), **kind.heavy)
+    set_gradients([model], 0)
+    optimizer.step()
+    states = {p: dict(optimizer.state[p]) for p in reversed(optimizer.param_groups[0]["params"])}
+
+    def interrupt(frame, event, argument):
+        nonlocal left
+        if frame.f_code.co_name != "_sort_states":
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if left < 0:
+            raise KeyboardInterrupt
+        return interrupt
+
+    for after in itertools.count():
+        left, before = after, sys.gettrace()
+        optimizer.state = defaultdict(dict, states)
+        sys.settrace(interrupt)
+        with suppress(KeyboardInterrupt):
+            optimizer.step()
+        sys.settrace(before)
+        assert optimizer.state == states
+        if left > 0:
+            break
+    assert after > 9
+    assert all(map(is_, optimizer.state, model.parameters()))
 
 
 @pytest.mark.parametrize("fits", range(5))
