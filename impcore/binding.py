@@ -250,7 +250,9 @@ class Binding:
             _, aliases = scopes.merge_tied(known)
             for name in sorted({*self.aliases, *aliases}):
                 was, now = self.aliases.get(name), aliases.get(name)
-                if was != now:
+                # There PyTorch parts tied Parameters, and has no memory that they could share.
+                on_meta = present[name].is_meta and present[was or name].is_meta
+                if was != now and not (on_meta and now is None):
                     lost.append(f"{name} was tied to {was}, is tied to {now}")
         # As where a layer was inserted before others, each mask would be on another's weights.
         return lost or [

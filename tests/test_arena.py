@@ -13,7 +13,7 @@ from torch import nn
 from impcore import ops
 from impcore.arena import Arena
 from impcore.binding import Binding
-from impcore.errors import LayoutError
+from impcore.errors import LayoutError, ModelChangedError
 from impcore.scope import find_scope
 
 
@@ -112,8 +112,11 @@ def test_a_failed_move_changes_nothing() -> None:
         arena.read(1)
 
 
-def test_a_model_on_the_meta_device_is_refused_and_its_masks_are_kept() -> None:
-    model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3))
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_on_the_meta_device_is_refused_and_its_masks_are_kept(tied: bool) -> None:
+    model = nn.Sequential(nn.Linear(5, 7), nn.Linear(7, 3), nn.Linear(5, 7))
+    if tied:
+        model[2].weight = model[0].weight
     arena = arena_of(model)
     mask = torch.rand(7, 5) < 0.5
     arena.write(0, mask)
@@ -122,6 +125,12 @@ def test_a_model_on_the_meta_device_is_refused_and_its_masks_are_kept() -> None:
         with pytest.raises(NotImplementedError, match=r"0\.weight is on the meta device"):
             use()
     model.to_empty(device="cpu")
+    if tied:
+        with pytest.raises(
+            ModelChangedError, match=r"2\.weight was tied to 0\.weight, is tied to N"
+        ):
+            arena.read(0)
+        model[2].weight = model[0].weight
     assert torch.equal(arena.read(0), mask)
 
 

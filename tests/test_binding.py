@@ -138,6 +138,22 @@ def test_layers_that_have_changed_places_do_not_change_masks(
             use()
 
 
+def test_a_tie_is_not_missed_on_the_meta_device_unless_half_of_it_is_there() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    binding = bound(model)
+    whole = model[1].weight
+    model[1].to("meta")
+    with pytest.raises(
+        ModelChangedError, match=r"1\.weight was tied to 0\.weight, is tied to None"
+    ):
+        _ = binding.parameters
+    model[0].to("meta")
+    assert binding.parameters == [model[0].weight]
+    model[0].weight = model[1].weight = whole
+    assert binding.parameters[0] is whole
+
+
 def test_only_a_prune_cares_about_new_layers() -> None:
     model = net()
     binding = bound(model)
