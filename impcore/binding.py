@@ -271,7 +271,7 @@ class Binding:
 
 def _same_place(one: nn.Parameter, other: nn.Parameter) -> bool:
     """Whether two Parameter objects are over the same memory."""
-    return one.data_ptr() == other.data_ptr()
+    return scopes.pointer(one) == scopes.pointer(other)
 
 
 def _reshaped(name: str, was: tuple[int, ...], parameter: nn.Parameter) -> str:

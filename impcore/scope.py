@@ -209,16 +209,16 @@ def merge_tied(
     first: dict[tuple[object, ...], str] = {}
     for name, p in found.items():
         # Sparse tensors may have no strides; without memory of its own each is only itself.
-        key = (*address(p), p.dtype, tuple(p.shape), p.stride() if _pointer(p) else ())
+        key = (*address(p), p.dtype, tuple(p.shape), p.stride() if pointer(p) else ())
         if key in first:
             aliases[name] = first[key]
         else:
             first[key] = name
             parameters[name] = p
     spans = sorted(
-        (str(p.device), _pointer(p), _pointer(p) + p.numel() * p.element_size(), name)
+        (str(p.device), pointer(p), pointer(p) + p.numel() * p.element_size(), name)
         for name, p in parameters.items()
-        if p.numel() and _pointer(p)
+        if p.numel() and pointer(p)
     )
     for (device, _, end, name), (next_device, start, _, next_name) in pairwise(spans):
         if device == next_device and start < end:
@@ -250,11 +250,11 @@ def _others(model: nn.Module) -> tuple[str, ...]:
 
 def address(tensor: Tensor) -> tuple[str, int]:
     """What tensors over the same memory have in common, such as those of a model's state dict."""
-    pointer = _pointer(tensor)
-    return ("object", id(tensor)) if pointer == 0 else (str(tensor.device), pointer)
+    begin = pointer(tensor)
+    return ("object", id(tensor)) if begin == 0 else (str(tensor.device), begin)
 
 
-def _pointer(tensor: Tensor) -> int:
+def pointer(tensor: Tensor) -> int:
     """Where its memory begins; 0 if it is no single block: empty, meta, sparse, of a subclass."""
     try:
         return tensor.data_ptr()

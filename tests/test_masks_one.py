@@ -35,6 +35,20 @@ def test_one_mask_is_neither_read_nor_set_for_what_is_not_its_parameter(change: 
     assert all(map(torch.equal, before, model.parameters()))
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_tied_mask_is_neither_read_nor_set_once_a_name_of_it_is_sparse(both: bool) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    masks = impcore.Masks(model)
+    for layer in model if both else model[1:]:
+        layer.weight = nn.Parameter(layer.weight.detach().to_sparse())
+    phrase = r"0\.weight has layout torch\.sparse_coo|1\.weight was tied to 0\.weight"
+    with pytest.raises((NotImplementedError, ModelChangedError), match=phrase):
+        _ = masks["0.weight"]
+    with pytest.raises((NotImplementedError, ModelChangedError), match=phrase):
+        masks["0.weight"] = torch.zeros(4, 4, dtype=torch.bool)
+
+
 def test_a_refused_assignment_leaves_the_weights() -> None:
     model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3))
     masks = impcore.Masks(model)
