@@ -7,7 +7,7 @@ that takes nothing, or a tensor taken twice, is an error, never a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -54,13 +54,16 @@ def by_name(tensors: Sequence[str], granularity: str) -> Columns:
 
     "stage": stage1, stage2, … of a ResNet, layer.0, layer.1, … of a BERT. "block": layer1.0,
     layer1.1, … of a ResNet. "tensor", or a model that is not known: every tensor its own block.
+    Blocks of a known model are in the order of their numbers: a file may name its tensors by
+    alphabet, "layer.10" before "layer.2".
     """
     if granularity not in GRANULARITIES:
         raise ValueError(f"granularity must be one of {', '.join(GRANULARITIES)}: {granularity!r}")
-    taken: dict[str, str] = {}
     if granularity != "tensor":
         taken = _resnet(tensors, granularity) or _open_lth(tensors, granularity) or _bert(tensors)
-    return _columns(tensors, taken or {name: name.removesuffix(".weight") for name in tensors})
+        if taken:
+            return _columns(tensors, taken, key=_numbers)
+    return _columns(tensors, {name: name.removesuffix(".weight") for name in tensors})
 
 
 def _resnet(tensors: Sequence[str], granularity: str) -> dict[str, str]:
@@ -91,8 +94,18 @@ def _place(stage: int, block: int, granularity: str) -> str:
     return f"stage{stage}" if granularity == "stage" else f"layer{stage}.{block}"
 
 
-def _columns(tensors: Sequence[str], taken: Mapping[str, str]) -> Columns:
-    names = list(dict.fromkeys(taken[name] for name in tensors if name in taken))
+def _numbers(block: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", block))
+
+
+def _columns(
+    tensors: Sequence[str],
+    taken: Mapping[str, str],
+    key: Callable[[str], tuple[int, ...]] = lambda _: (),
+) -> Columns:
+    """Blocks in the order of `key`, and of the tensors where that is the same."""
+    found = dict.fromkeys(taken[name] for name in tensors if name in taken)
+    names = sorted(found, key=key)
     if len(taken) < len(tensors):
         names.append(REST)
     column = {name: names.index(taken.get(name, REST)) for name in tensors}

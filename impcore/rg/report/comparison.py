@@ -1,8 +1,8 @@
 """Runs side by side, and beside the published rows of the same blocks.
 
 Invariant: only σ of one observable and the same blocks stand in one comparison: runs with the same
-block names, and the rows of a published table that has the same blocks in the same order. Published
-σ carry no SEM, and are of M: where the runs' are of P it is said.
+block names, and the rows of a published table that has the same blocks, each beside its own.
+Published σ carry no SEM, and are of M: where the runs' are of P it is said.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from impcore.rg.report.subject import AUTO, Group, Options, Subject
 from impcore.rg.vectors import HasSigma, Vector, vector
 
 _BLOCK = re.compile(r"layer(\d+)\.(\d+)")
+_TABLES = {2: [f"stage{i}" for i in range(1, 5)], 3: [f"layer.{i}" for i in range(12)]}
 _STAGE_TABLES = {1: 4, 2: 5, 3: 6}
 OF_M = "Published σ are of M, those of the runs of P."
 
@@ -83,9 +84,7 @@ def _tables(names: tuple[str, ...], options: Options) -> list[int]:
     """Tables whose rows have these blocks: Table 2 four stages, Table 3 twelve layers."""
     if options.beside != AUTO:
         return [int(number) for number in options.beside if int(number) != 7]
-    if len(names) == 4 and all(name.startswith("stage") for name in names):
-        return [2]
-    return [3] if len(names) == 12 and all(name.startswith("layer.") for name in names) else []
+    return [number for number, blocks in _TABLES.items() if set(blocks) == set(names)]
 
 
 def _beside(
@@ -97,8 +96,13 @@ def _beside(
     means: Sequence[tuple[str, Vector]] = (),
 ) -> Comparison:
     """Runs and means with those rows of published tables that have as many blocks."""
+    order = next((blocks for blocks in _TABLES.values() if set(blocks) == set(names)), names)
+    places = [order.index(name) for name in names]
     rows = {
-        f"Table {table.number}: {row}": (table.vector(row), table.printed(row))
+        f"Table {table.number}: {row}": (
+            table.vector(row).of([f"σ{place + 1}" for place in places]),
+            tuple(table.printed(row)[place] for place in places),
+        )
         for table in map(published.table, tables)
         for row, values in table.rows.items()
         if len(values) == len(names)
@@ -121,6 +125,7 @@ def _stages(
     made = []
     for stage, number in _STAGE_TABLES.items():
         keep = [i for i, match in places.items() if int(match[1]) == stage and int(match[2]) > 0]
+        keep.sort(key=lambda i: int(places[i][2]))
         wanted = resnet if options.beside == AUTO else number in options.beside
         if not (keep and wanted):
             continue

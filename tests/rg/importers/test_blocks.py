@@ -53,3 +53,13 @@ def test_rest_is_the_last_column_and_only_where_something_is_left():
 def test_patterns_are_shell_patterns_of_whole_names_and_tell_case():
     with pytest.raises(ValueError, match=r"'FC\.\*' matches none"):
         by_pattern(["fc.weight"], {"a": ["FC.*"]})
+
+
+def test_blocks_of_known_models_are_in_the_order_of_their_numbers():
+    layers = sorted(f"bert.encoder.layer.{i}.x.weight" for i in range(12))
+    found = by_name(["bert.pooler.dense.weight", *layers], "stage")
+    assert found.names == (*(f"layer.{i}" for i in range(12)), "rest")
+    assert found.names[found.column["bert.encoder.layer.10.x.weight"]] == "layer.10"
+    deep = sorted(f"layer{s}.{b}.conv1.weight" for s in (1, 3) for b in range(23))
+    assert by_name(deep, "block").names[9:12] == ("layer1.9", "layer1.10", "layer1.11")
+    assert by_name(["b.10.weight", "b.9.weight"], "stage").names == ("b.10", "b.9")

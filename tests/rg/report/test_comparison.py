@@ -106,3 +106,23 @@ def test_fits_are_drawn_with_their_points_and_residuals(make_run, several):
         curve.get_ydata(), scale * fit.predict(np.asarray(curve.get_xdata()) / 100)
     )
     np.testing.assert_allclose(lower.get_lines()[0].get_ydata(), 100 * fit.residuals)
+
+
+@pytest.mark.parametrize(
+    ("names", "number"),
+    [(STAGES[:4], 2), (tuple(f"layer.{i}" for i in range(12)), 3)],
+)
+def test_published_sigma_stand_beside_their_own_blocks_whatever_the_order(make_run, names, number):
+    (straight,), (turned,) = (compared(make_run, some) for some in (names, names[::-1]))
+    for (label, one), (other, back) in zip(straight.published, turned.published, strict=True):
+        assert label == other
+        np.testing.assert_array_equal(back.sigma_mean[::-1], one.sigma_mean)
+        assert back.relevance[::-1] == one.relevance
+        assert turned.printed[label][::-1] == straight.printed[label]
+    assert titles(straight)[0].startswith(f"Table {number}")
+
+
+def test_normal_blocks_are_in_the_order_of_their_numbers(make_run):
+    names = tuple(f"layer{s}.{b}" for s in (1, 2, 3) for b in (2, 0, 1))
+    _, *stages = compared(make_run, names)
+    assert [one.names for one in stages] == [(f"layer{s}.1", f"layer{s}.2") for s in (1, 2, 3)]
