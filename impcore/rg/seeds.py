@@ -73,7 +73,7 @@ def over_seeds(runs: Sequence[Eigen], *, level: float | None = None) -> Seeds:
     and normal; nothing is assumed of the rounds within a run.
 
     Args:
-        runs: one `Eigen` a seed, of the same blocks and estimator.
+        runs: one `Eigen` a seed, of the same blocks, in whatever order, and estimator.
         level: of the interval; that of the first run by default.
 
     Raises:
@@ -83,17 +83,19 @@ def over_seeds(runs: Sequence[Eigen], *, level: float | None = None) -> Seeds:
         raise ValueError("runs must hold at least one seed, not none")
     first = runs[0]
     for number, run in enumerate(runs):
-        if run.names != first.names or run.estimator != first.estimator:
+        if set(run.names) != set(first.names) or run.estimator != first.estimator:
             raise ValueError(
                 f"seeds must have the same blocks and estimator, but seed 0 has {first.names} by "
                 f"{first.estimator} and seed {number} has {run.names} by {run.estimator}"
             )
     confidence = first.level if level is None else checks.confidence(level)
-    sigma = np.stack([run.sigma_mean for run in runs])
+    places = [[run.names.index(name) for name in first.names] for run in runs]
+    sigma = np.stack([run.sigma_mean[at] for run, at in zip(runs, places, strict=True)])
+    own = np.stack([run.sigma_sem[at] for run, at in zip(runs, places, strict=True)])
     mean, sem = mean_and_sem(sigma)
     half = t_quantile(confidence, len(runs) - 1) * sem
     low, high = mean - half, mean + half
-    within = np.sqrt(np.mean([run.sigma_sem**2 for run in runs], axis=0))
+    within = np.sqrt(np.mean(own**2, axis=0))
     freeze(sigma, mean, sem, low, high, within)
     return Seeds(
         names=first.names,

@@ -61,3 +61,12 @@ def test_seeds_of_different_experiments_are_refused():
         rg.over_seeds([one, rg.eigen(flow(rng, np.zeros(2)), DENSITY, estimator="endpoints")])
     with pytest.raises(ValueError, match="at least one seed"):
         rg.over_seeds([])
+
+
+def test_blocks_in_another_order_are_matched_by_name():
+    rng = np.random.default_rng(3)
+    flows = [flow(rng, np.array([0.2, -0.1])) for _ in range(3)]
+    straight = rg.over_seeds([rg.eigen(one, DENSITY, names=["a", "b"]) for one in flows])
+    first = rg.eigen(flows[0], DENSITY, names=["a", "b"])
+    rest = [rg.eigen(one[:, ::-1], DENSITY, names=["b", "a"]) for one in flows[1:]]
+    assert str(rg.over_seeds([first, *rest])) == str(straight)

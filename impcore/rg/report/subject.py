@@ -1,14 +1,14 @@
 """What a report is about: runs with their analyses and fits, and which of them are seeds of one.
 
-Invariant: every run is analysed by the same options. What could not be analysed or fitted holds the
-reason in words.
+Invariant: every run is analysed by the same options, and runs that have the same blocks have them
+in the order of the first. What could not be analysed or fitted holds the reason in words.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -115,6 +115,8 @@ def together(
 ) -> list[Subject]:
     """Analyse runs for one report. Those that lack the rounds in use have no σ, and say why.
 
+    Runs with the same blocks get the order of the first: an import may have it from its files.
+
     Raises:
         ValueError: an option is wrong; all runs lack the rounds.
     """
@@ -123,8 +125,17 @@ def together(
         raise ValueError(f"{labels[0]}: {lacking[0]}")
     return [
         subject(run, options, label=label, group=group, lacking=reason)
-        for run, label, group, reason in zip(runs, labels, groups, lacking, strict=True)
+        for run, label, group, reason in zip(_aligned(runs), labels, groups, lacking, strict=True)
     ]
+
+
+def _aligned(runs: Sequence[Run]) -> Iterator[Run]:
+    """The runs with their blocks in the order of the first that has the same, "rest" or not."""
+    orders: dict[frozenset[str], list[str]] = {}
+    for run in runs:
+        blocks = [name for name in run.names if name != REST]
+        order = orders.setdefault(frozenset(blocks), blocks)
+        yield run.ordered([*order, REST] if REST in run.names else order)
 
 
 def subject(

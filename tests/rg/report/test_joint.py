@@ -352,3 +352,24 @@ def test_an_exponent_at_its_bound_is_starred_and_in_no_mean(runs):
     assert markup.count("*</td>") == 1
     assert f"<td>{gamma}*</td>" in markup
     assert " (2 of 3)</td>" in markup
+
+
+def test_runs_whose_blocks_are_in_another_order_are_of_the_same_blocks(runs, tmp_path):
+    turned, names = [3, 1, 0, 2], np.array(STAGES)
+    with np.load(runs[1] / "flow.npz") as flow:
+        shares = {key: flow[key][:, turned] for key in ("M", "P")}
+    before, after = tmp_path / "before", tmp_path / "after"
+    report.write_joint([(None, path) for path in runs[:2]], before)
+    rewrite(runs[1], names=names[turned], **shares)
+    report.write_joint([(None, path) for path in runs[:2]], after)
+    assert len(list(before.iterdir())) == 5
+    for path in before.iterdir():
+        assert path.read_bytes() == (after / path.name).read_bytes(), path.name
+
+
+def test_rest_is_no_block_that_keeps_others_from_being_matched(tmp_path):
+    one = make(tmp_path / "a", [0.2, 0.1, -0.2], names=("x", "y", "rest"))
+    other = make(tmp_path / "b", [-0.1, 0.1], names=("y", "x"))
+    made = subjects([(None, rg.load(path)) for path in (one, other)], Options())
+    assert [some.run.names for some in made] == [("x", "y", "rest"), ("x", "y")]
+    np.testing.assert_array_equal(made[1].run.M, rg.load(other).M[:, ::-1])
