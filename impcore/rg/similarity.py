@@ -49,9 +49,11 @@ def distance(first: Source, second: Source, *, level: float = 0.95) -> Distance:
 
     Noise alone makes it positive. The interval therefore is not value ± error but the set of true
     distances that would make the observed one likely: with differences of one known variance,
-    B · value² / noise² is non-central χ² of B degrees of freedom. It is 0 … 0 where even equal
-    flows would seldom seem so near, as with SEMs that are too large. `p_same` allows for SEMs that
-    are estimated from few rounds: it tests all blocks at once by Welch's t.
+    B · value² / noise² is non-central χ² of B degrees of freedom. Its upper end is never below the
+    one that equal flows have in the median (a power-constrained limit, Cowan et al. 2011,
+    arXiv:1105.3166): two that seem nearer than noise lets them, as with SEMs that are too large,
+    are not thereby known to be equal. `p_same` allows for SEMs that are estimated from few rounds:
+    it tests all blocks at once by Welch's t.
 
     Raises:
         ValueError: they have different numbers of blocks, or `level` is not in (0, 1).
@@ -91,14 +93,19 @@ def _p_of_zero(sigma: Floats, variance: Floats, dof: float) -> float:
 
 
 def _interval(value: float, noise: float, blocks: int, level: float) -> tuple[float, float]:
-    """True distances for which the observed one is neither too small nor too large."""
+    """True distances for which the observed one is neither too small nor too large.
+
+    Where it is small for equal flows too, the upper end is that of their median.
+    """
     if not noise > 0:
         return math.nan, math.nan
     from scipy.special import chdtri, chndtrinc, ndtri
 
-    statistic = blocks * (value / noise) ** 2
+    observed = blocks * (value / noise) ** 2
+    typical = float(chdtri(blocks, 0.5))  # of equal flows
+    ends = ((observed, 0.5 + level / 2), (max(observed, typical), 0.5 - level / 2))
     bounds = []
-    for probability_below in (0.5 + level / 2, 0.5 - level / 2):
+    for statistic, probability_below in ends:
         # chdtri is the upper quantile: even a true distance of 0 rarely gives less than this.
         if statistic <= chdtri(blocks, 1 - probability_below):
             bounds.append(0.0)

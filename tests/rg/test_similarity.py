@@ -93,6 +93,24 @@ def test_a_distance_far_beyond_the_noise_is_its_own_interval():
     assert found.p_same < 1e-12
 
 
+@pytest.mark.parametrize(("blocks", "level"), [(1, 0.95), (4, 0.9), (50, 0.5)])
+def test_no_interval_ends_below_what_the_noise_allows(blocks, level):
+    names, verdicts = tuple(map(str, range(blocks))), ["marginal"] * blocks
+    ends = []
+    for apart in (0.0, 1e-4, 0.02):
+        here, there = (
+            Vector(names, np.full(blocks, sigma), np.full(blocks, 0.1), 10, verdicts)
+            for sigma in (0.0, apart)
+        )
+        found = rg.distance(here, there, level=level)
+        assert found.low == 0
+        ends.append(found.high)
+    scale = blocks / (2 * 0.1**2)
+    median = stats.chi2.median(blocks)
+    assert stats.ncx2.cdf(median, blocks, scale * ends[0] ** 2) == pytest.approx(0.5 - level / 2)
+    assert ends == [ends[0]] * 3
+
+
 def test_different_numbers_of_blocks_cannot_be_compared():
     with pytest.raises(ValueError, match="'first' has 2 blocks and 'second' has 3"):
         rg.distance([1, 2], [1, 2, 3])

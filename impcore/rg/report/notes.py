@@ -78,9 +78,9 @@ DEPENDENCE = (
 COMPARISON = (
     "The distance of two runs is the root mean square difference of their σ over the blocks, "
     "“rest” left out. Noise alone makes it positive: “noise” is what two equal flows would be "
-    "apart, and the interval is of the true distance (0 … 0: the SEMs are so large that even equal "
-    "flows would seldom seem so near). The fixed-point score is the root mean square of σ itself, "
-    "and its median: 0 where the flow stands still (Sec. 5.2)."
+    "apart, and the interval is of the true distance; its upper end is at least the one that equal "
+    "flows have in the median, however near two runs seem. The fixed-point score is the root mean "
+    "square of σ itself, and the median of |σ|: 0 where the flow stands still (Sec. 5.2)."
 )
 
 SEEDS = (
