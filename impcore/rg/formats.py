@@ -1,7 +1,8 @@
 """Numbers as a reader compares them: signs, digits, intervals, percentages, durations.
 
-Invariant: a value that is not defined is a dash, never 0; no value but 0 is shown as 0 in an
-interval; a number carries no more digits than its uncertainty earns.
+Invariant: a value that is not defined is a dash, never 0; a number carries no more digits than its
+uncertainty earns; the bounds of an interval are shown as the same, or as 0, only where they are so
+to a rounding error.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 
 DASH = "–"
+_MOST = 12  # decimals of σ that are not rounding error
 
 
 def percent(fraction: float) -> str:
@@ -34,10 +36,10 @@ def duration(seconds: float) -> str:
 
 
 def decimals(sem: float) -> int:
-    """Enough decimals for two digits of the SEM; three where there is none."""
-    if not math.isfinite(sem) or sem <= 0:
+    """Enough decimals for two digits of the SEM; three where there is none but rounding error."""
+    if not math.isfinite(sem) or sem < 10.0**-_MOST:
         return 3
-    return min(max(1 - math.floor(math.log10(sem)), 3), 6)
+    return min(max(1 - math.floor(math.log10(sem)), 3), _MOST)
 
 
 def signed(value: float, places: int = 3) -> str:
@@ -62,18 +64,24 @@ def plus_minus(sem: float, places: int) -> str:
 
 
 def interval(low: float, high: float, places: int = 3) -> str:
-    """Both bounds, with enough decimals that none but 0 is shown as 0."""
+    """Both bounds, with enough decimals to tell them from each other and from 0."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return DASH
-    while places < 6 and any(value and not round(value, places) for value in (low, high)):
+    apart = {round(value, _MOST) for value in (low, high, 0.0)}
+    while len({round(value, places) for value in apart}) < len(apart):
         places += 1
     return f"{signed(low, places)} … {signed(high, places)}"
 
 
 def span(low: float, high: float, digits: int = 3) -> str:
-    """Both bounds of a positive quantity, to significant digits; ∞ where it is unbounded."""
+    """Both bounds of a positive quantity, to as many significant digits as tell them apart or more.
+
+    ∞ where it is unbounded.
+    """
     if math.isnan(low) or math.isnan(high):
         return DASH
+    while digits < _MOST and low != high and figures(low, digits) == figures(high, digits):
+        digits += 1
     return f"{figures(low, digits)} … {figures(high, digits)}"
 
 

@@ -6,6 +6,8 @@ above 0, blue below. A σ far beyond the others saturates, and its number says h
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,7 +17,7 @@ from impcore.rg.formats import signed
 from impcore.rg.report.drawing import literal, new_figure, style
 
 _ROW, _FRAME, _LEAST = 0.3, 0.9, 1.8  # inches: of a row, around the rows, of a figure
-_NUMBERS = 14  # columns up to which each cell shows its σ
+_SIZES = ((48, 7.5), (72, 5.5))  # characters a row up to which each cell shows its σ, in points
 
 
 def heat_map(clusters: Clusters, names: tuple[str, ...]) -> Figure:
@@ -35,15 +37,19 @@ def heat_map(clusters: Clusters, names: tuple[str, ...]) -> Figure:
         axes.tick_params(length=0)
         if max(map(len, names)) * len(names) > 34:
             axes.tick_params(axis="x", rotation=60)
-        if values.shape[1] <= _NUMBERS:
-            _write_numbers(axes, values, reach)
+        _write_numbers(axes, values, reach)
         axes.spines[:].set_visible(False)
     return figure
 
 
 def _write_numbers(axes: object, values: np.ndarray, reach: float) -> None:
-    places = 2 if np.abs(values).max() >= 0.1 else 3
-    size = 7.5 if values.shape[1] <= 6 else 5.5
+    """Two digits of the largest σ in every cell, or nothing where they would run together."""
+    largest = float(np.abs(values).max())
+    places = max(2, 1 - math.floor(math.log10(largest))) if largest else 2
+    width = values.shape[1] * (places + 3)  # a sign, a zero, a point
+    size = next((size for most, size in _SIZES if width <= most), None)
+    if size is None:
+        return
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             color = "white" if abs(value) > 0.7 * reach else "#222222"

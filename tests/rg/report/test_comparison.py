@@ -83,6 +83,23 @@ def test_the_heat_map_shows_every_sigma_in_the_order_of_the_tree(make_run):
     assert svg(figure, "x").startswith("<svg")
 
 
+@pytest.mark.parametrize(
+    ("columns", "largest", "shown"),
+    [
+        (4, 0.2, "+0.20"),
+        (12, 0.02, "+0.020"),
+        (4, 2e-6, "+0.0000020"),
+        (12, 2e-6, ""),
+        (4, 0, "0.00"),
+    ],
+)
+def test_the_heat_map_writes_two_digits_of_sigma_where_they_fit(columns, largest, shown):
+    rows = {name: [largest] * columns for name in "ab"}
+    names = tuple(f"b{i}" for i in range(columns))
+    (axes,) = maps.heat_map(rg.cluster(rows), names).axes
+    assert {text.get_text() for text in axes.texts} == ({shown} if shown else set())
+
+
 def test_the_dendrogram_joins_branches_at_their_distance(make_run):
     (one,) = compared(make_run, STAGES)
     (axes,) = maps.dendrogram(one.clusters).axes
