@@ -23,3 +23,9 @@ def test_the_report_says_when_its_interval_is_right(make_run, estimator: str, wi
     text = read(report.write(make_run(5), options=Options(estimator=estimator))).text
     assert notes.uncertainty(estimator) in text
     assert width in text
+
+
+def test_the_report_says_what_its_tests_do_not_show(make_run) -> None:
+    text = read(report.write(make_run(5))).text
+    assert "of many blocks that stand still some are called relevant or irrelevant" in text
+    assert "a large one is no proof of it" in text
