@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from impcore.rg import published
@@ -35,6 +35,7 @@ class Comparison:
     means: tuple[tuple[str, Vector], ...]  # of groups of seeds
     published: tuple[tuple[str, Vector], ...]
     printed: Mapping[str, tuple[str, ...]]  # published row -> its cells in the paper
+    members: Mapping[str, tuple[str, ...]]  # mean -> the runs of its group
 
     @property
     def rows(self) -> tuple[tuple[str, Vector], ...]:
@@ -67,15 +68,18 @@ def compare(
             sets.setdefault((one.measured, found.names), []).append((one.label, found))
     made: list[Comparison] = []
     for (measured, names), runs in sets.items():
-        means = [
-            (f"{group.label} (mean of {len(group.seeds.sigma)} seeds)", vector(group.seeds))
-            for group in groups
-            if group.seeds is not None
-            and group.measured == measured
-            and vector(group.seeds).names == names
-        ]
+        means: list[tuple[str, Vector]] = []
+        members: dict[str, tuple[str, ...]] = {}
+        for group in groups:
+            seeds = group.seeds
+            if seeds is None or group.measured != measured or vector(seeds).names != names:
+                continue
+            label = f"{group.label} (mean of {len(seeds.sigma)} seeds)"
+            means.append((label, vector(seeds)))
+            members[label] = tuple(one.label for one in group.members)
         title = f"σ of {measured} by run and block"
-        made.append(_beside(_tables(names, options), title, measured, names, runs, means))
+        beside = _beside(_tables(names, options), title, measured, names, runs)
+        made.append(replace(beside, means=tuple(means), members=members))
         made += _stages(measured, names, runs, options)
     return made
 
@@ -93,9 +97,8 @@ def _beside(
     measured: str,
     names: tuple[str, ...],
     runs: Sequence[tuple[str, Vector]],
-    means: Sequence[tuple[str, Vector]] = (),
 ) -> Comparison:
-    """Runs and means with those rows of published tables that have as many blocks."""
+    """Runs with those rows of published tables that have as many blocks."""
     order = next((blocks for blocks in _TABLES.values() if set(blocks) == set(names)), names)
     places = [order.index(name) for name in names]
     rows = {
@@ -109,7 +112,7 @@ def _beside(
     }
     vectors = tuple((label, found) for label, (found, _) in rows.items())
     printed = {label: cells for label, (_, cells) in rows.items()}
-    return Comparison(title, measured, names, tuple(runs), tuple(means), vectors, printed)
+    return Comparison(title, measured, names, tuple(runs), (), vectors, printed, {})
 
 
 def _stages(

@@ -49,13 +49,18 @@ def exponents(subjects: Sequence[Subject]) -> bytes:
 
 
 def distances(comparisons: Sequence[Comparison], level: float) -> bytes:
-    """A row a pair of rows with the same blocks, published ones included."""
+    """A row a pair of rows with the same blocks, published ones included.
+
+    No run stands beside the mean that it is in: their errors are not independent.
+    """
     headers = (
         "observable", "blocks", "first", "second", "distance", "noise", "low", "high", "p_same"
     )  # fmt: skip
     rows: list[list[Cell]] = []
     for one in comparisons:
         for (a, first), (b, second) in combinations(one.rows, 2):
+            if a in one.members.get(b, ()):
+                continue
             d = distance(first, second, level=level)
             found = [d.value, d.noise, d.low, d.high, d.p_same]
             rows.append([one.measured, " ".join(one.names), a, b, *found])

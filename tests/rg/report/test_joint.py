@@ -103,6 +103,14 @@ def test_tidy_files_hold_what_the_functions_say(runs, tmp_path):
     assert len(rows_of(out / "rounds.csv")) == 4 * 12
 
 
+def test_no_run_is_compared_with_a_mean_that_it_is_in(runs, tmp_path):
+    report.write_joint([(None, path) for path in runs], tmp_path / "out")
+    mean = "ten (mean of 3 seeds)"
+    pairs = {(row["first"], row["second"]) for row in rows_of(tmp_path / "out" / "distances.csv")}
+    assert {first for first, second in pairs if second == mean} == {"hundred"}
+    assert (mean, "Table 2: CIFAR-10") in pairs
+
+
 def test_figures_are_files_too_with_their_data(runs, tmp_path):
     out = tmp_path / "out"
     report.write_joint([(None, path) for path in runs[2:]], out, files=True)
