@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import matplotlib
@@ -29,6 +30,7 @@ from impcore.rg.vectors import REST
 FIRST_TO_LAST = LinearSegmentedColormap.from_list("imp", ["#1f4fd8", "#8a3f9e", "#d7191c"])
 DISTINCT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c510a", "#5e3c99"]
 _WIDTH, _HEIGHT = 4.7, 3.4  # inches; at 9 points the text stays legible on a phone
+_LABELS = 20  # slanted names that fit below an axis
 _STYLE = {
     "font.size": 9,
     "font.family": "DejaVu Sans",
@@ -98,6 +100,35 @@ def literal(name: str, limit: int = 26) -> str:
     return short.replace("$", r"\$")
 
 
+def literals(names: Sequence[str], limit: int = 26) -> list[str]:
+    """Names that are drawn together, the long ones without the words that all of them share."""
+    long = [name for name in names if len(name) > limit]
+    head = _shared_words(long)
+    tail = _shared_words([name[len(head) :][::-1] for name in long])
+    cut = {name: name[len(head) : len(name) - len(tail)] for name in long}
+    marks = ("…" if head else "", "…" if tail else "")
+    return [literal(f"{marks[0]}{cut[name]}{marks[1]}" if name in cut else name, limit)
+            for name in names]  # fmt: skip
+
+
+def _shared_words(names: Sequence[str]) -> str:
+    """What all begin with, up to a separator: of "a.b10" and "a.b11" it is "a."."""
+    if len(set(names)) < 2:
+        return ""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return re.sub(r"[^\W_]+$", "", "".join(letters[0] for letters in alike))
+
+
+def block_axis(axes: Axes, names: Sequence[str]) -> None:
+    """The blocks' names below the x axis; of very many every second, third, … is written."""
+    labels = literals(names, 12)
+    places = range(0, len(labels), math.ceil(len(labels) / _LABELS))
+    shown = [labels[place] for place in places]
+    turned = max(map(len, shown)) * len(shown) > 34
+    slant: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(list(places), shown, **(slant if turned else {}))
+
+
 def new_figure(extra: float = 0.0, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     """An empty figure with one axes; `extra` inches of height for long legends."""
     figure = Figure(figsize=(_WIDTH, height + extra), layout="constrained")
@@ -131,7 +162,7 @@ def block_colors(names: Sequence[str]) -> list[Any]:
 def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     """A legend outside the axes, so that it hides no data however many blocks there are."""
     # A leading underscore would hide the entry: matplotlib takes it for a private label.
-    labels = [literal(name, 18) for name in names]
+    labels = literals(names, 18)
     labels = [f" {label}" if label.startswith("_") else label for label in labels]
     columns = 4 if max(map(len, labels), default=0) <= 10 else 3 if len(labels) != 4 else 2
     figure.legend(

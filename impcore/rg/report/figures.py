@@ -26,6 +26,7 @@ from impcore.rg.report.drawing import (
     block_colors,
     legend_below,
     literal,
+    literals,
     log_axis,
     new_figure,
     pad,
@@ -178,8 +179,9 @@ def projection(flows: Sequence[tuple[str, Analysis]], pair: tuple[int, int]) -> 
         pad(axes, np.concatenate([y for _, y in everything]))
         pad(axes, np.concatenate([x for x, _ in everything]), "x")
         symbol = f"${first.observable}_i$" if scale == 100 else literal(first.observable)
-        axes.set_xlabel(f"{symbol}, i = {literal(first.names[pair[0]])}{unit}")
-        axes.set_ylabel(f"{symbol}, i = {literal(first.names[pair[1]])}{unit}")
+        names = literals(first.names)
+        axes.set_xlabel(f"{symbol}, i = {names[pair[0]]}{unit}")
+        axes.set_ylabel(f"{symbol}, i = {names[pair[1]]}{unit}")
         if len(flows) > 1:
             handles = [
                 Line2D([], [], color="#666666", marker=_MARKERS[i % len(_MARKERS)], ls="none", ms=6)
@@ -211,7 +213,7 @@ def sigma(analysis: Analysis) -> Figure:
             axes.plot([low, high], [place, place], "-", color=color, linewidth=1.1)
             axes.plot([mean - sem, mean + sem], [place] * 2, color=color, lw=6, alpha=0.4)
             axes.plot(mean, place, _SHAPES[verdict], color=color, ms=6.5)
-        axes.set_yticks(range(len(result.names)), [literal(name) for name in result.names])
+        axes.set_yticks(range(len(result.names)), literals(result.names))
         axes.set_ylim(len(result.names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(7))

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from impcore.rg.checks import Floats
 from impcore.rg.report.drawing import (
+    block_axis,
     block_colors,
     legend_below,
     literal,
@@ -132,11 +133,9 @@ def _sigma_figure(
                 places, one.sigma_mean, yerr=sem, fmt=marker, color=colors[key[0]],
                 ms=4.5, elinewidth=1,
             )  # fmt: skip
-        axes.set_xticks(range(len(names)), [literal(name, 12) for name in names])
+        block_axis(axes, names)
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.grid(visible=False, axis="x")
-        if max(map(len, names)) * len(names) > 34:
-            axes.tick_params(axis="x", rotation=60)
         axes.yaxis.set_major_locator(MaxNLocator(7))
         axes.set_ylabel(f"$\\sigma_i$ of {measured}")
         _legend(figure, colors, tasks)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from impcore.rg.clusters import Clusters
 from impcore.rg.formats import signed
-from impcore.rg.report.drawing import literal, new_figure, style
+from impcore.rg.report.drawing import block_axis, literals, new_figure, style
 
 _ROW, _FRAME, _LEAST = 0.3, 0.9, 1.8  # inches: of a row, around the rows, of a figure
 _SIZES = ((48, 7.5), (72, 5.5))  # characters a row up to which each cell shows its σ, in points
@@ -32,11 +32,10 @@ def heat_map(clusters: Clusters, names: tuple[str, ...]) -> Figure:
         mesh.set_linewidth(0.8)
         axes.grid(visible=False)
         axes.invert_yaxis()
-        axes.set_yticks(range(len(values)), [_label(clusters, i) for i in clusters.order])
-        axes.set_xticks(range(len(names)), [literal(name, 12) for name in names])
+        labels = literals(clusters.labels)
+        axes.set_yticks(range(len(values)), [labels[i] for i in clusters.order])
+        block_axis(axes, names)
         axes.tick_params(length=0)
-        if max(map(len, names)) * len(names) > 34:
-            axes.tick_params(axis="x", rotation=60)
         _write_numbers(axes, values, reach)
         axes.spines[:].set_visible(False)
     return figure
@@ -70,7 +69,8 @@ def dendrogram(clusters: Clusters) -> Figure:
         for heights, positions in zip(drawn["dcoord"], drawn["icoord"], strict=True):
             axes.plot(heights, positions, "-", color="#1f4fd8", linewidth=1.3)
         leaves = sorted(place, key=lambda leaf: place[leaf])
-        axes.set_yticks([place[leaf] for leaf in leaves], [_label(clusters, i) for i in leaves])
+        labels = literals(clusters.labels)
+        axes.set_yticks([place[leaf] for leaf in leaves], [labels[i] for i in leaves])
         axes.set_ylim(10 * len(leaves), 0)
         axes.set_xlim(left=0)
         axes.grid(visible=False, axis="y")
@@ -82,7 +82,3 @@ def dendrogram(clusters: Clusters) -> Figure:
 
 def _height(rows: int) -> float:
     return max(_LEAST, _FRAME + _ROW * rows)
-
-
-def _label(clusters: Clusters, index: int) -> str:
-    return literal(clusters.labels[index], 26)

@@ -46,6 +46,33 @@ def test_literal_names_keep_their_dollars():
         assert not is_math_text(drawing.literal(name))
 
 
+@pytest.mark.parametrize(
+    ("names", "limit", "shown"),
+    [
+        (["stage1", "rest"], 12, ["stage1", "rest"]),
+        (["net.blocks.9.proj", "net.blocks.10.proj", "rest"], 12, ["…9…", "…10…", "rest"]),
+        (["run_with_settings_seed1", "run_with_settings_seed2"], 18, ["…seed1", "…seed2"]),
+        (["alpha of a long name", "omega of a long name"], 12, ["alpha…", "omega…"]),
+        (["one name that is long"] * 2, 12, ["one name th…"] * 2),
+        (["net.a$x.of.it.all", "net.b$y.of.it.all"], 12, ["…a\\$x…", "…b\\$y…"]),
+        (["blocks.of.a.net", "blocks.of.a.net.of.a.net"], 12, ["…net", "…net.of.a.n…"]),
+        ([], 12, []),
+    ],
+)
+def test_long_names_are_drawn_by_what_tells_them_apart(names, limit, shown):
+    assert drawing.literals(names, limit) == shown
+
+
+def test_names_below_an_axis_do_not_run_together():
+    with drawing.style():
+        figure, axes = drawing.new_figure()
+        drawing.block_axis(axes, [f"encoder.layers.{i}.proj" for i in range(50)])
+        axes.set_xlim(-0.5, 49.5)
+    drawing.svg(figure, "x")  # lays it out
+    assert [text.get_text() for text in axes.get_xticklabels()][:2] == ["…0…", "…3…"]
+    assert list(axes.get_xticks()) == list(range(0, 50, 3))
+
+
 def drawn(prefix):
     with drawing.style():
         figure, axes = drawing.new_figure()
