@@ -15,7 +15,7 @@ import numpy as np
 from impcore.rg import checks
 from impcore.rg.checks import Floats
 from impcore.rg.eigen import Eigen
-from impcore.rg.formats import decimals, interval, signed, with_sem
+from impcore.rg.formats import DASH, decimals, interval, signed, with_sem
 from impcore.rg.stats import Relevance, freeze, mean_and_sem, relevance, t_quantile
 from impcore.rg.table import Shown, Table
 
@@ -49,7 +49,7 @@ class Seeds(Shown):
                     interval(float(self.sigma_low[i]), float(self.sigma_high[i]), places),
                     signed(float(self.sigma[:, i].min()), places),
                     signed(float(self.sigma[:, i].max()), places),
-                    "–" if math.isnan(self.within[i]) else f"{self.within[i]:.{places}f}",
+                    _error(float(self.within[i])),
                 )
             )
         headers = (
@@ -64,6 +64,10 @@ class Seeds(Shown):
         count = len(self.sigma)
         title = f"σ by {self.estimator} over {count} seed{'' if count == 1 else 's'}"
         return Table.of(title, headers, rows)
+
+
+def _error(sem: float) -> str:
+    return DASH if math.isnan(sem) else f"{sem:.{decimals(sem)}f}"
 
 
 def over_seeds(runs: Sequence[Eigen], *, level: float | None = None) -> Seeds:

@@ -52,6 +52,14 @@ def test_a_single_seed_decides_nothing():
     assert "over 1 seed\n" in str(result)
 
 
+def test_the_error_over_rounds_has_its_own_digits():
+    rng = np.random.default_rng(4)
+    one = flow(rng, np.array([0.2]))
+    found = rg.over_seeds([rg.eigen(one**power, DENSITY) for power in (1, 1.00001)])
+    assert found.sigma_sem[0] < 1e-5 < 1e-2 < found.within[0]
+    assert found.table().rows[0][-1] == f"{found.within[0]:.3f}"
+
+
 def test_seeds_of_different_experiments_are_refused():
     rng = np.random.default_rng(2)
     one = rg.eigen(flow(rng, np.zeros(2)), DENSITY)
