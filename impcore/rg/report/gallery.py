@@ -169,12 +169,17 @@ def _sigmas(subjects: Sequence[Subject]) -> Iterator[Drawn]:
             (name, *(float(vector[i]) for vector in vectors), result.relevance[i])
             for i, name in enumerate(result.names)
         ]
+        bars = (
+            f"Thick bar: ± SEM over the steps; thin bar: {100 * result.level:g} % interval; colour "
+            "and marker: relevance."
+        )
+        if not np.isfinite(result.sigma_sem).any():
+            bars = "Without bars, because a single step has no SEM; so all are marginal."
         yield Drawn(
             f"sigma-{_plain(analysis, place)}",
             figures.sigma(analysis),
             f"σ of {analysis.observable} per block with error bars",
-            f"σ of {analysis.observable} per block. Thick bar: ± SEM over the steps; thin bar: "
-            f"{100 * result.level:g} % interval; colour and marker: relevance.",
+            f"σ of {analysis.observable} per block. {bars}",
             ("block", "sigma", "sem", "low", "high", "relevance"),
             tuple(rows),
         )

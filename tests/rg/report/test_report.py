@@ -171,6 +171,7 @@ def test_a_run_too_short_for_sigma_says_so(make_run, states):
 
 def test_two_states_show_sigma_without_an_uncertainty(make_run):
     text = read(report.write(make_run(2))).text
+    assert "σ of M per block. Without bars, because a single step has no SEM" in text
     assert "(1 step)" in text
     assert "marginal" in text
     assert "±" not in text.split("Figures")[0].replace("σ ± SEM", "").replace("mean ± SEM", "")
