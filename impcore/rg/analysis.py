@@ -88,9 +88,11 @@ def analyse(
             not fall, the analysis holds the reason instead of eigenvalues.
 
     Raises:
+        TypeError: `run` is not what `load` returns, but a path, for one.
         ValueError: an observable of the caller does not fit the run, or an option is wrong;
             `rounds` must pick two of the run's states or more.
     """
+    checks.kind("run", run, Run, "rg.load(path)")
     checks.confidence(level)
     checks.choice("estimator", estimator, ESTIMATORS)
     everything = dict(run.observables)

@@ -1,7 +1,8 @@
 """What the analysis accepts as an argument: real arrays, levels, names, states.
 
-Invariant: a value that passes is what the signature says; one that does not raises a ValueError
-that names the parameter, quotes the value and says what would be right.
+Invariant: a value that passes is what the signature says; one that does not raises a ValueError, or
+a TypeError where it is another kind of object altogether, that names the parameter, quotes the
+value or its kind, and says what would be right.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from impcore.integers import integer
 
 Floats = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.float64] | npt.NDArray[np.int64]
+
+
+def kind(parameter: str, value: object, wanted: type, source: str) -> None:
+    """Raise TypeError unless `value` is a `wanted`, such as `source` makes."""
+    if not isinstance(value, wanted):
+        raise TypeError(
+            f"{parameter} must be of type {wanted.__name__}, as {source} returns, not "
+            f"{type(value).__name__}"
+        )
 
 
 def real(parameter: str, value: npt.ArrayLike) -> Reals:

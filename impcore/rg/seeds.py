@@ -81,8 +81,11 @@ def over_seeds(runs: Sequence[Eigen], *, level: float | None = None) -> Seeds:
         level: of the interval; that of the first run by default.
 
     Raises:
+        TypeError: a seed is not what `eigen` returns, but a run, for one.
         ValueError: no run, or runs that differ in blocks or estimator.
     """
+    for number, run in enumerate(runs):
+        checks.kind(f"runs[{number}]", run, Eigen, "rg.eigen(M, remaining)")
     if not runs:
         raise ValueError("runs must hold at least one seed, not none")
     first = runs[0]

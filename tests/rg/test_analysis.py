@@ -91,6 +91,13 @@ def test_estimator_and_rounds_are_those_of_eigen(make_run):
         rg.analyse(run, estimator="mode")
 
 
+@pytest.mark.parametrize("given", ["runs/a", ["runs/a"], None, 3])
+def test_what_is_no_run_is_refused_by_its_kind(given):
+    found = rf"^run must be of type Run, as rg.load\(path\) returns, not {type(given).__name__}$"
+    with pytest.raises(TypeError, match=found):
+        rg.analyse(given)
+
+
 def test_a_collapse_outside_the_rounds_in_use_does_not_matter(make_run):
     M = shares([0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.6, 0.4, 0.0], [0.7, 0.3, 0.0])
     run = rg.load(make_run(4, names=("a", "b", "c"), M=M, P=M))

@@ -78,3 +78,11 @@ def test_blocks_in_another_order_are_matched_by_name():
     first = rg.eigen(flows[0], DENSITY, names=["a", "b"])
     rest = [rg.eigen(one[:, ::-1], DENSITY, names=["b", "a"]) for one in flows[1:]]
     assert str(rg.over_seeds([first, *rest])) == str(straight)
+
+
+def test_what_is_no_seed_is_refused_by_its_kind():
+    one = rg.eigen(flow(np.random.default_rng(2), np.zeros(2)), DENSITY)
+    with pytest.raises(TypeError, match=r"runs\[1\] must be of type Eigen, .*, not str"):
+        rg.over_seeds([one, "runs/a"])
+    with pytest.raises(TypeError, match=r"runs\[0\] must be of type Eigen, .*, not str"):
+        rg.over_seeds("runs/a")
