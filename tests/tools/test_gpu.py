@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -184,3 +185,14 @@ def test_the_command_line(arguments: list[str], code: int, tmp_path: Path) -> No
     else:
         assert done.stdout.count("pytest") == len(stages.test())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("parts", [["test"], []])
+def test_without_a_gpu_nothing_is_run(parts: list[str], tmp_path: Path) -> None:
+    run = [sys.executable, str(TOOL), "--out", str(tmp_path / "out"), *parts]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(run, capture_output=True, text=True, env=hidden)
+    assert done.returncode == 1
+    assert "nothing was run: there is no GPU to test or measure on: torch " in done.stdout
+    assert "== " not in done.stdout
+    assert not (tmp_path / "out" / "summary.txt").exists()

@@ -6,8 +6,10 @@
 
 Each part ends within --limit seconds; what is cut off is said. The log, a summary and the results
 of the benchmarks go to --out, written as they come, so that an end from outside costs only what was
-to follow. Needs Python with torch, pytest, hypothesis, pytest-timeout, setuptools, pybind11 and
-ninja; nvcc; packages that are missing are taken from .wheels (make gpu-wheels).
+to follow. Where PyTorch sees no GPU, nothing is tested or measured: the call fails at once.
+
+Needs Python with torch, pytest, hypothesis, pytest-timeout, setuptools, pybind11 and ninja; nvcc;
+packages that are missing are taken from .wheels (make gpu-wheels).
 """
 
 from __future__ import annotations
@@ -66,7 +68,10 @@ class Session:
         self.environment = self._prepare()
 
     def run(self, parts: list[str]) -> int:
-        """Runs the parts; a build that fails ends it."""
+        """Runs the parts; a build that fails ends it, and so does a machine without a GPU."""
+        if parts != ["build"] and (why := inventory.lacking({**os.environ, **self.environment})):
+            self._say(f"\nnothing was run: there is no GPU to test or measure on: {why}")
+            return 1
         for part in parts:
             end = monotonic() + self.limit
             for stage in PARTS[part]():

@@ -20,6 +20,10 @@ for name in names.split():
     except metadata.PackageNotFoundError:
         print(name, "is not installed")
 """
+_DEVICE = """
+import torch
+torch.cuda.is_available() or exit(f"torch {torch.__version__} sees no CUDA device")
+"""
 _SMI = ["nvidia-smi", "--query-gpu=name,compute_cap,driver_version,memory.total", "--format=csv"]
 
 
@@ -29,6 +33,15 @@ def architecture() -> str | None:
     if len(said) != 2 or "," not in said[1]:
         return None
     return said[1].split(", ")[1].replace(".", "")
+
+
+def lacking(environment: Mapping[str, str]) -> str:
+    """Why no test or benchmark could use a GPU; "" if PyTorch sees one."""
+    command = [sys.executable, "-c", _DEVICE]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode == 0:
+        return ""
+    return done.stderr.strip().rpartition("\n")[2] or f"PyTorch ended with {done.returncode}"
 
 
 def describe(environment: Mapping[str, str]) -> str:
