@@ -11,6 +11,7 @@ several metadata entries in no fixed order. Nor does it notice flipped bits.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ from safetensors.torch import load as load_safetensors
 
 _BLANK = b"0" * 64
 _HEADER_LIMIT = 64 * 2**20
+"""Bytes: what claims more is not read, and so not written."""
 _SMALL = 2**18
 """Bytes; smaller tensors are copied together, since each piece costs a call or two of its own."""
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -83,6 +85,11 @@ class Pieces:
             }
         packed = json.dumps(header, separators=(",", ":")).encode()
         packed += b" " * (-len(packed) % 8)  # as safetensors pads it
+        if len(packed) > _HEADER_LIMIT:
+            raise OSError(
+                errno.EFBIG,
+                f"its header would have {len(packed):,} bytes; {_HEADER_LIMIT:,} can be read back",
+            )
         return len(packed).to_bytes(8, "little") + packed
 
 
@@ -100,8 +107,8 @@ def pack(
     keys stay in their order. Unless `copied`, the pieces look into the memory of tensors that are
     contiguous on the CPU: write them before the tensors change.
 
-    Raises TypeError for a dtype that safetensors does not know; content that is not JSON is refused
-    as the pieces are gone through.
+    Raises TypeError for a dtype that safetensors does not know; content that is not JSON, or more
+    than can be read back (OSError), is refused as the pieces are gone through.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:

@@ -91,7 +91,8 @@ class Ticket:
         """Write the ticket atomically; the same ticket gives the same bytes.
 
         Raises RunDirectoryError if `path` cannot be written, which then holds what it held before,
-        and TypeError for a dtype that safetensors does not know.
+        or could not be read back (provenance of 64 MiB), and TypeError for a dtype that safetensors
+        does not know.
         """
         atomic.write(Path(path), self.pack())
 
@@ -105,7 +106,8 @@ class Ticket:
         """Write the ticket as a folder for the Hugging Face hub.
 
         Files: mask.safetensors, rewind.safetensors, config.toml, README.md. Raises TicketError if
-        `folder` is a file, RunDirectoryError if it cannot be written, and TypeError as `save` does.
+        `folder` is a file or could not be read back, RunDirectoryError if it cannot be written, and
+        TypeError as `save` does.
         """
         ticket_folder.save(self, Path(folder))
 

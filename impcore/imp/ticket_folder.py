@@ -65,23 +65,27 @@ Unstructured sparsity makes dense kernels no faster.
 def save(ticket: Ticket, folder: Path) -> None:
     """Write the files, each atomically; the mask, which seals the others, comes last.
 
-    Raises TicketError if `folder` is a file, RunDirectoryError if it cannot be written, TypeError
-    for a dtype that safetensors does not know.
+    Raises TicketError if `folder` is a file or a header is too long to be read back,
+    RunDirectoryError if it cannot be written, TypeError for a dtype that safetensors does not know.
     """
     if folder.exists() and not folder.is_dir():
         raise TicketError(f"{folder}: is a file; should be a folder, or not exist")
-    rewind = b"".join(sealed.pack(_REWIND_KIND, {}, ticket.rewind))
     config = _config(ticket.provenance).encode()
-    content = {
-        "provenance": dict(ticket.provenance),
-        "rewind_sha256": hashlib.sha256(rewind).hexdigest(),
-        "config_sha256": hashlib.sha256(config).hexdigest(),
-    }
+    try:
+        rewind = b"".join(sealed.pack(_REWIND_KIND, {}, ticket.rewind))
+        content = {
+            "provenance": dict(ticket.provenance),
+            "rewind_sha256": hashlib.sha256(rewind).hexdigest(),
+            "config_sha256": hashlib.sha256(config).hexdigest(),
+        }
+        mask = b"".join(sealed.pack(_MASK_KIND, content, ticket.masks))
+    except OSError as error:  # a header that is too long
+        raise TicketError(f"{folder}: could not be written ({error.strerror})") from error
     atomic.make_directory(folder)
     atomic.write(folder / REWIND, rewind)
     atomic.write(folder / CONFIG, config)
     atomic.write(folder / CARD, _card(ticket).encode())
-    atomic.write(folder / MASK, sealed.pack(_MASK_KIND, content, ticket.masks))
+    atomic.write(folder / MASK, mask)
 
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:

@@ -212,6 +212,16 @@ def test_an_oversized_header_is_refused_without_reading_it(length: int) -> None:
         sealed.unpack(KIND, data)
 
 
+def test_a_header_is_written_only_if_it_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = sealed.pack(KIND, {"note": "x" * 1000}, {})
+    length = len(b"".join(pieces)) - 8
+    monkeypatch.setattr(sealed, "_HEADER_LIMIT", length)
+    assert sealed.unpack(KIND, b"".join(pieces))[0] == {"note": "x" * 1000}
+    monkeypatch.setattr(sealed, "_HEADER_LIMIT", length - 1)
+    with pytest.raises(OSError, match=f"would have {length:,} bytes; {length - 1:,} can be"):
+        next(iter(pieces))
+
+
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.write_bytes(example())

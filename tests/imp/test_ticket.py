@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import impcore
 from impcore import Ticket
-from impcore.errors import TicketError
+from impcore.errors import RunDirectoryError, TicketError
 from impcore.imp import sealed
 
 
@@ -59,6 +59,22 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     loaded.save(tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_could_not_be_read_back_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket, _, _ = example()
+    long = Ticket(ticket.masks, ticket.rewind, {"notes": "x" * 3000})
+    ticket.save(tmp_path / "file")
+    ticket.save_folder(tmp_path / "folder")
+    monkeypatch.setattr(sealed, "_HEADER_LIMIT", 3000)
+    with pytest.raises(RunDirectoryError, match=r"file: could .* \(its header .* is unchanged"):
+        long.save(tmp_path / "file")
+    with pytest.raises(TicketError, match=r"folder: could not be written \(its header would have"):
+        long.save_folder(tmp_path / "folder")
+    for kept in ("file", "folder"):
+        assert Ticket.load(tmp_path / kept).provenance == ticket.provenance
 
 
 def test_the_file_does_not_depend_on_the_memory_format(tmp_path: Path) -> None:
