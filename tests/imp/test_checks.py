@@ -60,6 +60,18 @@ def test_what_it_estimates_for_the_disk_is_what_a_run_takes(make_config: MakeCon
     assert expected.steps == 14
 
 
+@pytest.mark.parametrize("every", ["2it", "4it", "6it"])
+def test_it_counts_the_checkpoints_and_evaluations_of_a_run(
+    every: str, make_config: MakeConfig
+) -> None:
+    config = make_config(train__checkpoint_every=every, train__eval_every=every)
+    expected = estimate.measure(lab.build(config))
+    assert run(config) == 0
+    out = Path(config.run.out)
+    assert max(int(p.stem) for p in (out / "checkpoint").iterdir()) == expected.saves
+    assert len((out / "evals.jsonl").read_text().splitlines()) == expected.evaluations
+
+
 @pytest.mark.parametrize("seconds", [0.01, 3.0])
 def test_the_first_step_which_allocates_and_compiles_is_not_timed(
     seconds: float, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch

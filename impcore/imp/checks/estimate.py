@@ -7,7 +7,7 @@ of its evaluation, its first prune, and the packing of its checkpoint.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -23,6 +23,7 @@ from impcore.imp.saving import saving_pace
 _WARM = 5  # steps: they fill caches, and on CUDA record the step
 _SECONDS = 2.0
 _STEPS = 50
+Spans = Sequence[tuple[int, int]]
 
 
 def rough(seconds: float) -> str:
@@ -80,7 +81,6 @@ def measure(lab: Lab) -> Estimate:
     weights = 1 if fresh.learner.average is None else 2
     evaluation = weights * sum(_evaluation(lab, split) for split in splits)
     spans = [lab.span(number) for number in range(len(lab.counts))]
-    every = lab.steps.eval_every
     steps = sum(end - start for start, end in spans)
     prunes = len(spans) - 1
     point = rewinding.capture(lab.model)
@@ -95,21 +95,28 @@ def measure(lab: Lab) -> Estimate:
         steps=steps,
         timed=timed,
         evaluation=evaluation,
-        evaluations=len(spans) + (steps // every if every else 0),
+        evaluations=len(spans) + _evaluations(spans, lab.steps.eval_every),
         prune=prune,
         prunes=prunes,
         save=save,
-        saves=_saves(lab, steps, step, save) + len(spans),
+        saves=len(spans) + _saves(lab, spans, step, save) + 1,  # the last one of a finished run
         checkpoint=sum(len(memoryview(piece)) for piece in pieces),
         ticket=weights * model + masks,
     )
 
 
-def _saves(lab: Lab, steps: int, step: float, save: float) -> int:
-    """Checkpoints within the trainings, whose steps take `step` seconds each."""
-    count = steps // lab.steps.checkpoint_every
+def _evaluations(spans: Spans, every: int) -> int:
+    """Evaluations within the trainings, without those at their ends."""
+    return sum((end - 1) // every - start // every for start, end in spans) if every else 0
+
+
+def _saves(lab: Lab, spans: Spans, step: float, save: float) -> int:
+    """Checkpoints after steps of the trainings, the last steps too; each takes `step` seconds."""
+    every = lab.steps.checkpoint_every
+    count = sum(-(-end // every) - start // every for start, end in spans)
     if lab.config.train.checkpoint_every is not None:
         return count
+    steps = sum(end - start for start, end in spans)
     return min(count, int(step * steps / saving_pace().apart(save)))
 
 
