@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
@@ -18,7 +18,7 @@ import impcore
 from impcore import config
 from impcore.config.recipe import TABLES
 from impcore.errors import ConfigError, ImpcoreError
-from impcore.imp.torchrun import speaks
+from impcore.imp.torchrun import speaks, told_once
 
 _DESCRIPTION = """Iterative magnitude pruning and its renormalisation-group analysis, from a recipe.
 
@@ -91,9 +91,22 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Runs the command line `argv` and returns its exit code, but for Ctrl-C's."""
     try:
-        words, entries = config.split_entries(argv)
-        arguments = _parsed(words)
-        return _dispatch(arguments, {**config.typed(arguments.overrides), "tasks": entries})
+        with told_once():
+            words, entries = config.split_entries(argv)
+            arguments = _parsed(words)
+            if (answer := _answer(arguments)) is not None:
+                if speaks():
+                    print(answer)
+                return 0
+            overrides = {**config.typed(arguments.overrides), "tasks": entries}
+            resolved = config.load(arguments.recipe, overrides)
+            if arguments.check:
+                from impcore.imp import check
+
+                return check(resolved)
+        from impcore.imp import run  # PyTorch loads here, once the recipe is known to be right
+
+        return run(resolved, force_resume=arguments.force_resume)
     except ImpcoreError as error:
         print(f"impcore-run: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
@@ -111,31 +124,14 @@ def _parsed(words: Sequence[str]) -> Arguments:
     )
 
 
-def _dispatch(arguments: Arguments, overrides: Mapping[str, Mapping[str, object]]) -> int:
+def _answer(arguments: Arguments) -> str | None:
+    """What is asked for instead of a run; None of a recipe."""
     if arguments.version:
-        print(f"impcore {impcore.__version__}")
-        return 0
+        return f"impcore {impcore.__version__}"
     if arguments.list:
         recipes = config.shipped()
         width = max(map(len, recipes))
-        print("\n".join(f"{name:<{width}}  {line}" for name, line in recipes.items()))
-        return 0
+        return "\n".join(f"{name:<{width}}  {line}" for name, line in recipes.items())
     if not arguments.recipe:
         raise ConfigError("name a recipe; `impcore-run --list` shows those that ship")
-    resolved = _resolved(arguments.recipe, overrides)
-    if arguments.check:
-        from impcore.imp import check
-
-        return check(resolved)
-    from impcore.imp import run  # PyTorch loads here, once the recipe is known to be right
-
-    return run(resolved, force_resume=arguments.force_resume)
-
-
-def _resolved(recipe: str, overrides: Mapping[str, Mapping[str, object]]) -> config.Config:
-    try:
-        return config.load(recipe, overrides)
-    except ConfigError:
-        if speaks():
-            raise
-        raise SystemExit(2) from None  # another process of this machine says the same
+    return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from impcore import cli, imp
 from impcore.config import Config
 from impcore.config.recipe import TABLES
 from impcore.errors import DataError
+from impcore.imp import torchrun
 
 PACKAGE_ROOT = str(Path(impcore.__file__).parent.parent)
 PATHS = os.pathsep.join(filter(None, [PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
@@ -200,11 +202,40 @@ def test_one_process_of_a_machine_tells_of_a_wrong_recipe(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    for words in (["digits", "--train.lr", "-1"], ["digits", "--train.lrr", "1"], ["none"]):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for words in (
+        *(["digits", "--train.lr", "-1"], ["digits", "--train.lrr", "1"], ["none"], []),
+        *(["digits_tasks", "--tasks.task.two.train.lr"], ["digits", "--check"]),
+    ):
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
         assert ended.value.code == 2
+    for words in (["--list"], ["--version"]):
+        assert cli.main(words) == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [["none"], ["digits", "--no_such"]])
+def test_the_silent_ones_wait_for_the_one_that_tells(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+
+    def end_by_torchrun(seconds: float) -> None:
+        waited.append(seconds)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setattr(torchrun.time, "sleep", end_by_torchrun)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 2
+    assert waited == [torchrun._PATIENCE]
 
 
 @pytest.mark.parametrize("module", ["impcore.config", "tyro"])

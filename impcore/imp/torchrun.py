@@ -6,6 +6,8 @@ Invariant: however a process ends, the others end too, and one of them says why.
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +23,34 @@ _TIMEOUT = timedelta(hours=12)
 # A process that ended right after its last exchange was aborted by one of Gloo's threads once in
 # fifty times ("terminate called without an active exception"); one that ended later, never.
 _SETTLE = 0.5
+_PATIENCE = 10.0
+"""Seconds within which another process tells what all of them have found."""
+_CODE = 2
+"""The exit code of a ConfigError."""
 
 
 def speaks() -> bool:
     """Whether this process reports what all processes of its machine find alike."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Within the block all processes of a machine find the same; a ConfigError is raised by one.
+
+    The others raise SystemExit without a word, with the exit code that it leads to.
+    """
+    try:
+        yield
+    except (ConfigError, SystemExit) as ended:
+        if speaks():
+            raise
+        code = _CODE if isinstance(ended, ConfigError) else ended.code
+        if code and "TORCHELASTIC_RUN_ID" in os.environ:
+            # As soon as one process has ended, torchrun ends the others: let that one speak first.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
+            time.sleep(_PATIENCE)
+        raise SystemExit(code) from None
 
 
 @contextmanager
@@ -81,7 +106,7 @@ def _take_device(world: World) -> None:
 def _fail(error: Exception, world: World) -> NoReturn:
     """Raise `error` if no other process has told why all of them end."""
     if not world.has_the_word():
-        raise SystemExit(1)
+        raise SystemExit(_CODE if isinstance(error, ConfigError) else 1)
     where = f" (in process {world.rank})" if world.rank else ""
     if isinstance(error, ConfigError):
         raise error
