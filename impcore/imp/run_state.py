@@ -111,9 +111,13 @@ class RunState:
             }
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint does not fit this model: {error}") from error
-        mine = min(lab.world.rank, len(state["own"]) - 1)
-        self.loss.copy_(state["own"][mine]["loss"])
-        determinism.restore(state["own"][mine]["random"], lab.device)
+        rank, saved_by = lab.world.rank, len(state["own"])
+        mine = state["own"][min(rank, saved_by - 1)]
+        self.loss.copy_(mine["loss"])
+        if rank < saved_by:
+            determinism.restore(mine["random"], lab.device)
+        else:  # by force, a process more than there were: no other one draws what it does
+            determinism.seed_all(lab.world.seed(lab.config.run.seed))
         self.progress = Progress(**state["progress"])
         self.loaded = True
         self._check_schedule()

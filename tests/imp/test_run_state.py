@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from impcore.config import Config
 from impcore.errors import CheckpointError
 from impcore.imp import lab, rewinding, tree
 from impcore.imp.checkpoint import State
+from impcore.imp.distributed import World
 from impcore.imp.progress import Progress
 from impcore.imp.run_state import RunState
 
@@ -60,6 +64,18 @@ def test_a_loaded_state_is_the_one_that_was_saved_and_goes_on_alike(
     assert torch.equal(torch.rand(4), drawn)
     assert step(first, 1) == step(second, 1)
     assert second.point["conv1.weight"] is not second.lab.model.state_dict()["conv1.weight"]
+
+
+def test_processes_that_join_draw_what_no_other_does(make_config: MakeConfig) -> None:
+    config = make_config()
+    content, tensors = flat(moved(config))
+    made = lab.build(config)
+    drawn = []
+    for rank in range(3):
+        joined = RunState(replace(made, world=World(rank, 3)))
+        joined.load(State(1, {"state": content}, tensors))
+        drawn.append((torch.rand(()).item(), np.random.rand(), random.random()))
+    assert all(len(set(draws)) == 3 for draws in zip(*drawn, strict=True))
 
 
 def test_packed_masks_are_those_of_now(make_config: MakeConfig) -> None:
