@@ -8,7 +8,7 @@ they do not depend on how many processes there are.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
@@ -21,6 +21,9 @@ from impcore.imp.distributed import ALONE, World
 from impcore.imp.learner import autocast
 from impcore.imp.signals import Stop
 from impcore.imp.tasks import Task
+
+Tell = Callable[[int, int], None]
+"""Called after each batch of this process: how many are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def evaluate(
     batch_size: int,
     amp: str = "none",
     world: World = ALONE,
+    tell: Tell | None = None,
 ) -> Score:
     """Score `model` in evaluation mode. Raises Stopped between batches if a stop is requested.
 
@@ -58,7 +62,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        for _ in range(-(-len(batches) // (batch_size * world.size))):
+        turns = -(-len(batches) // (batch_size * world.size))
+        for turn in range(1, turns + 1):
             stop.check()
             for inputs, targets in islice(mine, 1):
                 with autocast(batches.device, amp):
@@ -66,6 +71,8 @@ def evaluate(
                     losses.append(task.loss(outputs, targets).double() * len(targets))
                 results.append(task.results(outputs, inputs, targets))
                 lengths.append(len(targets))
+            if tell is not None:
+                tell(turn, turns)
     finally:
         model.train(was_training)
     parts = world.gather({"results": results, "losses": losses, "lengths": lengths})

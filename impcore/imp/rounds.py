@@ -240,7 +240,7 @@ class Rounds:
         Raises Stopped, after saving, if a stop is requested meanwhile.
         """
         try:
-            return scores(self._lab, self.state.learner, self._stop)
+            return scores(self._lab, self.state.learner, self._stop, self._view.evaluating)
         except Stopped:
             self._save()
             raise

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from impcore.imp import records
-from impcore.imp.evaluation import Score, evaluate
+from impcore.imp.evaluation import Score, Tell, evaluate
 from impcore.imp.lab import Lab
 from impcore.imp.learner import Learner
 from impcore.imp.signals import Stop
@@ -21,8 +21,11 @@ Scores = Mapping[str, Score]
 """
 
 
-def scores(lab: Lab, learner: Learner, stop: Stop) -> Scores:
-    """Score the model, and its average. Raises Stopped between batches if a stop is requested."""
+def scores(lab: Lab, learner: Learner, stop: Stop, tell: Tell | None = None) -> Scores:
+    """Score the model, and its average. Raises Stopped between batches if a stop is requested.
+
+    `tell` hears of every batch of each evaluation in turn.
+    """
     train = lab.config.train
     found: dict[str, Score] = {}
     weights = {"": nullcontext()} | (
@@ -41,6 +44,7 @@ def scores(lab: Lab, learner: Learner, stop: Stop) -> Scores:
                         batch_size=train.eval_batch_size,
                         amp=train.amp,
                         world=lab.world,
+                        tell=tell,
                     )
     return found
 

@@ -62,7 +62,7 @@ class View:
         self._quiet = quiet
         self._progress: Progress | None = None
         self._redraw = math.inf if quiet else -math.inf
-        self._eta = Eta()
+        self._eta, self._evaluation = Eta(), Eta()
         self._left = 0
         self._steps_per_epoch = 1
         self._where = self._density = self._last = self._part = ""
@@ -114,18 +114,25 @@ class View:
         self._eta.step(now)
         if now < self._redraw:
             return
-        self._redraw, done = now + self._every, self._eta.done
+        done = self._eta.done
         epochs = f"{(step - self._start) / self._steps_per_epoch:.1f}"
         whole = f"{(self._end - self._start) / self._steps_per_epoch:.1f}"
         # The most wanted first: a narrow terminal cuts the end off.
         eta = duration(self._eta.seconds(now, self._left - done))
         text = f"{self._part}{self._where}  epoch {epochs}/{whole}  ETA {eta}  "
         text += f"{self._density}{self._last}  loss {loss.item():.4f}"
-        if self._progress is None:
-            self.note(text)
-        else:
-            task = self._progress.task_ids[0]
-            self._progress.update(task, completed=done, description=text)
+        self._draw(now, text)
+
+    def evaluating(self, done: int, batches: int) -> None:
+        """Count a batch of an evaluation, of which `done` are done; redraw if it is time."""
+        now = time.monotonic()
+        if done == 1:
+            self._evaluation = Eta()
+        self._evaluation.step(now)
+        if now < self._redraw:
+            return
+        eta = duration(self._evaluation.seconds(now, batches - done))
+        self._draw(now, f"{self._part}{self._where}  evaluating {done}/{batches}  ETA {eta}")
 
     def evaluation(self, row: Mapping[str, Any]) -> None:
         """Print an evaluation within a round."""
@@ -149,6 +156,14 @@ class View:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _draw(self, now: float, text: str) -> None:
+        self._redraw = now + self._every
+        if self._progress is None:
+            self.note(text)
+        else:
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=self._eta.done, description=text)
 
     def _print(self, console: Console, text: str, style: str | None = None) -> None:
         console.print(text, style=style, **_AS_IT_IS)

@@ -53,6 +53,17 @@ def test_the_mode_is_as_before_even_when_stopped(
     assert network.training == training
 
 
+def test_it_tells_of_every_batch(test_set: data.DeviceBatches) -> None:
+    told: list[tuple[int, int]] = []
+
+    def tell(done: int, batches: int) -> None:
+        told.append((done, batches))
+
+    task = TASKS["classification"]
+    evaluate(model(), test_set, task, Stop(), batch_size=100, tell=tell)
+    assert told == [(number, 5) for number in range(1, 6)]
+
+
 def test_what_the_split_asks_for_is_measured_on_each_part(test_set: data.DeviceBatches) -> None:
     count = len(test_set)
     wanted = Truth(("f1", "accuracy"), {"": (0, 100), "_rest": (100, count)})

@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
 from rich.console import Console
 
+from impcore.config import Config
+from impcore.imp import run
 from impcore.imp import view as view_module
 from impcore.imp.view import View, duration, headline
 
@@ -156,6 +159,34 @@ def test_runs_of_an_experiment_share_one_clock(clock: Clock) -> None:
     assert "run 1/5 run\n1/5 run  round 0/0  epoch 0.1/2.0  ETA -:--" in text
     assert "2/5 run  round 0/0  epoch 1.1/2.0  ETA 1:09" in text
     assert text.count("ETA") == 4
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_long_evaluation_shows_how_long_it_takes(clock: Clock, terminal: bool) -> None:
+    screen = Screen(terminal)
+    with screen.view as view:
+        view.open(40, 10)
+        view.begin(0, 1, 1.0, 0, 20)
+        take(view, clock, 20, 0.1)
+        for done in range(1, 101):
+            clock.now += 1.0
+            view.evaluating(done, 100)
+            if done == 60:
+                assert re.search(r"round 0/1  evaluating \d\d/100  ETA 0:[45]\d", shown(screen))
+        for done in range(1, 101):
+            view.evaluating(done, 100)
+        lines = screen.out.getvalue().splitlines()
+    assert terminal or len([line for line in lines if "evaluating" in line]) == 3
+
+
+def test_a_run_tells_of_its_evaluations(
+    make_config: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(view_module, "_PLAIN_SECONDS", 0.0)
+    assert run(make_config(prune__rounds=0, train__eval_batch_size=200)) == 0
+    assert "round 0/0  evaluating 3/3  ETA -:--" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
