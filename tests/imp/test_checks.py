@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_a_run_that_would_go_through(make_config: MakeConfig) -> None:
 
 def test_what_it_estimates_for_the_disk_is_what_a_run_takes(make_config: MakeConfig) -> None:
     config = make_config(train__ema=0.9)
-    expected = estimate.measure(lab.build(config))
+    expected = estimate.measure(lab.build(config), lambda what: None)
     assert run(config) == 0
     out = Path(config.run.out)
     checkpoints = [path.stat().st_size for path in (out / "checkpoint").iterdir()]
@@ -65,7 +66,7 @@ def test_it_counts_the_checkpoints_and_evaluations_of_a_run(
     every: str, make_config: MakeConfig
 ) -> None:
     config = make_config(train__checkpoint_every=every, train__eval_every=every)
-    expected = estimate.measure(lab.build(config))
+    expected = estimate.measure(lab.build(config), lambda what: None)
     assert run(config) == 0
     out = Path(config.run.out)
     assert max(int(p.stem) for p in (out / "checkpoint").iterdir()) == expected.saves
@@ -89,6 +90,16 @@ def test_the_first_step_which_allocates_and_compiles_is_not_timed(
     found, timed = estimate._steps(made, made.learner())
     assert found == pytest.approx(seconds)
     assert timed == (1 if seconds > 1 else 2)
+
+
+def test_it_tells_what_it_does(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(checks, "doing", lambda: nullcontext(told.append))
+    assert said(make_config())[0] == 0
+    assert told == [
+        *("looking at the data", "making the model", "timing training steps"),
+        *("timing an evaluation", "timing a prune and a checkpoint"),
+    ]
 
 
 def test_missing_data_is_a_fault_and_the_rest_is_checked(
@@ -164,7 +175,7 @@ def test_memory_is_compared_with_the_machine(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_out_of_memory_is_a_fault(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(made: lab.Lab) -> None:
+    def full(made: lab.Lab, tell: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
 
     monkeypatch.setattr(checks, "measure", full)
@@ -180,7 +191,7 @@ def test_shipped_recipes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for key, (shape, classes, _, _) in samples._SIZES.items():
         monkeypatch.setitem(samples._SIZES, key, (shape, classes, 6000, 600))
     expected = estimate.Estimate(1, 10, 5, 1, 1, 1, 1, 1, 1, 1000, 1000)
-    monkeypatch.setattr(checks, "measure", lambda made: expected)
+    monkeypatch.setattr(checks, "measure", lambda made, tell: expected)
     config = load(name, {"run": {"device": "cpu"}})
     code, text = said(config)
     assert code == (0 if name == "digits_tasks" else 2)

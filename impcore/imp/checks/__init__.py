@@ -23,6 +23,7 @@ from impcore.imp.checks.hub import asked_once
 from impcore.imp.checks.resources import memory, room, run_directory
 from impcore.imp.checks.samples import data_of
 from impcore.imp.determinism import deterministic
+from impcore.output import Tell, doing
 
 __all__ = ["check"]
 
@@ -35,8 +36,13 @@ def check(config: Config, console: Console | None = None) -> int:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--check looks at one process; start it without torchrun")
     findings, runs = Findings(), _runs(config)
-    with deterministic(config.run.threads), unwritten(), asked_once(runs.values(), findings):
-        estimates = [_one(run, name, findings) for name, run in runs.items()]
+    with (
+        deterministic(config.run.threads),
+        unwritten(),
+        doing() as tell,
+        asked_once(runs.values(), findings),
+    ):
+        estimates = [_one(run, name, findings, tell) for name, run in runs.items()]
     run_directory(config, findings)
     known = [estimate for estimate in estimates if estimate is not None]
     if known:
@@ -56,15 +62,17 @@ def _runs(config: Config) -> dict[str, Config]:
     return {f"{name}: ": run.stand_in(config) for name, run in config.sub_runs().items()}
 
 
-def _one(config: Config, prefix: str, findings: Findings) -> Estimate | None:
+def _one(config: Config, prefix: str, findings: Findings, tell: Tell) -> Estimate | None:
+    tell(f"{prefix}looking at the data")
     found = data_of(config, prefix, findings)
     if found is None:
         return None
+    tell(f"{prefix}making the model")
     made = _made(config, found, prefix, findings)
     if made is None:
         return None
     try:
-        estimate = measure(made)
+        estimate = measure(made, lambda what: tell(f"{prefix}timing {what}"))
     except (ImpcoreError, RuntimeError) as error:  # PyTorch's out-of-memory is a RuntimeError
         findings.fault(f"{prefix}steps", str(error).strip().partition("\n")[0])
         return None

@@ -19,6 +19,7 @@ from impcore.imp.lab import Lab
 from impcore.imp.learner import Learner, autocast
 from impcore.imp.run_state import RunState
 from impcore.imp.saving import saving_pace
+from impcore.output import Tell
 
 _WARM = 5  # steps: they fill caches, and on CUDA record the step
 _SECONDS = 2.0
@@ -73,16 +74,22 @@ class Estimate:
         )
 
 
-def measure(lab: Lab) -> Estimate:
-    """Train, evaluate and prune `lab`'s model a little; it is of no use afterwards."""
+def measure(lab: Lab, tell: Tell) -> Estimate:
+    """Train, evaluate and prune `lab`'s model a little; it is of no use afterwards.
+
+    `tell` hears what is timed next.
+    """
     fresh = RunState(lab)
+    tell("training steps")
     step, timed = _steps(lab, fresh.learner)
     splits = [lab.test] if lab.validation is None else [lab.test, lab.validation]
     weights = 1 if fresh.learner.average is None else 2
+    tell("an evaluation")
     evaluation = weights * sum(_evaluation(lab, split) for split in splits)
     spans = [lab.span(number) for number in range(len(lab.counts))]
     steps = sum(end - start for start, end in spans)
     prunes = len(spans) - 1
+    tell("a prune and a checkpoint")
     point = rewinding.capture(lab.model)
     prune = _timed(lab, lambda: _prune(lab, point)) if prunes else 0.0
     state = {**fresh.as_tree(), "point": point}
