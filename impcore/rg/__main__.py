@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from impcore.errors import ImpcoreError
-from impcore.output import escape_what_it_lacks
+from impcore.output import doing, escape_what_it_lacks
 from impcore.rg.estimators import ESTIMATORS
 from impcore.rg.exponents import DEVIATIONS
 from impcore.rg.published import NUMBERS
@@ -71,7 +71,9 @@ def _import(options: argparse.Namespace) -> int:
         include=options.include,
         exclude=options.exclude,
     )
-    for directory in import_run(options.kind, options.path, options.out, chosen):
+    with doing() as tell:
+        made = import_run(options.kind, options.path, options.out, chosen, tell)
+    for directory in made:
         print(directory)
     return 0
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from impcore.errors import CheckpointError
+from impcore.output import Tell
 from impcore.rg.flow_file import THETAS
 from impcore.rg.importers import bert_tickets, blocks, cv_lth, open_lth, state_dicts, write
 from impcore.rg.importers.blocks import GRANULARITIES, Columns, Patterns
@@ -40,10 +41,13 @@ class Options:
     exclude: Sequence[str] = ()
 
 
-def import_run(kind: str, path: Path, out: Path, options: Options | None = None) -> list[Path]:
+def import_run(
+    kind: str, path: Path, out: Path, options: Options | None = None, tell: Tell | None = None
+) -> list[Path]:
     """Import a run of `kind` from `path` into the run directory `out`; returns what was written.
 
     An open_lth lottery directory gives one run directory a replicate: out/replicate_1, …
+    `tell` hears, in words, of every state before it is read.
 
     Raises:
         ValueError: an option is wrong or does not belong to this kind.
@@ -61,7 +65,8 @@ def import_run(kind: str, path: Path, out: Path, options: Options | None = None)
     for target in targets:
         write.check(target)
     for source, target in zip(sources, targets, strict=True):
-        flow = measure(_states(kind, source, chosen), lambda names: _columns(names, chosen))
+        states = _states(kind, source, chosen)
+        flow = measure(states, lambda names: _columns(names, chosen), tell)
         name = f"{path.resolve().name}/{source.name}" if several else path.resolve().name
         write.write(target, flow, chosen.theta, _provenance(kind, path, name, flow, chosen))
     return targets

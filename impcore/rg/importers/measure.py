@@ -11,12 +11,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from impcore.errors import CheckpointError, NonFiniteError
+from impcore.output import Tell
 from impcore.rg.checks import Floats
+from impcore.rg.formats import duration
 from impcore.rg.importers.blocks import Columns
 from impcore.rg.importers.l1 import masked_l1
 
@@ -58,8 +61,10 @@ class Flow:
     recorded: tuple[Mapping[str, Any], ...]  # accuracy, loss and extra of each state
 
 
-def measure(states: Iterable[Load], blocks: Callable[[tuple[str, ...]], Columns]) -> Flow:
-    """Measure every state in turn.
+def measure(
+    states: Iterable[Load], blocks: Callable[[tuple[str, ...]], Columns], tell: Tell | None = None
+) -> Flow:
+    """Measure every state in turn; `tell` hears which one is next, and how long the rest takes.
 
     Raises:
         CheckpointError: states that differ in tensors or sizes, do not get sparser, or a mask that
@@ -67,7 +72,10 @@ def measure(states: Iterable[Load], blocks: Callable[[tuple[str, ...]], Columns]
         NonFiniteError: an alive weight is NaN or infinite.
     """
     measured = _Measured(blocks)
-    for load in states:
+    loads, began = list(states), monotonic()
+    for done, load in enumerate(loads):
+        if tell is not None:
+            tell(_next(done, len(loads), monotonic() - began))
         measured.add(load)
     if measured.columns is None:
         raise CheckpointError("there is no complete state to measure")
@@ -82,6 +90,11 @@ def measure(states: Iterable[Load], blocks: Callable[[tuple[str, ...]], Columns]
         total=sum(measured.sizes.values()),
         recorded=tuple(measured.recorded),
     )
+
+
+def _next(done: int, states: int, seconds: float) -> str:
+    left = f", about {duration(seconds / done * (states - done))} left" if done else ""
+    return f"measuring state {done + 1} of {states}{left}"
 
 
 class _Measured:

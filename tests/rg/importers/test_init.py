@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from impcore import rg
+from impcore import output, rg
 from impcore.errors import RunDirectoryError
 from impcore.rg.__main__ import main
 from impcore.rg.importers import Options, import_run
@@ -36,6 +36,18 @@ def test_the_command_imports_and_the_report_reads_it(source, tmp_path, capsys):
     assert "No critical exponent. The run has no accuracies." in text
     assert main(["import", "torch_prune", str(source), "--out", str(out)]) == 0  # again
     assert rg.load(out).names[0] == "stage1"
+
+
+def test_a_long_import_tells_of_its_states(source, tmp_path, capsys, monkeypatch):
+    command = ["import", "torch_prune", str(source), "--out"]
+    assert main([*command, str(tmp_path / "a")]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(output, "_PLAIN_SECONDS", 0.0)
+    assert main([*command, str(tmp_path / "b")]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        f"measuring state {n} of 4" for n in range(1, 5)
+    ]
 
 
 def test_a_directory_that_was_not_imported_is_never_written_to(source, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 
 import numpy as np
@@ -52,6 +53,19 @@ def test_masks_alone_give_p():
     assert flow.M is None
     assert flow.remaining == (4, 2)
     assert math.isnan(flow.recorded[0]["accuracy"])
+
+
+def test_it_tells_of_each_state_and_how_long_the_rest_takes(monkeypatch):
+    seconds = iter([0.0, 0.0, 30.0, 90.0])
+    monkeypatch.setattr(sys.modules[measure.__module__], "monotonic", lambda: next(seconds))
+    told = []
+    one = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    measure(states((ONES, ONES), (ONES, HALF), (ONES, one)), by_tensor, told.append)
+    assert told == [
+        "measuring state 1 of 3",
+        "measuring state 2 of 3, about 1 min 0 s left",
+        "measuring state 3 of 3, about 45.0 s left",
+    ]
 
 
 @pytest.mark.parametrize(
