@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch._compile import _disable_dynamo
 
-from impcore import _C, paths
+from impcore import _C, parameter_paths
 from impcore import scope as scopes
 from impcore.errors import ModelChangedError
 
@@ -46,12 +46,12 @@ class Binding:
             self.numbers[name] = self.numbers[first]
             self._further.setdefault(self.numbers[first], []).append(name)
         self.frozen = scope.frozen
-        self._inner, self._leaves = paths.find([*self.names, *self.aliases])
+        self._inner, self._leaves = parameter_paths.find([*self.names, *self.aliases])
         self._paths = _C.ParameterPaths(self._inner, self._leaves)
         self.released = False
         self._model: weakref.ref[nn.Module] | None = weakref.ref(model)
         self._checked: tuple[Any, ...] | None = None
-        self._bind(paths.walk(model, self._inner, self._leaves))
+        self._bind(parameter_paths.walk(model, self._inner, self._leaves))
 
     # A copied or unpickled model takes its masks along: both find the same copies in one memo.
     def __getstate__(self) -> dict[str, Any]:
@@ -157,7 +157,10 @@ class Binding:
         model = self.model
         if model is None:
             return self.found[i]
-        held = [paths.parameter(model, name) for name in (self.names[i], *self._further.get(i, ()))]
+        held = [
+            parameter_paths.parameter(model, name)
+            for name in (self.names[i], *self._further.get(i, ()))
+        ]
         first = held[0]
         if first is None or self._index.get(id(first), i) != i:
             return None
@@ -210,7 +213,7 @@ class Binding:
         if not torch.compiler.is_compiling() and self.holds(0):
             return
         try:
-            found = paths.walk(model, self._inner, self._leaves)
+            found = parameter_paths.walk(model, self._inner, self._leaves)
         except (KeyError, AttributeError):
             found = []
         same = len(found) == len(self.found) and all(map(is_, found, self.found))

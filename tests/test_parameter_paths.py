@@ -6,18 +6,18 @@ import pytest
 from library_cases import net
 from torch import nn
 
-from impcore import _C, paths
+from impcore import _C, parameter_paths
 
 NAMES = ["conv1.weight", "fc.weight", "fc.bias"]
 
 
 def test_they_lead_to_the_very_objects() -> None:
     model = net()
-    routes = paths.find(NAMES)
+    routes = parameter_paths.find(NAMES)
     native = _C.ParameterPaths(*routes)
-    found = paths.walk(model, *routes)
+    found = parameter_paths.walk(model, *routes)
     assert [id(p) for p in found] == [id(model.get_parameter(name)) for name in NAMES]
-    assert [id(p) for p in found] == [id(paths.parameter(model, name)) for name in NAMES]
+    assert [id(p) for p in found] == [id(parameter_paths.parameter(model, name)) for name in NAMES]
     assert native.lead_to(model, found)
     assert not native.lead_to(model, found[:2])
     assert not native.lead_to(model, [*found[:2], nn.Parameter(model.fc.bias.data)])
@@ -29,13 +29,13 @@ def test_they_lead_to_the_very_objects() -> None:
 
 def test_what_is_gone_is_no_parameter() -> None:
     model = net()
-    routes = paths.find(NAMES)
+    routes = parameter_paths.find(NAMES)
     model.fc = None
-    assert paths.parameter(model, "fc.weight") is None
-    assert paths.parameter(model, "nosuch.weight") is None
-    assert paths.parameter(model, "conv1.nosuch") is None
+    assert parameter_paths.parameter(model, "fc.weight") is None
+    assert parameter_paths.parameter(model, "nosuch.weight") is None
+    assert parameter_paths.parameter(model, "conv1.nosuch") is None
     with pytest.raises(AttributeError):
-        paths.walk(model, *routes)
+        parameter_paths.walk(model, *routes)
     del model.fc
     with pytest.raises(KeyError):
-        paths.walk(model, *routes)
+        parameter_paths.walk(model, *routes)
