@@ -26,7 +26,7 @@ from impcore.imp.distributed import ALONE, World
 _PACKAGE = Path(impcore.__file__).parent
 _CODE = (".py", ".so", ".pyd", ".dylib")
 _COMMAND = ("cli.py", "command.py", "output.py")
-_NO_RESULT_DEPENDS_ON = ("rg/", *_COMMAND, "imp/board.py", "imp/eta.py", "imp/view.py")
+_NO_RESULT_DEPENDS_ON = ("rg/", *_COMMAND, "imp/tensorboard.py", "imp/eta.py", "imp/view.py")
 
 
 @cache

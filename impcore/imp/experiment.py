@@ -16,7 +16,7 @@ from torch import Tensor
 from impcore import atomic
 from impcore.config import Config
 from impcore.errors import CheckpointError
-from impcore.imp import collector, environment, lab, records
+from impcore.imp import environment, garbage_collector, lab, records
 from impcore.imp.checkpoint import Checkpoints, State
 from impcore.imp.distributed import ALONE, World
 from impcore.imp.rounds import Rounds
@@ -46,7 +46,7 @@ def imp(
     claim = world.is_writer
     with (
         RunDirectory(Path(config.run.out), config.run.experiment, claim=claim) as directory,
-        collector.spared(),
+        garbage_collector.spared(),
     ):
         checkpoints = Checkpoints(directory.checkpoints, view.warn) if claim else None
         rounds = Rounds(made, directory, checkpoints, stop, view)
@@ -122,7 +122,7 @@ def _resume(
 
 def _load_report() -> None:
     """Import what writes a report, and draws its figures: half a second."""
-    with collector.paused():
+    with garbage_collector.paused():
         from impcore.rg.report import gallery  # noqa: F401
 
 
@@ -130,6 +130,6 @@ def report(directory: RunDirectory, view: View) -> None:
     """Write the report of what is in the directory."""
     from impcore.rg.report import write
 
-    with collector.paused():
+    with garbage_collector.paused():
         path = write(directory.path)
     view.note(f"report: {path.resolve()}")

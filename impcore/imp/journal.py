@@ -14,12 +14,12 @@ from torch import Tensor
 
 from impcore.errors import NonFiniteError
 from impcore.imp import records
-from impcore.imp.board import Board
 from impcore.imp.files import Files
 from impcore.imp.progress import Progress, evaluation, row, too_far_below
 from impcore.imp.run_directory import RunDirectory
 from impcore.imp.run_state import RunState
 from impcore.imp.scoring import Scores
+from impcore.imp.tensorboard import Board
 from impcore.imp.view import View
 
 

@@ -21,15 +21,15 @@ from impcore.data.order import Share
 from impcore.errors import ConfigError
 from impcore.imp import (
     allocator,
-    board,
+    cuda_graphs,
     determinism,
     environment,
-    graphs,
     learning_rate,
     materials,
     optimizers,
     rewinding,
     schedule,
+    tensorboard,
     training,
 )
 from impcore.imp.average import Average
@@ -109,7 +109,7 @@ class Lab:
             average=None if train.ema is None else Average(self.model, train.ema),
             called=self.called,
             parallel=self.parallel,
-            graph=graphs.of(train.cuda_graph, self.device, alone=self.world.size == 1),
+            graph=cuda_graphs.of(train.cuda_graph, self.device, alone=self.world.size == 1),
         )
 
 
@@ -127,12 +127,12 @@ def build(
     With several processes, raises DistributedError if their data, model or software differ.
     """
     device = _device(config.run.device, world)
-    graphs.of(config.train.cuda_graph, device, alone=world.size == 1)
+    cuda_graphs.of(config.train.cuda_graph, device, alone=world.size == 1)
     share = _share(config, world)
     if device.type == "cpu":
         allocator.keep_freed()
     if config.run.tensorboard:
-        board.check()
+        tensorboard.check()
     kind = materials.kind_of(config)
     if dataset is None:
         dataset = kind.dataset(config, check)

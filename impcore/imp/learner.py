@@ -19,8 +19,8 @@ from impcore import Masks
 from impcore.imp import optimizers
 from impcore.imp.average import Average
 from impcore.imp.clipping import clip
+from impcore.imp.cuda_graphs import Batch, StepGraph
 from impcore.imp.distributed import apart
-from impcore.imp.graphs import Batch, StepGraph
 from impcore.imp.tasks import Task
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

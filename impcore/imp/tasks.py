@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from impcore.data.truth import Truth
 from impcore.errors import ConfigError
-from impcore.imp import reading
+from impcore.imp import question_answering
 from impcore.imp.metrics import METRICS
 
 Inputs = Any
@@ -97,12 +97,12 @@ def _spans(scores: Tensor, inputs: Inputs, spans: Tensor) -> Tensor:
     second = inputs["token_type_ids"] == 1
     lengths = inputs["attention_mask"].sum(1, keepdim=True)
     places = torch.arange(second.shape[1], device=second.device)
-    return reading.best_spans(scores, second & (places < lengths - 1))
+    return question_answering.best_spans(scores, second & (places < lengths - 1))
 
 
 def _answers(results: np.ndarray, truth: Truth, loss: float) -> dict[str, float]:
     assert truth.reading is not None
-    return reading.score(results, truth.reading)
+    return question_answering.score(results, truth.reading)
 
 
 def _masked(results: np.ndarray, truth: Truth, loss: float) -> dict[str, float]:

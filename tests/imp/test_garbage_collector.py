@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from impcore.imp.collector import paused, spared
+from impcore.imp.garbage_collector import paused, spared
 
 
 class Node:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 import impcore
 from impcore.config import Length, Train
 from impcore.errors import ConfigError
-from impcore.imp import graphs, lab, optimizers
+from impcore.imp import cuda_graphs, lab, optimizers
 from impcore.imp.average import Average
-from impcore.imp.graphs import WARMUP, Batch, StepGraph
+from impcore.imp.cuda_graphs import WARMUP, Batch, StepGraph
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.tasks import TASKS
 
@@ -197,7 +197,7 @@ def test_the_stream_before_is_current_again_however_a_capture_ends(
         seen.append(streams[-1])
         return fail() if fails == "body" else torch.zeros(())
 
-    record = partial(graphs._recorded, stream)
+    record = partial(cuda_graphs._recorded, stream)
     with pytest.raises(RuntimeError) if fails else nullcontext():
         record(function)
     assert seen == ([] if fails == "begin" else [stream])

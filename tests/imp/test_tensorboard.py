@@ -11,7 +11,7 @@ from imp_harness import finish, micro, result, rows
 from impcore.config import Config
 from impcore.errors import ConfigError
 from impcore.imp import lab, run
-from impcore.imp.board import Board
+from impcore.imp.tensorboard import Board
 
 MakeConfig = Callable[..., Config]
 

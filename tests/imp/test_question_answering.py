@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impcore.data.truth import Question, Reading
-from impcore.imp import reading
+from impcore.imp import question_answering
 
 
 @given(st.integers(1, 40), st.integers(0, 2**31), st.booleans())
@@ -20,12 +20,12 @@ def test_the_best_span_by_brute_force(length: int, seed: int, ties: bool) -> Non
         scores += torch.rand(2, length, 2, generator=generator)
     context = torch.rand(2, length, generator=generator) < 0.7
     context[:, 0] = True
-    found = reading.best_spans(scores, context).tolist()
+    found = question_answering.best_spans(scores, context).tolist()
     for row, (best, first, last) in enumerate(found):
         spans = [
             (float(scores[row, i, 0].double() + scores[row, j, 1].double()), -i, -j)
             for i, j in itertools.combinations_with_replacement(range(length), 2)
-            if j - i < reading.MAX_ANSWER and context[row, i] and context[row, j]
+            if j - i < question_answering.MAX_ANSWER and context[row, i] and context[row, j]
         ]
         assert (best, -first, -last) == max(spans)
 
@@ -42,7 +42,7 @@ def test_the_best_span_by_brute_force(length: int, seed: int, ties: bool) -> Non
     ],
 )
 def test_answers_are_normalised_as_the_official_script_does(text: str, normal: str) -> None:
-    assert reading.normalise(text) == normal
+    assert question_answering.normalise(text) == normal
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_answers_are_normalised_as_the_official_script_does(text: str, normal: s
      ("cat cat", "cat", 2 / 3), ("one two three", "two three four five", 4 / 7)],
 )  # fmt: skip
 def test_f1_over_words(guess: str, answer: str, value: float) -> None:
-    assert reading.token_f1(guess, answer) == pytest.approx(value)
+    assert question_answering.token_f1(guess, answer) == pytest.approx(value)
 
 
 def test_a_question_takes_its_best_window_and_its_kindest_answer() -> None:
@@ -66,9 +66,9 @@ def test_a_question_takes_its_best_window_and_its_kindest_answer() -> None:
     )
     found = Reading(questions, np.array([0, 0, 1]), np.array([0, 3, 6, 9]), offsets)
     spans = np.array([[1.0, 1, 1], [2.0, 2, 2], [0.5, 2, 2]])
-    assert reading.predictions(spans, found) == ["Rome", "big"]
-    assert reading.score(spans, found) == {
+    assert question_answering.predictions(spans, found) == ["Rome", "big"]
+    assert question_answering.score(spans, found) == {
         "accuracy": 0.5, "f1": pytest.approx((1 + 2 / 3) / 2), "exact_match": 0.5
     }  # fmt: skip
     spans[0, 0] = 2.0  # of two equal windows the first
-    assert reading.predictions(spans, found)[0] == "Paris"
+    assert question_answering.predictions(spans, found)[0] == "Paris"
