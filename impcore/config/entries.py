@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from impcore.config.faults import ABSENT, Fault, nearest, unknown_key
+from impcore.config.faults import ABSENT, Fault, suggestion, unknown_key
 from impcore.config.recipe import TABLES
 from impcore.config.tables.tasks import PRETRAINED, RANDOM
 from impcore.config.values import property_of, typed_value
@@ -102,7 +102,7 @@ def put_over(tasks: object, part: Mapping[str, Any]) -> list[Fault]:
         known = tasks.get(kind)
         if kind in _NAMED and isinstance(known, dict):
             for name in (name for name in part[kind] if name not in known):
-                hint = f"the recipe has no such entry{nearest(name, known)}"
+                hint = f"the recipe has no such entry{suggestion(name, known)}"
                 faults.append(Fault(f"tasks.{kind}.{name}", ABSENT, hint))
     if not faults:
         _merge(tasks, part)

@@ -6,7 +6,6 @@ whole.
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from impcore.nearest import closest
 
 MAX_FAULTS = 50
 """As many are reported at once: a file of nothing but faults must not take minutes to refuse."""
@@ -65,36 +66,25 @@ def _on_one_line(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; nearest: X` for the closest of `valid`, else all of them.
-
-    Of names as close, it is the one with most in common in one piece: resnet20 for resnet21.
-    """
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """`; nearest: X` for the closest of `valid`, else all of them."""
     names = list(valid)
-    matcher = difflib.SequenceMatcher(b=name[:100])
-
-    def closeness(other: str) -> tuple[float, int]:
-        matcher.set_seq1(other)
-        return matcher.ratio(), matcher.find_longest_match().size
-
-    close = [other for other in names if closeness(other) >= (0.5, 0)]
-    if close:
-        return f"; nearest: {max(close, key=closeness)}"
-    return f"; valid: {', '.join(names)}"
+    found = closest(name, names)
+    return f"; valid: {', '.join(names)}" if found is None else f"; nearest: {found}"
 
 
 def unknown_key(key: str, tables: Mapping[str, type[BaseModel]]) -> str:
     """Message for a key that no table has: the nearest in its table, else the same in another."""
     table, _, name = key.partition(".")
     if not name:
-        return "no such table" + nearest(table, tables)
+        return "no such table" + suggestion(table, tables)
     if table not in tables:
-        near = nearest(table, tables).removeprefix("; ")
+        near = suggestion(table, tables).removeprefix("; ")
         return f"no such table as [{quote_key(table)}]; {near}"
     elsewhere = [f"{t}.{name}" for t, model in tables.items() if name in model.model_fields]
     if elsewhere:
         return f"no such key; nearest: {elsewhere[0]}"
-    close = nearest(name, tables[table].model_fields)
+    close = suggestion(name, tables[table].model_fields)
     return "no such key" + close.replace("nearest: ", f"nearest: {table}.")
 
 
@@ -132,7 +122,7 @@ def _fault(table: str, detail: ErrorDetails, tables: Mapping[str, type[BaseModel
         case "literal_error":
             expected = detail["ctx"]["expected"]
             names = expected.replace("' or '", "', '").strip("'").split("', '")
-            close = nearest(value, names) if isinstance(value, str) and len(names) > 1 else ""
+            close = suggestion(value, names) if isinstance(value, str) and len(names) > 1 else ""
             return Fault(key, value, f"should be {expected}{close if 'nearest' in close else ''}")
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
     return Fault(key, value, message[:1].lower() + message[1:])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from impcore.config import entries
-from impcore.config.faults import Fault, nearest, quote, quote_key, quote_path
+from impcore.config.faults import Fault, quote, quote_key, quote_path, suggestion
 from impcore.config.recipe import Config
 from impcore.errors import ConfigError
 
@@ -73,7 +73,7 @@ def find(source: str | Path) -> Path:
             return path
     if os.path.exists(source):
         raise ConfigError(f"recipe {quote(str(source))}: is not a regular file")
-    close = nearest(Path(source).stem, (path.stem for path in _recipes()))
+    close = suggestion(Path(source).stem, (path.stem for path in _recipes()))
     raise ConfigError(f"recipe {quote(str(source))}: no such file or shipped recipe{close}")
 
 

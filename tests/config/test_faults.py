@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impcore.config.faults import ABSENT, Fault, nearest, quote, unknown_key
+from impcore.config.faults import ABSENT, Fault, quote, suggestion, unknown_key
 from impcore.config.recipe import TABLES
 
 VALUES = st.recursive(
@@ -35,13 +35,13 @@ def test_any_fault_is_one_line(key: str, message: str) -> None:
     assert str(Fault("a.b", 1, "should be 2")) == "a.b = 1: should be 2"
 
 
-def test_nearest_or_all() -> None:
-    assert nearest("rat", ["rate", "rounds"]) == "; nearest: rate"
+def test_the_nearest_or_all_are_suggested() -> None:
+    assert suggestion("rat", ["rate", "rounds"]) == "; nearest: rate"
     for names in (["resnet20", "resnet32"], ["resnet32", "resnet20"]):  # as many letters in common
-        assert nearest("resnet21", names) == "; nearest: resnet20"
-        assert nearest("resnet31", names) == "; nearest: resnet32"
-    assert nearest("zzz", []) == "; valid: "
-    assert nearest("zzz", ["rate", "rounds"]) == "; valid: rate, rounds"
+        assert suggestion("resnet21", names) == "; nearest: resnet20"
+        assert suggestion("resnet31", names) == "; nearest: resnet32"
+    assert suggestion("zzz", []) == "; valid: "
+    assert suggestion("zzz", ["rate", "rounds"]) == "; valid: rate, rounds"
 
 
 def test_unknown_keys_are_looked_for_everywhere() -> None:
