@@ -16,7 +16,7 @@ from impcore.config.length import Length
 from impcore.config.rules_text import text_rules
 from impcore.config.tables import Data, Model, Prune, Rewind, Table, Train
 from impcore.config.tables.base import Choosing
-from impcore.config.tables.data import FolderName, TextName
+from impcore.config.tables.data import FolderName
 from impcore.config.tables.model import CifarArch
 
 
@@ -55,7 +55,7 @@ def _data(data: Data) -> Iterator[Fault]:
     valid: tuple[str, ...] = ("none", "crop", "flip_crop")
     if data.name in get_args(FolderName):
         valid = ("none", "resized_crop")
-    elif data.name in get_args(TextName):
+    elif data.is_text:
         valid = ("none",)
     if data.augment not in valid:
         yield Fault("data.augment", data.augment, f"should be {' or '.join(valid)} of {data.name}")

@@ -10,8 +10,8 @@ from typing import get_args
 
 from impcore.config.faults import ABSENT, Fault
 from impcore.config.tables import Data, Model, Table, Train
-from impcore.config.tables.data import FileTextName, TextName
-from impcore.config.tables.model import SIZES, TextArch
+from impcore.config.tables.data import FileTextName
+from impcore.config.tables.model import SIZES
 
 
 def text_rules(tables: Mapping[str, Table]) -> Iterator[Fault]:
@@ -19,30 +19,20 @@ def text_rules(tables: Mapping[str, Table]) -> Iterator[Fault]:
     model, data, train = tables.get("model"), tables.get("data"), tables.get("train")
     if isinstance(model, Model):
         alone = "tasks" not in tables  # a task's or an initialisation's entry may name the weights
-        yield from _text_model(model, alone) if is_text_model(model) else _image_model(model)
-    if isinstance(data, Data) and is_text(data):
+        yield from _text_model(model, alone) if model.is_text else _image_model(model)
+    if isinstance(data, Data) and data.is_text:
         yield from _text_data(data, train)
     if isinstance(model, Model) and isinstance(data, Data):
         yield from _together(model, data)
 
 
 def _together(model: Model, data: Data) -> Iterator[Fault]:
-    if is_text(data) != is_text_model(model):
-        kind, needed = ("text", "bert") if is_text(data) else ("images", "resnet20")
+    if data.is_text != model.is_text:
+        kind, needed = ("text", "bert") if data.is_text else ("images", "resnet20")
         hint = f'is not for {kind}, which data.name = "{data.name}" is; "{needed}" would be'
         yield Fault("model.arch", model.arch, hint)
     elif data.name in get_args(FileTextName) and model.hidden_size and data.tokenizer is None:
         yield Fault("data.tokenizer", ABSENT, "missing: a model from scratch has none of its own")
-
-
-def is_text(data: Data) -> bool:
-    """Whether the data set is text."""
-    return data.name in get_args(TextName)
-
-
-def is_text_model(model: Model) -> bool:
-    """Whether the architecture is for text."""
-    return model.arch in get_args(TextArch)
 
 
 def _text_model(model: Model, alone: bool) -> Iterator[Fault]:

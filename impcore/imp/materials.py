@@ -45,7 +45,7 @@ class Kind:
 
 def kind_of(config: Config) -> Kind:
     """The row for the recipe's data set."""
-    return KINDS["text" if config.data.name in data.TEXT_DATASETS else "images"]
+    return KINDS["text" if config.data.is_text else "images"]
 
 
 def _images(config: Config, check: Check) -> data.Dataset[Any]:

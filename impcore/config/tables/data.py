@@ -84,3 +84,8 @@ class Data(Choosing):
     """Text: tokens of an example at most (SQuAD: 384, prose: 64)."""
     doc_stride: Annotated[Annotated[int, Field(ge=1, le=2**16)] | None, shown_as(128)] = None
     """SQuAD: a window of the context begins every so many tokens."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the data set is text, and not images."""
+        return self.name in get_args(TextName)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -67,6 +67,11 @@ class Model(Table):
     """BERT from scratch: dropout probability."""
     initializer_range: Annotated[Annotated[float, Field(gt=0, le=10)] | None, shown_as(0.02)] = None
     """BERT from scratch: standard deviation of the initial weights; 0.02 suits a width of 768."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the architecture is for text, and not for images."""
+        return self.arch in get_args(TextArch)
 
     @model_validator(mode="before")
     @classmethod

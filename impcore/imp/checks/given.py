@@ -28,9 +28,9 @@ def look_at(config: Config, prefix: str, known: Exception, findings: Findings) -
     """Whether the recipe's tokenizer and weights would do, apart from the fault that is `known`."""
     if isinstance(known, MissingExtraError):
         return  # the libraries that read data read tokenizer and weights too
-    is_text, words = config.data.name in data.TEXT_DATASETS, None
+    words = None
     try:
-        words = materials.vocabulary_of(config) if is_text else None
+        words = materials.vocabulary_of(config) if config.data.is_text else None
     except ConfigError as error:
         key = str(error).partition(":")[0]
         if str(error) != str(known):
@@ -47,7 +47,7 @@ def look_at(config: Config, prefix: str, known: Exception, findings: Findings) -
 
 def _weights(config: Config, words: Vocabulary | None) -> str:
     """What can be said of them. Raises ConfigError or MissingExtraError."""
-    is_text, path = config.data.name in data.TEXT_DATASETS, str(config.model.path)
+    is_text, path = config.data.is_text, str(config.model.path)
     if is_text and words is None and config.model.hidden_size is not None:
         try:
             count = len(Tensors(Path(path).expanduser()))

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from impcore import data
 from impcore.config import Config
 from impcore.imp.checks.findings import Findings
 
@@ -43,7 +42,7 @@ def asked_once(runs: Iterable[Config], findings: Findings) -> Iterator[None]:
 
 
 def _names_the_hub(config: Config) -> bool:
-    if config.data.name not in data.TEXT_DATASETS:
+    if not config.data.is_text:
         return False
     if config.data.source == "hub" and config.data.root is None:
         return True

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from impcore import data
 from impcore.config import Config
 from impcore.data import Dataset, Split, image_cache, image_folder
 from impcore.data.stored_images import StoredSplit
@@ -61,7 +60,7 @@ def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
 
 
 def _counts(config: Config, train: int, test: int) -> str:
-    what = "rows" if config.data.name in data.TEXT_DATASETS else "images"
+    what = "rows" if config.data.is_text else "images"
     return f"{config.data.name}: {train:,} training and {test:,} test {what}"
 
 
