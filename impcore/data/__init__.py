@@ -1,8 +1,8 @@
 """The data sets that the experiments train on, by name, and their batches on the device.
 
-Invariant: `DATASETS` (images) and `TEXT_DATASETS` (text) are the only lists of names, and importing
-this module does not import PyTorch, so a recipe's `data.name` can be checked before anything heavy
-is loaded. Nothing is downloaded, but what `source="hub"` asks for.
+Invariant: `DATASETS` (images) and `TEXT_DATASETS` (text) hold every name, a recipe's `data.name`
+takes the same ones (a test compares them), and importing this module does not import PyTorch.
+Nothing is downloaded, but what `source="hub"` asks for.
 """
 
 from __future__ import annotations

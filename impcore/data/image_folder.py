@@ -56,6 +56,7 @@ ANY = Spec(
     classes=None,
     how="to get them, put images into ROOT/train/CLASS/ and ROOT/val/CLASS/",
 )
+SPECS = {spec.name: spec for spec in (IMAGENET, ANY)}
 
 
 def load(
@@ -125,7 +126,7 @@ def survey(
     folder = places.find(spec.name, root, spec.folder, ("train", "val"), spec.how)
     kept = folder / "impcore-cache" if cache is None else Path(cache).expanduser()
     classes = _classes(folder / "train", spec)
-    side = -(-image_size * 8 // 7)
+    side = kept_side(image_size)
     wanted: list[Wanted] = []
     labels = []
     for part in ("train", "val"):
@@ -133,6 +134,11 @@ def survey(
         wanted.append(image_cache.wanted(kept, f"{spec.name}-{part}", files, folder / part, side))
         labels.append(torch.tensor(found))
     return Survey(len(classes), (wanted[0], wanted[1]), (labels[0], labels[1]))
+
+
+def kept_side(image_size: int) -> int:
+    """The shorter side, in pixels, that images are kept with for batches of `image_size`."""
+    return -(-image_size * 8 // 7)
 
 
 def _classes(folder: Path, spec: Spec) -> list[str]:

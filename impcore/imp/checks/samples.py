@@ -28,7 +28,6 @@ _SIZES = {
     "imagenet": (None, 1000, 1_281_167, 50_000),
 }
 """Name -> shape, classes, training and test images, as published."""
-_FOLDERS = {"imagenet": image_folder.IMAGENET, "image_folder": image_folder.ANY}
 
 
 def data_of(config: Config, prefix: str, findings: Findings) -> Any:
@@ -44,7 +43,7 @@ def data_of(config: Config, prefix: str, findings: Findings) -> Any:
 
 def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
     try:
-        if config.data.name in _FOLDERS:
+        if config.data.name in image_folder.SPECS:
             return _of_folders(config, prefix, findings)
         dataset = materials.kind_of(config).dataset(config, None)
     except (ConfigError, DataError, MissingExtraError) as error:
@@ -68,7 +67,7 @@ def _of_folders(config: Config, prefix: str, findings: Findings) -> Any:
     table = config.data
     size = table.image_size or image_folder.IMAGE_SIZE
     options = {"cache": table.cache, "image_size": size}
-    found = image_folder.survey(_FOLDERS[table.name], table.root, **options)  # type: ignore[arg-type]
+    found = image_folder.survey(image_folder.SPECS[table.name], table.root, **options)  # type: ignore[arg-type]
     counts = _counts(config, *(len(part) for part in found.labels))
     if all(image_cache.is_complete(part) for part in found.wanted):
         findings.note(f"{prefix}data", f"{counts}, all decoded")
@@ -103,7 +102,7 @@ def _noise_split(shape: tuple[int, ...], classes: int, count: int) -> Split:
 def _noise_folders(config: Config, classes: int, train: int, test: int) -> Dataset[Any]:
     """As many images, all of them the same."""
     size = config.data.image_size or image_folder.IMAGE_SIZE
-    side = -(-size * 8 // 7)
+    side = image_folder.kept_side(size)
     pixels = np.random.default_rng(0).integers(256, size=side * side * 3, dtype=np.uint8)
 
     def split(count: int) -> StoredSplit:
