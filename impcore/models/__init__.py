@@ -1,8 +1,8 @@
 """The networks that the experiments prune, by name; each says what its blocks are.
 
-Invariant: `ARCHITECTURES` (of images) and `TEXT_ARCHITECTURES` (of tokens) are the only lists of
-names, and importing this module does not import PyTorch, so a recipe's `model.arch` can be checked
-before anything heavy is loaded.
+Invariant: `ARCHITECTURES` (of images) and `TEXT_ARCHITECTURES` (of tokens) hold every name, a
+recipe's `model.arch` takes no other (a test compares them), and importing this module does not
+import PyTorch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from impcore.integers import checked
 from impcore.models.blocks import HasBlocks, HasHead, blocks_of, head_of
+from impcore.models.stems import STEMS
 from impcore.nearest import nearest
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ __all__ = [
     "head_of",
     "load_text",
 ]
-
-STEMS = ("cifar", "imagenet")
-"""The stems that some architecture takes: "cifar" is a 3x3 convolution of stride 1 without a pool,
-"imagenet" a 7x7 convolution of stride 2 and a max-pool. The CIFAR family has only the first.
-"""
 
 
 def _cifar_resnet(depth: int, **options: object) -> nn.Module:

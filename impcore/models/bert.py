@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from impcore.errors import CheckpointError, MissingExtraError
 from impcore.models.names import BERT, Names
-from impcore.models.weights import Taken, take
+from impcore.models.weights import FILES, Taken, take
 
 try:
     from transformers import AutoConfig, BertConfig
@@ -269,11 +269,11 @@ def _files(source: str) -> tuple[Any, str]:
     try:
         # Not None, with which transformers would ask whoever sits at the terminal.
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        for name in ("model.safetensors", "pytorch_model.bin"):
+        for name in FILES:
             found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
             if found is not None:
                 return config, found
     except Exception as error:  # a malformed file raises a dozen unrelated types there
         more = "" if Path(source).is_dir() else " (a folder that holds its files needs no hub)"
         raise CheckpointError(f"{source}: {str(error)[:500]}{more}") from error
-    raise CheckpointError(f"{source}: has neither model.safetensors nor pytorch_model.bin")
+    raise CheckpointError(f"{source}: has neither {' nor '.join(FILES)}")

@@ -11,7 +11,6 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from impcore.models import STEMS
 from impcore.models.residual import (
     BasicBlock,
     Block,
@@ -20,6 +19,7 @@ from impcore.models.residual import (
     check_bn_gamma,
     initialise,
 )
+from impcore.models.stems import STEMS
 
 WIDTHS = (64, 128, 256, 512)
 

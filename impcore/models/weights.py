@@ -20,7 +20,8 @@ from impcore.errors import CheckpointError
 from impcore.models.names import Names, is_counter
 from impcore.tensor_files import Tensors
 
-_FILES = ("model.safetensors", "pytorch_model.bin")  # a Hugging Face directory's
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""The weights of a Hugging Face directory: the first of these that is there."""
 
 
 @runtime_checkable
@@ -102,10 +103,10 @@ def _renamed(tensors: Mapping[str, Tensor], names: Names, path: Path) -> dict[st
 def _file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    for name in _FILES:
+    for name in FILES:
         if (path / name).is_file():
             return path / name
-    raise CheckpointError(f"{path}: a directory without {' or '.join(_FILES)}")
+    raise CheckpointError(f"{path}: a directory without {' or '.join(FILES)}")
 
 
 def _distinct(state: Mapping[str, Tensor]) -> dict[str, list[str]]:
