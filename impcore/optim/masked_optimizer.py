@@ -100,10 +100,10 @@ class MaskedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        launches = self._launches()
+        planned = self._launches()
         for group in self.param_groups[1:]:  # the first launch reads its own before it writes
             check_numbers(group, self.defaults)
-        for group, ready in zip(self.param_groups, launches, strict=True):
+        for group, ready in zip(self.param_groups, planned, strict=True):
             for on, first in ready:
                 self.launch(group, on, first)
         return loss
