@@ -17,7 +17,6 @@ from impcore import _C, ops
 from impcore.binding import Binding
 from impcore.ops import checks, library, native
 from impcore.ops.plan import WORD_BITS, words_of
-from impcore.scope import address
 
 
 @dataclass(frozen=True)
@@ -247,15 +246,6 @@ class Arena:
             words[self._span(i)] = found
         return words
 
-    def aligned(self, source: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        """The source of each parameter, in its layout and on its device.
-
-        Raises:
-            KeyError, ValueError, TypeError: a name is missing, a shape or dtype differs.
-        """
-        named = zip(self._binding.names, self._binding.parameters, strict=True)
-        return [_aligned(name, parameter, source) for name, parameter in named]
-
     def _stride_of(self, i: int, parameter: torch.nn.Parameter) -> tuple[int, ...]:
         checks.check_strided(parameter, self._binding.names[i])
         return parameter.stride()
@@ -281,33 +271,3 @@ def _words_of_bytes(name: str, packed: torch.Tensor, numel: int) -> torch.Tensor
     if numel % 8 and int(padded[size - 1]) >> numel % 8:
         raise ValueError(f"the packed mask of {name} has padding bits set beyond {numel} weights")
     return padded.view(torch.int32)
-
-
-def _aligned(
-    name: str, parameter: torch.nn.Parameter, source: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
-    """The source of one parameter, in its layout and on its device."""
-    if name not in source:
-        raise KeyError(f"the rewind source lacks {name!r}")
-    value = source[name]
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
-        kind = value.layout if isinstance(value, torch.Tensor) else type(value).__name__
-        raise TypeError(f"the rewind source of {name} must be a dense tensor with data, not {kind}")
-    value = value.detach()
-    if value.shape != parameter.shape:
-        raise ValueError(
-            f"the rewind source of {name} has shape {tuple(value.shape)}, the parameter "
-            f"{tuple(parameter.shape)}"
-        )
-    if value.dtype != parameter.dtype:
-        raise TypeError(
-            f"the rewind source of {name} is {value.dtype}, the parameter {parameter.dtype}"
-        )
-    if address(value) == address(parameter):
-        raise ValueError(
-            f"the rewind source of {name} is the parameter itself, as a state dict holds it, and "
-            "no earlier state of it; keep a copy: copy.deepcopy(model.state_dict())"
-        )
-    if value.stride() != parameter.stride() or value.device != parameter.device:
-        value = torch.empty_like(parameter, requires_grad=False).copy_(value)
-    return value

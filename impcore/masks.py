@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from impcore import hooks, ops, torch_prune
+from impcore import hooks, ops, rewind_source, torch_prune
 from impcore import scope as scopes
 from impcore.mask_state import MaskState
 from impcore.unwrap import unwrap
@@ -197,7 +197,7 @@ class Masks(MaskState, Mapping[str, torch.Tensor]):
                 tensor is the parameter itself; nothing has been changed.
         """
         self._binding.check_maskable()
-        aligned = self._arena.aligned(source)
+        aligned = rewind_source.aligned(self.names, self.parameters, source)
         bound = self.bound()
         ops.rewind(self.plan, bound.weights, bound.words, aligned)
 
