@@ -13,7 +13,7 @@ import numpy as np
 
 from impcore.rg import checks
 from impcore.rg.checks import Floats
-from impcore.rg.formats import figures
+from impcore.rg.formats import rounded
 from impcore.rg.similarity import Source
 from impcore.rg.stats import freeze
 from impcore.rg.table import Shown, Table
@@ -49,7 +49,7 @@ class Clusters(Shown):
         """The distances, in the order of the leaves."""
         names = [self.labels[i] for i in self.order]
         rows = [
-            (self.labels[i], *(figures(float(self.distances[i, j])) for j in self.order))
+            (self.labels[i], *(rounded(float(self.distances[i, j])) for j in self.order))
             for i in self.order
         ]
         return Table.of("Distance of σ, root mean square", ("run", *names), rows)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from impcore.rg import checks
 from impcore.rg.checks import Floats
 from impcore.rg.fitted import NAMES, Fit, values
-from impcore.rg.formats import figures, span
+from impcore.rg.formats import rounded, span
 from impcore.rg.least_squares import Problem, profile_interval, solve
 from impcore.rg.scaling import Parameters
 from impcore.rg.stats import freeze, mean_and_sem, t_quantile
@@ -188,7 +188,7 @@ class SeedFits(Shown):
         rows = [
             (
                 name,
-                figures(self.means[name], 4),
+                rounded(self.means[name], 4),
                 span(*self.intervals[name]),
                 str(self.counted[name]),
             )

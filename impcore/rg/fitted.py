@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from impcore.rg.checks import Floats
-from impcore.rg.formats import figures, percent, span
+from impcore.rg.formats import percent, rounded, span
 from impcore.rg.scaling import Parameters, curve
 from impcore.rg.table import Shown, Table
 
@@ -74,7 +74,7 @@ class Fit(Shown):
             bounds = span(low, high) if name == key else f"|γ|: {span(low, high)}"
             shown = bounds if key in self.free else "fixed"
             note = "at its bound" if key in self.at_bound else ""
-            rows.append((name, figures(value, 4), shown, figures(mirrored, 4), note))
+            rows.append((name, rounded(value, 4), shown, rounded(mirrored, 4), note))
         title = (
             f"Eq. 15, {self.deviation} deviation: scatter {percent(self.scatter)}, "
             f"{self.agreeing[0]} of {self.agreeing[1]} starts agree"

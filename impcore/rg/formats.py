@@ -80,12 +80,12 @@ def span(low: float, high: float, digits: int = 3) -> str:
     """
     if math.isnan(low) or math.isnan(high):
         return DASH
-    while digits < _MOST and low != high and figures(low, digits) == figures(high, digits):
+    while digits < _MOST and low != high and rounded(low, digits) == rounded(high, digits):
         digits += 1
-    return f"{figures(low, digits)} … {figures(high, digits)}"
+    return f"{rounded(low, digits)} … {rounded(high, digits)}"
 
 
-def figures(value: float, digits: int = 3) -> str:
+def rounded(value: float, digits: int = 3) -> str:
     """A number to significant digits, with a true minus."""
     if math.isnan(value):
         return DASH

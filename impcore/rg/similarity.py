@@ -15,7 +15,7 @@ import numpy as np
 
 from impcore.rg import checks
 from impcore.rg.checks import Floats
-from impcore.rg.formats import figures, probability, span
+from impcore.rg.formats import probability, rounded, span
 from impcore.rg.stats import freeze, joint_t_test
 from impcore.rg.table import Shown, Table
 from impcore.rg.vectors import HasSigma, Vector, vector, vectors
@@ -39,7 +39,7 @@ class Distance(Shown):
         """One row."""
         headers = ("distance", "noise", f"{100 * self.level:g} % interval", "p of equal σ")
         return Table.of("", headers, [(
-            figures(self.value), figures(self.noise), span(self.low, self.high),
+            rounded(self.value), rounded(self.noise), span(self.low, self.high),
             probability(self.p_same),
         )])  # fmt: skip
 
@@ -131,7 +131,7 @@ class FixedPoint(Shown):
         """One row."""
         headers = ("speed rms σ", "median |σ|", "noise", "p of a fixed point")
         return Table.of("", headers, [(
-            figures(self.speed), figures(self.typical), figures(self.noise),
+            rounded(self.speed), rounded(self.typical), rounded(self.noise),
             probability(self.p_static),
         )])  # fmt: skip
 
@@ -167,7 +167,7 @@ class Uniformity(Shown):
         """One row a stage."""
         headers = ("stage", "blocks", "mean σ", "spread of σ", "noise")
         rows = [
-            (stage, str(count), figures(mean), figures(spread), figures(noise))
+            (stage, str(count), rounded(mean), rounded(spread), rounded(noise))
             for stage, count, mean, spread, noise in zip(
                 self.stages, self.blocks, self.mean, self.spread, self.noise, strict=True
             )

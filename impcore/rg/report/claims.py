@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from impcore.rg.formats import DASH, figures
+from impcore.rg.formats import DASH, rounded
 from impcore.rg.report import joint, page
 from impcore.rg.report.comparison import OF_M
 from impcore.rg.report.grid import Grid, common_blocks
@@ -91,9 +91,9 @@ def _apart(found: Mapping[str, Vector]) -> str:
     if not pairs:
         return DASH
     value, noise = (np.mean([getattr(d, key) for d in pairs]) for key in ("value", "noise"))
-    return f"{figures(float(value))} ({figures(float(noise))})"
+    return f"{rounded(float(value))} ({rounded(float(noise))})"
 
 
 def _speed(found: Mapping[str, Vector]) -> str:
     speeds = [fixed_point(one).speed for one in found.values()]
-    return figures(float(np.mean(speeds))) if speeds else DASH
+    return rounded(float(np.mean(speeds))) if speeds else DASH

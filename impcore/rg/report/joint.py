@@ -15,7 +15,7 @@ import numpy as np
 from impcore.rg import published
 from impcore.rg.exponents import SeedFits
 from impcore.rg.fitted import Fit
-from impcore.rg.formats import DASH, figures, percent, probability, signed, span, with_sem
+from impcore.rg.formats import DASH, percent, probability, rounded, signed, span, with_sem
 from impcore.rg.report import notes, page
 from impcore.rg.report.comparison import Comparison
 from impcore.rg.report.page import Cell, Html
@@ -133,7 +133,7 @@ def distances(one: Comparison, level: float) -> Html:
     ]
     found.sort(key=lambda pair: pair[2].value)
     rows = [
-        (f"{a} – {b}", figures(d.value), figures(d.noise), span(d.low, d.high),
+        (f"{a} – {b}", rounded(d.value), rounded(d.noise), span(d.low, d.high),
          probability(d.p_same))
         for a, b, d in found
     ]  # fmt: skip
@@ -167,7 +167,7 @@ def exponents(subjects: Sequence[Subject], groups: Sequence[Group]) -> list[Html
                     signed(-means["|γ|"], 3) + _fewer(group.fits, "|γ|"),
                     span(*group.fits.intervals["|γ|"]),
                     *(
-                        figures(means[name]) + _fewer(group.fits, name)
+                        rounded(means[name]) + _fewer(group.fits, name)
                         for name in ("ε_np", "ε†", "p")
                     ),
                     DASH,
@@ -189,7 +189,7 @@ def _exponent_row(one: Subject) -> tuple[str, ...]:
         signed(found.gamma, 3) + _star(fit, "|γ|"),
         span(*fit.intervals["|γ|"]),
         *(
-            figures(value) + _star(fit, name)
+            rounded(value) + _star(fit, name)
             for name, value in (("ε_np", found.eps_np), ("ε†", found.eps_dagger), ("p", found.p))
         ),
         percent(fit.scatter),

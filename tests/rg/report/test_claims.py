@@ -20,9 +20,9 @@ def test_the_measures_of_the_claims(tmp_path):
     assert claims._one_sign(pretrained) == "3 of 3"
     assert claims._as_before(random, pretrained) == "5 of 6"
     value = rg.distance(random["a"], random["b"]).value
-    assert claims._apart(random).startswith(rg.formats.figures(value))
+    assert claims._apart(random).startswith(rg.formats.rounded(value))
     speeds = [np.sqrt(np.mean(one.sigma_mean**2)) for one in random.values()]
-    assert claims._speed(random) == rg.formats.figures(np.mean(speeds))
+    assert claims._speed(random) == rg.formats.rounded(np.mean(speeds))
 
 
 def test_a_block_that_collapsed_in_one_task_leaves_the_comparison_and_is_named(tmp_path):
