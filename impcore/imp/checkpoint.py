@@ -77,7 +77,7 @@ class Checkpoints:
         for generation in sorted(self._generations(), reverse=True):
             path = self._path(generation)
             try:
-                content, tensors = sealed.unpack(_KIND, sealed.read(path))
+                content, tensors = sealed.load(_KIND, path)
                 if content.pop("generation", None) != generation:
                     raise sealed.SealError("it was saved as another generation, and then renamed")
             except sealed.SealError as error:

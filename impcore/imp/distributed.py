@@ -233,7 +233,7 @@ def _packed(state: object) -> Tensor:
 
     content, tensors = tree.split(state, "state")
     pieces = sealed.pack(_KIND, {"state": content}, tensors)
-    return torch.frombuffer(bytearray(b"".join(pieces)), dtype=torch.uint8)
+    return torch.frombuffer(bytearray().join(pieces), dtype=torch.uint8)
 
 
 def _unpacked(data: Tensor) -> Any:

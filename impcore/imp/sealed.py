@@ -6,24 +6,26 @@ digits read as zeros. No pickle, and nothing in a file is ever used as a path.
 
 The safetensors library reads these files; it is not used to write them because it copies every
 tensor twice (a checkpoint of 283 MB took 2.0 s instead of 0.9 s), needs them unshared, and puts
-several metadata entries in no fixed order. Nor does it notice flipped bits.
+several metadata entries in no fixed order. Nor does it notice flipped bits: what it has read is
+hashed, so that the digest covers what is returned, whatever becomes of the file meanwhile.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 
 _BLANK = b"0" * 64
@@ -44,6 +46,9 @@ _DTYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_MALFORMED = (
+    SafetensorError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError
+)  # fmt: skip
 Content = dict[str, Any]
 
 
@@ -139,30 +144,18 @@ def _bytes(tensors: Sequence[torch.Tensor], copied: bool) -> list[memoryview]:
 
 def unpack(kind: str, data: bytes) -> tuple[Content, dict[str, torch.Tensor]]:
     """The content and the tensors (on the CPU) of a sealed file's bytes. Raises SealError."""
-    header_end = _header_end(data)
-    start = _digest_start(kind, data, header_end)
-    view = memoryview(data)
-    sha256 = hashlib.sha256(view[:start])
-    sha256.update(_BLANK)
-    sha256.update(view[start + 64 :])
-    written = bytes(view[start : start + 64])
-    if sha256.hexdigest().encode() != written:
-        shown = written[:12].decode("ascii", "backslashreplace")
-        raise SealError(f"damaged: its SHA-256 is not the {shown!r}... it was sealed with")
-    try:
-        header = json.loads(data[8:header_end], object_pairs_hook=_no_duplicates)
-        text = header["__metadata__"]["impcore"].split(" ", 2)[2]
-        content = json.loads(text, object_pairs_hook=_no_duplicates)
-        tensors = load_safetensors(data)
-    except (SafetensorError, ValueError, KeyError, IndexError, RecursionError) as error:
-        raise SealError(f"not a sealed file of kind {kind!r}: {error}") from error
-    if not isinstance(content, dict):
-        raise SealError(f"not a sealed file of kind {kind!r}: its content is not a JSON object")
-    return content, tensors
+    return _checked(kind, _header(io.BytesIO(data), len(data)), lambda: load_safetensors(data))
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a regular file. Raises SealError if it is anything else, or unreadable."""
+def load(kind: str, path: Path) -> tuple[Content, dict[str, torch.Tensor]]:
+    """As `unpack`, of a file, of which no second copy is held beside the tensors."""
+    with opened(path) as file:
+        header = _header(file, os.fstat(file.fileno()).st_size)
+    return _checked(kind, header, lambda: _copies(path))
+
+
+def opened(path: Path) -> io.BufferedIOBase:
+    """A regular file, to be read. Raises SealError if it is anything else, or unreadable."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | _NO_FOLLOW)
     except OSError as error:
@@ -170,23 +163,56 @@ def read(path: Path) -> bytes:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise SealError("not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+    return os.fdopen(descriptor, "rb")
 
 
-def _header_end(data: bytes) -> int:
-    if len(data) < 8:
-        raise SealError(f"truncated: {len(data)} bytes are less than a header")
-    length = int.from_bytes(data[:8], "little")
-    if length > min(len(data) - 8, _HEADER_LIMIT):
-        raise SealError(f"its header claims {length} bytes; the file has {len(data)}")
-    return 8 + length
+def _checked(
+    kind: str, header: bytes, load: Callable[[], dict[str, torch.Tensor]]
+) -> tuple[Content, dict[str, torch.Tensor]]:
+    """What the header says, and what `load` returns; the digest is that of both."""
+    start = _digest_start(kind, header)
+    try:
+        table = json.loads(header[8:], object_pairs_hook=_no_duplicates)
+        text = table.pop("__metadata__")["impcore"].split(" ", 2)[2]
+        content = json.loads(text, object_pairs_hook=_no_duplicates)
+        tensors = load()
+        order = sorted(table, key=lambda name: table[name]["data_offsets"])
+        data = [tensors[name] for name in order]
+    except _MALFORMED as error:
+        raise SealError(f"damaged, or not a sealed file of kind {kind!r}: {error}") from error
+    if not isinstance(content, dict):
+        raise SealError(f"not a sealed file of kind {kind!r}: its content is not a JSON object")
+    sha256 = hashlib.sha256(header[:start] + _BLANK + header[start + 64 :])
+    for piece in _bytes(data, copied=False):
+        sha256.update(piece)
+    written = header[start : start + 64]
+    if sha256.hexdigest().encode() != written:
+        shown = written[:12].decode("ascii", "backslashreplace")
+        raise SealError(f"damaged: its SHA-256 is not the {shown!r}... it was sealed with")
+    return content, tensors
 
 
-def _digest_start(kind: str, data: bytes, header_end: int) -> int:
+def _copies(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, which the library maps: what it gives changes with it."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+
+def _header(file: io.BufferedIOBase, size: int) -> bytes:
+    """The header of a file of `size` bytes, with the 8 bytes before it."""
+    begin = file.read(8)
+    if len(begin) < 8:
+        raise SealError(f"truncated: {len(begin)} bytes are less than a header")
+    length = int.from_bytes(begin, "little")
+    if length > min(size - 8, _HEADER_LIMIT):
+        raise SealError(f"its header claims {length} bytes; the file has {size}")
+    return begin + file.read(length)
+
+
+def _digest_start(kind: str, header: bytes) -> int:
     prefix = f'"impcore":"{kind} sha256:'.encode()
-    start = data.find(prefix, 8, header_end) + len(prefix)
-    if start < len(prefix) or start + 64 > header_end:
+    start = header.find(prefix, 8) + len(prefix)
+    if start < len(prefix) or start + 64 > len(header):
         raise SealError(f"not a sealed file of kind {kind!r}")
     return start
 

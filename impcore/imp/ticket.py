@@ -153,7 +153,7 @@ class Ticket:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Any]:
-    content, tensors = sealed.unpack(_KIND, sealed.read(path))
+    content, tensors = sealed.load(_KIND, path)
     masks, rewind = _named(tensors, _MASK), _named(tensors, _REWIND)
     if len(masks) + len(rewind) != len(tensors):
         raise TicketError("it holds tensors that are neither masks nor rewind weights")

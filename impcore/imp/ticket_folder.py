@@ -13,7 +13,8 @@ pass for one. No pickle, no links, and nothing in the files is used as a path.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +73,10 @@ def save(ticket: Ticket, folder: Path) -> None:
         raise TicketError(f"{folder}: is a file; should be a folder, or not exist")
     config = _config(ticket.provenance).encode()
     try:
-        rewind = b"".join(sealed.pack(_REWIND_KIND, {}, ticket.rewind))
+        rewind = sealed.pack(_REWIND_KIND, {}, ticket.rewind)
         content = {
             "provenance": dict(ticket.provenance),
-            "rewind_sha256": hashlib.sha256(rewind).hexdigest(),
+            "rewind_sha256": _sha256(rewind),
             "config_sha256": hashlib.sha256(config).hexdigest(),
         }
         mask = b"".join(sealed.pack(_MASK_KIND, content, ticket.masks))
@@ -93,26 +94,29 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:
 
     Raises SealError, naming the file, if one is missing, damaged, or of another ticket.
     """
-    content, masks = _unpack(folder, MASK, _MASK_KIND)
+    with _named(MASK):
+        content, masks = sealed.load(_MASK_KIND, folder / MASK)
     for name, key in _BOUND.items():
-        data = _read(folder, name)
-        if hashlib.sha256(data).hexdigest() != content.get(key):
-            raise sealed.SealError(f"{name} is damaged, or not the one that {MASK} was saved with")
-    _, rewind = _unpack(folder, REWIND, _REWIND_KIND)
+        with _named(name), sealed.opened(folder / name) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != content.get(key):
+                raise sealed.SealError(f"damaged, or not the one that {MASK} was saved with")
+    with _named(REWIND):
+        _, rewind = sealed.load(_REWIND_KIND, folder / REWIND)
     return masks, rewind, content.get("provenance")
 
 
-def _unpack(folder: Path, name: str, kind: str) -> tuple[sealed.Content, dict[str, Any]]:
-    try:
-        return sealed.unpack(kind, _read(folder, name))
-    except sealed.SealError as error:
-        message = str(error)
-        raise sealed.SealError(message if name in message else f"{name}: {message}") from error
+def _sha256(pieces: Iterable[bytes | memoryview]) -> str:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()
 
 
-def _read(folder: Path, name: str) -> bytes:
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Gives a SealError the name of the file."""
     try:
-        return sealed.read(folder / name)
+        yield
     except sealed.SealError as error:
         raise sealed.SealError(f"{name}: {error}") from error
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,16 @@ B = ',"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}'
         (_header(A + A), bytes(4)),
         (_header(A.replace("[4]", "[5]")), bytes(4)),
         (_header(A.replace("[4]", "[99999999999999999999]")), bytes(4)),
+        (_header(A.replace("[4]", "[-2,-2]")), bytes(4)),
+        (_header(A.replace("[4]", "[4.0]")), bytes(4)),
+        (_header(A.replace("[4]", '["4"]')), bytes(4)),
+        (_header(A.replace("[4]", "4")), bytes(4)),
+        (_header(A.replace("[4]", "[0,4611686018427387904,4]").replace("[0,4]", "[0,0]")), b""),
+        (_header(A.replace("[0,4]", "[1,5]")), bytes(5)),
+        (_header(A.replace("[0,4]", '"04"')), bytes(4)),
+        (_header(A.replace("U8", "U9")), bytes(4)),
+        (_header(',"a":{"dtype":"U8","shape":[4]}'), bytes(4)),
+        (_header(',"a":null'), b""),
         (_header(A, "[" * 100_000), bytes(4)),
         (_header(A, "[1]"), bytes(4)),
         (_header(A, '{"a":1,"a":2}'), bytes(4)),
@@ -222,13 +233,41 @@ def test_a_header_is_written_only_if_it_can_be_read(monkeypatch: pytest.MonkeyPa
         next(iter(pieces))
 
 
+def test_a_file_is_read_straight_into_its_tensors(tmp_path: Path) -> None:
+    path, weight = tmp_path / "a", torch.arange(2**20)
+    path.write_bytes(b"".join(sealed.pack(KIND, {}, {"w": weight})))
+    tracemalloc.start()  # which sees bytes, but not what tensors hold
+    _, tensors = sealed.load(KIND, path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert torch.equal(tensors["w"], weight)
+    assert peak < weight.nbytes / 8
+
+
+@pytest.mark.parametrize("other", [{"w": torch.ones(3)}, {"w": torch.zeros(4)}, {}])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, torch.Tensor]
+) -> None:
+    path, copies = tmp_path / "a", sealed._copies
+    path.write_bytes(b"".join(sealed.pack(KIND, {}, {"w": torch.zeros(3)})))
+
+    def late(path: Path) -> dict[str, torch.Tensor]:
+        path.write_bytes(b"".join(sealed.pack(KIND, {}, other)))
+        return copies(path)
+
+    monkeypatch.setattr(sealed, "_copies", late)
+    with pytest.raises(sealed.SealError, match="damaged"):
+        sealed.load(KIND, path)
+
+
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     whole.write_bytes(example())
-    assert sealed.read(whole) == example()
+    with sealed.opened(whole) as file:
+        assert file.read() == example()
     (tmp_path / "link").symlink_to(whole)
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "directory").mkdir()
     for name in ("link", "fifo", "directory", "missing"):
         with pytest.raises(sealed.SealError, match="regular file"):
-            sealed.read(tmp_path / name)
+            sealed.opened(tmp_path / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def test_a_dtype_that_no_file_has_is_refused_before_the_folder_is_made(tmp_path:
     with pytest.raises(TypeError, match=r"phase: safetensors has no torch\.complex64"):
         ticket.save_folder(tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_takes_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    weight = torch.ones(2**20)
+    tracemalloc.start()  # which sees bytes, but not what tensors hold
+    Ticket({}, {"w": weight}, {}).save_folder(tmp_path / "a")
+    Ticket.load(tmp_path / "a")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < weight.nbytes / 4
 
 
 def test_a_place_that_cannot_be_made_is_a_typed_error(tmp_path: Path) -> None:
