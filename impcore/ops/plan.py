@@ -18,6 +18,8 @@ from impcore import _C
 from impcore.ops import library
 
 WORD_BITS = 32
+_KEPT = 16
+"""Parts of a plan are kept up to about as many tensors as it has itself, this many times."""
 
 
 def words_of(numel: int) -> int:
@@ -102,15 +104,25 @@ class Plan:
             return self
         if tensors not in self._parts:
             library.refuse_fake()  # before chunks are made, which are kept
-            self._parts[tensors] = self._part(tensors)
+            made = self._part(tensors)
+            # As where other layers are trained each time: the oldest go first.
+            while len(self._parts) * len(tensors) >= _KEPT * len(self.numels):
+                del self._parts[next(iter(self._parts))]
+            self._parts[tensors] = made
         return self._parts[tensors]
 
     def _part(self, tensors: tuple[int, ...]) -> Plan:
-        positions = torch.full((len(self.numels),), -1, dtype=torch.int64, device="cpu")
-        positions[list(tensors)] = torch.arange(len(tensors), device="cpu")
-        new = positions[self.chunks[:, 0]]
-        chunks = self.chunks[new >= 0]
-        chunks[:, 0] = new[new >= 0]
+        # By bounds: to select rows by a mask, PyTorch would wake its threads for each part.
+        wanted = torch.tensor(tensors, dtype=torch.int64, device="cpu")
+        column = self.chunks[:, 0].contiguous()
+        bounds = [
+            torch.searchsorted(column, wanted, right=right).tolist() for right in (False, True)
+        ]
+        found = [range(*each) for each in zip(*bounds, strict=True)]
+        rows = [row for each in found for row in each]
+        chunks = self.chunks[torch.tensor(rows, dtype=torch.int64, device="cpu")]
+        new = [i for i, each in enumerate(found) for _ in each]
+        chunks[:, 0] = torch.tensor(new, dtype=torch.int64, device="cpu")
         return replace(
             self,
             numels=tuple(self.numels[i] for i in tensors),

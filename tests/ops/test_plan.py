@@ -1,6 +1,7 @@
 """The chunk table: covers every element once, from word boundaries on."""
 
 import pickle
+from itertools import combinations
 
 import pytest
 import torch
@@ -85,6 +86,17 @@ def test_a_part_keeps_the_words_of_its_tensors(sizes, data):
     assert part.total_words == plan.total_words
     whole = [row for row in plan.chunks.tolist() if row[0] in some]
     assert [[some[tensor], *rest] for tensor, *rest in part.chunks.tolist()] == whole
+
+
+def test_of_parts_without_end_the_last_are_kept():
+    plan = Plan.make([40] * 8)
+    halves = list(combinations(range(8), 4))
+    for half in halves:
+        last = plan.part(half)
+    assert len(plan._parts) == 2 * 16 < len(halves)
+    assert plan.part(halves[-1]) is last
+    ones = [plan.part((i,)) for i in range(8)]
+    assert all(plan.part((i,)) is one for i, one in enumerate(ones))
 
 
 def test_parts_are_not_saved():
