@@ -168,13 +168,41 @@ class Arena:
             known = native.Weights(parameters, self.plan.numels, self._operands)
             return Bound(known, self._words, self)
         words = self.words_of(parameters)
-        weights = native.read_weights(self.plan.numels, parameters)
-        if weights is None:
-            self._binding.check_maskable()  # by name, where an op would count
-            return Bound(parameters, words, self)
-        if tree is not None:
+        weights = self._read(self.plan, parameters)
+        if tree is not None and isinstance(weights, native.Weights):
             self._tree, self._operands = tree, weights.operands
         return Bound(weights, words, self)
+
+    def bound_part(
+        self, parameters: Sequence[torch.nn.Parameter], some: tuple[int, ...]
+    ) -> tuple[ops.Plan, Bound]:
+        """The plan's part for some of these parameters, by position, and `bound` for them.
+
+        Others are looked at only where one of these has changed, as there may be as many parts as
+        parameters.
+        """
+        part = self.plan.part(some)
+        if part is self.plan:
+            return part, self.bound(parameters)
+        if torch.compiler.is_compiling():
+            weights = [parameters[i].detach() for i in some]
+            return part, Bound(weights, self.words_of(parameters), self)
+        library.refuse_fake()
+        found = [parameters[i] for i in some]
+        shapes, strides = [self._shape(i) for i in some], [self._strides[i] for i in some]
+        laid = native.are_laid_out(found, shapes, strides, self._words)
+        words = self._words if laid else self.words_of(parameters)
+        return part, Bound(self._read(part, found), words, self)
+
+    def _read(
+        self, plan: ops.Plan, parameters: Sequence[torch.nn.Parameter]
+    ) -> Sequence[torch.Tensor]:
+        """A plan's weights as ops take them at no second look, if they certainly are."""
+        weights = native.read_weights(plan.numels, parameters)
+        if weights is None:
+            self._binding.check_maskable()  # by name, where an op would count
+            return parameters
+        return weights
 
     def spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Scratch bits and a selection's workspace where the bits are, allocated once and kept."""

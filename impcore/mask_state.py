@@ -145,10 +145,8 @@ class MaskState:
 
         `positions` are what `among` has returned. Other parameters are not touched.
         """
-        bound = self.bound()
-        part = self.plan.part(positions)
-        some = bound.weights if part is self.plan else [bound.weights[i] for i in positions]
-        ops.rewind(part, some, bound.words)
+        part, bound = self._arena.bound_part(self._binding.parameters, positions)
+        ops.rewind(part, bound.weights, bound.words)
 
     def check_model(self) -> Bound:
         """Raises unless the model is what these masks were made for, and can be masked as it is.

@@ -19,6 +19,7 @@ from torch import nn
 import impcore
 from impcore import hooks
 from impcore.errors import LayoutError, ModelChangedError
+from impcore.ops import native
 
 # Options that would revive pruned weights if nobody followed.
 OPTIONS: dict[str, dict[str, object]] = {
@@ -157,6 +158,26 @@ def test_a_part_is_stepped_while_another_waits_for_its_backward_pass() -> None:
         parts["judge"](fake).sum().backward()
         maker.step()
         assert regrown(masks) == 0
+
+
+def test_of_one_optimiser_a_parameter_each_reads_its_own_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = nn.Sequential(*[nn.Linear(4, 4, bias=False) for _ in range(8)])
+    masks = impcore.prune_global(model, 0.5)
+    optimizers = [torch.optim.SGD([p], lr=0.1, weight_decay=0.1) for p in model.parameters()]
+    model(torch.randn(3, 4)).square().sum().backward()
+    counts, read = [], native.read_weights
+    monkeypatch.setattr(
+        native, "read_weights", lambda *given: (counts.append(len(given[1])), read(*given))[1]
+    )
+    for optimizer in optimizers:
+        optimizer.step()
+    assert regrown(masks) == 0
+    assert set(counts) == {1}
+    model[3].weight.data = model[3].weight.data.t().contiguous().t()  # its bits have to follow
+    optimizers[3].step()
+    assert regrown(masks) == 0
 
 
 def test_two_models_in_one_optimiser() -> None:
