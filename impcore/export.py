@@ -11,6 +11,7 @@ import importlib.util
 import math
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -42,11 +43,10 @@ def dense(model: nn.Module) -> dict[str, Tensor]:
             raise NotImplementedError(
                 f"{name} is {kind}; only dense tensors with data are exported"
             )
-    state = {name: tensor.detach().cpu().clone() for name, tensor in kept.items()}
-    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    state = {name: _copy(tensor) for name, tensor in kept.items()}
     if masks is not None:
-        for name, mask in _masks(inner, masks).items():
-            state[name] = torch.where(mask, state[name], torch.zeros_like(state[name]))
+        for name, mask in _masks(inner, masks):
+            state[name].masked_fill_(~mask, 0)
     return state
 
 
@@ -64,7 +64,7 @@ def csr(model: nn.Module) -> dict[str, Tensor]:
     if masks is None:
         raise ValueError(f"{type(inner).__name__} has no masks; prune it, or use export.dense")
     state = dense(inner)
-    for name, mask in _masks(inner, masks).items():
+    for name, mask in _masks(inner, masks):
         state[name] = _csr(state[name], mask)
     return state
 
@@ -113,10 +113,18 @@ def _whole(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _masks(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
-    """The mask of each masked parameter under all of its names, on the CPU."""
-    names = (name for name, _ in model.named_parameters(remove_duplicate=False))
-    return {name: masks[name].cpu().contiguous() for name in names if name in masks}
+def _copy(tensor: Tensor) -> Tensor:
+    """A contiguous copy on the CPU, made at once."""
+    found = tensor.detach()
+    plain = found.cpu().contiguous()
+    return plain.clone() if plain is found else plain
+
+
+def _masks(model: nn.Module, masks: Masks) -> Iterator[tuple[str, Tensor]]:
+    """The mask of each masked parameter under all of its names, on the CPU, one after the other."""
+    for name, _ in model.named_parameters(remove_duplicate=False):
+        if name in masks:
+            yield name, masks[name].cpu().contiguous()
 
 
 def _csr(weight: Tensor, mask: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.util
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,6 +57,36 @@ def test_dense_of_an_unpruned_or_tied_model() -> None:
     assert torch.equal(state["0.weight"], state["1.weight"])
     assert int((state["1.weight"] == 0).sum()) == 8
     assert export.csr(model)["1.weight"].values().numel() == 8
+
+
+MEMORY = """
+import torch, impcore
+from impcore import export
+from torch import nn
+
+def status(field):
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+model = nn.Sequential(*(nn.Conv2d(600, 600, 2, bias=False) for _ in range(8)))
+model.to(memory_format=torch.channels_last)
+impcore.prune_global(model, 0.5)
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+before = status("VmRSS")
+state = export.dense(model)
+print((status("VmHWM") - before) / sum(tensor.nbytes for tensor in state.values()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self")
+def test_dense_takes_one_copy_whatever_the_layout() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0.9 < float(done.stdout) < 1.4
 
 
 @settings(max_examples=20, deadline=None)
