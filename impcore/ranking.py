@@ -119,11 +119,14 @@ def _digits(flat: torch.Tensor) -> list[torch.Tensor]:
     """The order of a float32 or float64 tensor [n] as two or three digits, float32 patterns [n]."""
     bits = 8 * flat.element_size()
     signed = flat.view(torch.int32 if bits == 32 else torch.int64)
-    magnitude = signed & ((1 << bits - 1) - 1)
-    # As two's complement, negative floats would be the wrong way round, and -0 below 0.
-    order = torch.where(signed < 0, -magnitude, magnitude) ^ (-1 << bits - 1)
+    order = signed & ((1 << bits - 1) - 1)
+    # As two's complement, negative floats would be the wrong way round, and -0 below 0: their
+    # magnitude is negated, which is to flip all bits and add one. In place, as it may be large.
+    sign = signed >> bits - 1
+    order.bitwise_xor_(sign).sub_(sign).bitwise_xor_(-1 << bits - 1)
+    del sign
     edges = [bits, *range(bits - _DIGIT_BITS, 0, -_DIGIT_BITS), 0]
-    digits = ((order >> low) & ((1 << high - low) - 1) for high, low in pairwise(edges))
+    digits = ((order >> low).bitwise_and_((1 << high - low) - 1) for high, low in pairwise(edges))
     return [digit.to(torch.int32).view(torch.float32) for digit in digits]
 
 
