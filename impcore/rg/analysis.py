@@ -92,7 +92,7 @@ def analyse(
         ValueError: an observable of the caller does not fit the run, or an option is wrong;
             `rounds` must pick two of the run's states or more.
     """
-    checks.kind("run", run, Run, "rg.load(path)")
+    checks.kind("run", run, Run, "of type Run, as rg.load(path) returns")
     checks.confidence(level)
     checks.choice("estimator", estimator, ESTIMATORS)
     everything = dict(run.observables)

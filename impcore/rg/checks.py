@@ -19,13 +19,10 @@ Floats = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
 
-def kind(parameter: str, value: object, wanted: type, source: str) -> None:
-    """Raise TypeError unless `value` is a `wanted`, such as `source` makes."""
-    if not isinstance(value, wanted):
-        raise TypeError(
-            f"{parameter} must be of type {wanted.__name__}, as {source} returns, not "
-            f"{type(value).__name__}"
-        )
+def kind(parameter: str, value: object, wanted: type, what: str) -> None:
+    """Raise TypeError unless `value` is a `wanted`, which is `what` in words; no string is one."""
+    if isinstance(value, str) or not isinstance(value, wanted):
+        raise TypeError(f"{parameter} must be {what}, not {type(value).__name__}")
 
 
 def real(parameter: str, value: npt.ArrayLike) -> Reals:

@@ -17,7 +17,7 @@ from impcore.rg.formats import rounded
 from impcore.rg.similarity import Source
 from impcore.rg.stats import freeze
 from impcore.rg.table import Shown, Table
-from impcore.rg.vectors import vectors
+from impcore.rg.vectors import WANTED, comparable, vector
 
 METHODS = ("average", "single", "complete", "ward")
 
@@ -63,12 +63,16 @@ def cluster(sources: Mapping[str, Source], *, method: str = "average") -> Cluste
         method: how clusters are joined: "average" (default), "single", "complete" or "ward".
 
     Raises:
+        TypeError: `sources` is no mapping, or one of them is neither of these.
         ValueError: no source, different numbers of blocks, or an unknown method.
     """
     checks.choice("method", method, METHODS)
+    checks.kind("sources", sources, Mapping, f"a mapping from labels to what is {WANTED}")
     if not sources:
         raise ValueError("sources must hold at least one run, not none")
-    made = vectors(sources)
+    made = comparable(
+        {label: vector(source, f"sources[{label!r}]") for label, source in sources.items()}
+    )
     sigma = np.stack([one.sigma_mean for one in made.values()])
     distances = np.sqrt(np.mean((sigma[:, None] - sigma[None]) ** 2, axis=2))
     if len(made) == 1:

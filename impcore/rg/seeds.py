@@ -84,8 +84,10 @@ def over_seeds(runs: Sequence[Eigen], *, level: float | None = None) -> Seeds:
         TypeError: a seed is not what `eigen` returns, but a run, for one.
         ValueError: no run, or runs that differ in blocks or estimator.
     """
+    one = "of type Eigen, as rg.eigen(M, remaining) returns"
+    checks.kind("runs", runs, Sequence, f"a list, each {one}")
     for number, run in enumerate(runs):
-        checks.kind(f"runs[{number}]", run, Eigen, "rg.eigen(M, remaining)")
+        checks.kind(f"runs[{number}]", run, Eigen, one)
     if not runs:
         raise ValueError("runs must hold at least one seed, not none")
     first = runs[0]

@@ -18,7 +18,7 @@ from impcore.rg.checks import Floats
 from impcore.rg.formats import probability, rounded, span
 from impcore.rg.stats import freeze, joint_t_test
 from impcore.rg.table import Shown, Table
-from impcore.rg.vectors import HasSigma, Vector, vector, vectors
+from impcore.rg.vectors import HasSigma, Vector, comparable, vector
 
 Source = HasSigma | Sequence[float]
 
@@ -56,10 +56,12 @@ def distance(first: Source, second: Source, *, level: float = 0.95) -> Distance:
     it tests all blocks at once by Welch's t.
 
     Raises:
+        TypeError: one is neither what `eigen` or `over_seeds` returns nor a sequence of σ.
         ValueError: they have different numbers of blocks, or `level` is not in (0, 1).
     """
     confidence = checks.confidence(level)
-    one, other = vectors({"first": first, "second": second}).values()
+    given = {"first": vector(first, "first"), "second": vector(second, "second")}
+    one, other = comparable(given).values()
     difference = one.sigma_mean - other.sigma_mean
     variance = one.sigma_sem**2 + other.sigma_sem**2
     value, noise = _rms(difference), math.sqrt(float(variance.mean()))
@@ -142,6 +144,9 @@ def fixed_point(source: Source) -> FixedPoint:
     At a fixed point M(n+1) = M(n), so every σ is 0. [R] Sec. 5.2 finds pre-trained BERT's σ
     "closely clustered around 0", one to two orders of magnitude below ResNet-50's; `typical` leaves
     out of account the one block that is not.
+
+    Raises:
+        TypeError, ValueError: `source` is no flow, as for `distance`.
     """
     one = vector(source)
     variance = one.sigma_sem**2
@@ -183,7 +188,8 @@ def uniformity(source: Source, stages: Mapping[str, Sequence[str]] | None = None
             "layer1": a name up to its last dot is the stage's; without a dot all are one stage.
 
     Raises:
-        ValueError: a stage names a block that is not there.
+        TypeError, ValueError: `source` is no flow, as for `distance`; `stages` is no mapping, or
+            names a block that is not there.
     """
     one = vector(source)
     groups: dict[str, list[int]] = {}
@@ -191,6 +197,7 @@ def uniformity(source: Source, stages: Mapping[str, Sequence[str]] | None = None
         for i, name in enumerate(one.names):
             groups.setdefault(name.rpartition(".")[0] or "all", []).append(i)
     else:
+        checks.kind("stages", stages, Mapping, "a mapping from stages to names of their blocks")
         for stage, members in stages.items():
             missing = [name for name in members if name not in one.names]
             if missing or not members:

@@ -7,16 +7,18 @@ blocks. An uncertainty that nobody published is NaN, never 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from impcore.rg import checks
 from impcore.rg.checks import Floats
 from impcore.rg.stats import Relevance, freeze, relevance
 
 REST = "rest"
+WANTED = "of type Eigen or Seeds, as rg.eigen(M, remaining) returns, or a sequence of σ"
 
 
 @runtime_checkable
@@ -62,34 +64,40 @@ class Vector:
         return Vector(tuple(names), sigma, sem, self.dof, [self.relevance[i] for i in keep])
 
 
-def vector(source: HasSigma | Sequence[float]) -> Vector:
-    """The σ vector of `source`, without "rest"; a bare sequence of σ has no uncertainty."""
+def vector(source: HasSigma | Sequence[float], parameter: str = "source") -> Vector:
+    """The σ vector of `source`, without "rest"; a bare sequence of σ has no uncertainty.
+
+    Raises:
+        TypeError: it is neither, but a path or a run, for one; names the `parameter` that it is.
+        ValueError: its σ are not one or more finite numbers, or all it has is "rest".
+    """
     if not isinstance(source, HasSigma):
-        sigma = np.asarray(source, dtype=np.float64)
+        checks.kind(parameter, source, Sized, WANTED)
+        sigma = np.asarray(checks.real(parameter, source), dtype=np.float64)
         if sigma.ndim != 1 or len(sigma) == 0 or not np.isfinite(sigma).all():
-            raise ValueError(f"sigma must be one or more finite numbers, not {source!r}")
+            raise ValueError(f"{parameter} must be one or more finite numbers, not {source!r}")
         names = tuple(f"σ{i}" for i in range(1, len(sigma) + 1))
         unknown = np.full(len(sigma), math.nan)
         return Vector(names, sigma, unknown, math.nan, relevance(unknown, unknown))
     blocks = [name for name in source.names if name != REST]
     if not blocks:
-        raise ValueError('no block to compare: the only column is "rest"')
+        raise ValueError(f'{parameter} has no block to compare: the only column is "rest"')
     everything = Vector(
         source.names, source.sigma_mean, source.sigma_sem, source.dof, source.relevance
     )
     return everything.of(blocks)
 
 
-def vectors(sources: Mapping[str, HasSigma | Sequence[float]]) -> dict[str, Vector]:
-    """The vectors of several sources, which must have equally many blocks.
+def comparable(vectors: Mapping[str, Vector]) -> dict[str, Vector]:
+    """Several vectors by label, which must have equally many blocks.
 
-    Blocks of the same names are brought into the first source's order, as those of a run and of its
+    Blocks of the same names are brought into the first vector's order, as those of a run and of its
     import may differ in it; of other names, as in published rows, each is compared by its place.
 
     Raises:
         ValueError: they do not; names two that differ.
     """
-    made = {label: vector(source) for label, source in sources.items()}
+    made = dict(vectors)
     first = next(iter(made), None)
     for label, one in made.items():
         if first is not None and len(one.names) != len(made[first].names):

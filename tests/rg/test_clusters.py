@@ -62,3 +62,9 @@ def test_bad_arguments_are_named():
         rg.cluster({"a": [1], "b": [1, 2]})
     with pytest.raises(ValueError, match=r"method must be one of average, .* not 'median'"):
         rg.cluster({"a": [1]}, method="median")
+    for wrong in ("runs/a", ["runs/a"]):
+        found = f"^sources must be a mapping from labels .*, not {type(wrong).__name__}$"
+        with pytest.raises(TypeError, match=found):
+            rg.cluster(wrong)
+    with pytest.raises(TypeError, match=r"^sources\['b'\] must be of type Eigen .*, not str$"):
+        rg.cluster({"a": [1], "b": "runs/b"})

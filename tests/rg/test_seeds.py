@@ -84,5 +84,7 @@ def test_what_is_no_seed_is_refused_by_its_kind():
     one = rg.eigen(flow(np.random.default_rng(2), np.zeros(2)), DENSITY)
     with pytest.raises(TypeError, match=r"runs\[1\] must be of type Eigen, .*, not str"):
         rg.over_seeds([one, "runs/a"])
-    with pytest.raises(TypeError, match=r"runs\[0\] must be of type Eigen, .*, not str"):
-        rg.over_seeds("runs/a")
+    for wrong in ("runs/a", one, None):
+        found = f"^runs must be a list, each of type Eigen, .*, not {type(wrong).__name__}$"
+        with pytest.raises(TypeError, match=found):
+            rg.over_seeds(wrong)

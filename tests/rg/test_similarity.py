@@ -114,8 +114,28 @@ def test_no_interval_ends_below_what_the_noise_allows(blocks, level):
 def test_different_numbers_of_blocks_cannot_be_compared():
     with pytest.raises(ValueError, match="'first' has 2 blocks and 'second' has 3"):
         rg.distance([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="sigma must be one or more finite numbers"):
+    with pytest.raises(ValueError, match="first must be one or more finite numbers"):
         rg.distance([math.nan], [1])
+
+
+@pytest.mark.parametrize("wrong", ["runs/a", None, 3, rg])
+def test_what_has_no_sigma_is_refused_by_its_kind(wrong):
+    wanted = rf" must be of type Eigen or Seeds, .* or a sequence of σ, not {type(wrong).__name__}$"
+    with pytest.raises(TypeError, match=f"^first{wanted}"):
+        rg.distance(wrong, [1, 2])
+    with pytest.raises(TypeError, match=f"^second{wanted}"):
+        rg.distance([1, 2], wrong)
+    for measure in (rg.fixed_point, rg.uniformity):
+        with pytest.raises(TypeError, match=f"^source{wanted}"):
+            measure(wrong)
+
+
+def test_sigma_of_other_kinds_of_numbers_are_refused():
+    for wrong, kind in (([True], "bool"), ([1j], "complex128"), (["a"], "<U1")):
+        with pytest.raises(ValueError, match=f"^second must hold real numbers, not dtype {kind}$"):
+            rg.distance([1], wrong)
+    with pytest.raises(TypeError, match=r"^stages must be a mapping .*, not list$"):
+        rg.uniformity([1, 2], stages=["σ1"])
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.floats(0, 4))
