@@ -17,7 +17,7 @@ from torch import nn
 
 from impcore import scores
 from impcore.cuts import CUTS
-from impcore.integers import integer
+from impcore.integers import integer, is_bool
 from impcore.masks import Masks
 from impcore.nearest import nearest
 from impcore.scores.gradients import Loss
@@ -101,7 +101,7 @@ def check_amount(
     if (rate is None) == (count is None):
         raise ValueError(f"give exactly one of rate and count, got rate={rate!r}, count={count!r}")
     if rate is not None:
-        number = not isinstance(rate, (bool, str)) and _is_real(rate)
+        number = not isinstance(rate, str) and not is_bool(rate) and _is_real(rate)
         if not number or not 0 <= float(rate) < 1:
             raise ValueError(f"rate must be a number in [0, 1), got {rate!r}")
     if count is None:

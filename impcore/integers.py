@@ -9,9 +9,14 @@ import operator
 from typing import Any
 
 
+def is_bool(value: Any) -> bool:
+    """Whether the value is a bool: Python's, NumPy's, or an array or tensor of them."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+
+
 def integer(value: Any, least: int | None = None) -> int | None:
     """The value as an int; None if it is no integer, or is below `least`."""
-    if isinstance(value, bool):
+    if is_bool(value):
         return None
     try:
         found = operator.index(value)

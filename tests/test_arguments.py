@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 from library_cases import net, same_bits, snapshot
 
 import impcore
@@ -19,6 +21,8 @@ import impcore
         ({"count": {"fc.weight": 1}}, r"count must be an integer >= 0, got \{"),
         ({"count": {"fc.weight": 1}, "scope": "random"}, r"count must be an integer >= 0"),
         ({"rate": 1.0, "scope": "layerwise"}, r"rate must be a number in \[0, 1\), got 1\.0"),
+        ({"rate": np.False_}, r"rate must be a number in \[0, 1\), got np\.False_"),
+        ({"rate": torch.tensor(False)}, r"rate must be a number in \[0, 1\), got tensor\(False\)"),
         ({"scope": "layerwise"}, "exactly one of rate and count"),
         ({"count": 1, "scope": "random", "seed": True}, "seed must be an integer, got True"),
     ],

@@ -14,7 +14,9 @@ def test_integers_come_out_as_python_has_them(value: object) -> None:
     assert integer(value, 6) is None
 
 
-@pytest.mark.parametrize("value", [True, np.True_, 5.0, np.float64(5), "5", None, np.arange(2)])
+@pytest.mark.parametrize(
+    "value", [True, np.True_, torch.tensor(True), 5.0, np.float64(5), "5", None, np.arange(2)]
+)
 def test_nothing_else_is_one(value: object) -> None:
     assert integer(value) is None
     with pytest.raises(ValueError, match=r"^n: .* is not an integer$"):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from impcore.integers import checked
 from impcore.scores.gradients import targets
 
 
@@ -19,13 +20,14 @@ def random(model: nn.Module, seed: int = 0) -> dict[str, Tensor]:
     it is pruning in one fixed random order.
 
     Raises:
-        ValueError: there is nothing to prune.
+        ValueError: there is nothing to prune, or the seed is no integer.
     """
     return draw(targets(model), seed)
 
 
 def draw(named: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """`random` for these tensors."""
+    seed = checked("seed", seed)  # its digits are hashed, as Python prints them
     scores = {}
     for name, tensor in named.items():
         key = hashlib.sha256(f"impcore scores {seed} {name}".encode()).digest()

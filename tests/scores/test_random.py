@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+import pytest
 import torch
 from library_cases import PRUNABLE, net
 from torch import nn
@@ -51,6 +53,23 @@ def test_each_name_has_draws_of_its_own_and_the_same_in_every_version() -> None:
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "little") >> 1)
         assert torch.equal(score, torch.rand(3, 2, generator=generator))
     assert not torch.equal(found["a"], found["b"])
+
+
+@pytest.mark.parametrize("seed", [np.int64(5), torch.tensor(5), torch.tensor([5])], ids=repr)
+def test_a_seed_is_the_integer_that_it_holds(seed: object) -> None:
+    drawn = random(net(1), seed)
+    assert all(torch.equal(score, drawn[name]) for name, score in random(net(1), 5).items())
+    for how in ({"score": "random"}, {"scope": "random"}):
+        masks = [impcore.prune_global(net(1), 0.4, seed=given, **how) for given in (5, seed)]
+        assert masks[0].hash == masks[1].hash
+
+
+@pytest.mark.parametrize("seed", [5.0, "5", True, torch.tensor(True), torch.tensor(5.0)], ids=repr)
+def test_a_seed_that_is_no_integer_is_refused_by_name(seed: object) -> None:
+    with pytest.raises(ValueError, match=r"^seed: .* is not an integer$"):
+        random(net(1), seed)
+    with pytest.raises(ValueError, match=r"^seed must be an integer, got "):
+        impcore.prune_global(net(1), 0.4, score="random", seed=seed)
 
 
 def test_the_seed_is_0_unless_given() -> None:
