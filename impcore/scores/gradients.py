@@ -76,6 +76,15 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(before)
 
 
+def check_batches(data: object, loss: object) -> None:
+    """Raises TypeError, naming it, unless there are data to go through and a loss to call."""
+    if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
+        raise TypeError(f"data must hold batches to go through, not be a {type(data).__name__}")
+    if not callable(loss):
+        kind = type(loss).__name__
+        raise TypeError(f"loss must be a function of the model and a batch, not a {kind}")
+
+
 def repeatable(data: Iterable[Any]) -> Iterable[Any]:
     """The data, as a list if it can be gone through only once."""
     return list(data) if iter(data) is data else data

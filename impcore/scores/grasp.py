@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from impcore.scores.gradients import (
     Loss,
     alive,
+    check_batches,
     gradient,
     losses,
     repeatable,
@@ -37,9 +38,10 @@ def grasp(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor
         loss: from the model and a batch to a scalar that can be differentiated twice.
 
     Raises:
-        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient; a
-            masked parameter is frozen.
+        ValueError, TypeError: there are no batches; `loss` is no function; a loss is not a scalar,
+            or has no gradient; a masked parameter is frozen.
     """
+    check_batches(data, loss)
     model = unwrap(model)
     named, data = trained(model), repeatable(data)
     parameters = list(named.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from impcore.scores.gradients import Loss, summed, targets, undisturbed
+from impcore.scores.gradients import Loss, check_batches, summed, targets, undisturbed
 from impcore.unwrap import unwrap
 
 
@@ -25,9 +25,10 @@ def snip(model: nn.Module, data: Iterable[Any], loss: Loss) -> dict[str, Tensor]
         loss: from the model and a batch to a scalar.
 
     Raises:
-        ValueError, TypeError: there are no batches; a loss is not a scalar, or has no gradient; a
-            masked parameter is frozen.
+        ValueError, TypeError: there are no batches; `loss` is no function; a loss is not a scalar,
+            or has no gradient; a masked parameter is frozen.
     """
+    check_batches(data, loss)
     model = unwrap(model)
     with undisturbed(model):
         gradients = summed(model, data, loss)

@@ -120,6 +120,19 @@ def test_missing_batches_and_losses_that_are_none_are_refused(score: str) -> Non
     assert impcore.masks_of(model) is None
 
 
+@pytest.mark.parametrize("score", [scores.snip, scores.grasp])
+def test_data_and_losses_that_are_none_at_all_are_refused_by_name(
+    score: Callable[..., object],
+) -> None:
+    for data in (None, 3):
+        with pytest.raises(TypeError, match=f"^data must hold .*, not be a {type(data).__name__}$"):
+            score(smooth(), data, loss)
+    for wrong in (None, "loss"):
+        found = f"^loss must be a function of .*, not a {type(wrong).__name__}$"
+        with pytest.raises(TypeError, match=found):
+            score(smooth(), batches(), wrong)
+
+
 def test_a_parameter_that_the_loss_does_not_see_scores_nothing() -> None:
     model = net()
     model.unused = nn.Linear(3, 3)
