@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +90,7 @@ def build(
     Raises:
         ValueError: an argument is not one of the values above; the message quotes it.
     """
-    if not isinstance(arch, str) or arch not in ARCHITECTURES:
-        hint = nearest(arch, ARCHITECTURES)
-        raise ValueError(f"arch: no architecture {arch!r}{hint}; valid: {', '.join(ARCHITECTURES)}")
+    _known(arch, "architecture", ARCHITECTURES)
     if stem not in STEMS:
         raise ValueError(f"stem: {stem!r} is not one of {', '.join(STEMS)}")
     counts = _counts(num_classes=num_classes, in_channels=in_channels)
@@ -200,8 +198,13 @@ def _counts(**given: object) -> dict[str, int]:
     return {field: checked(field, value, 1) for field, value in given.items()}
 
 
+def _known(arch: str, what: str, valid: Collection[str]) -> None:
+    """Raise ValueError, with the nearest name, unless `arch` is one of the `valid` ones."""
+    if not isinstance(arch, str) or arch not in valid:
+        hint = nearest(arch, valid)
+        raise ValueError(f"arch: no {what} {arch!r}{hint}; valid: {', '.join(valid)}")
+
+
 def _text(arch: str) -> Any:
-    if arch not in TEXT_ARCHITECTURES:
-        valid = ", ".join(TEXT_ARCHITECTURES)
-        raise ValueError(f"arch: no text architecture {arch!r}; valid: {valid}")
+    _known(arch, "text architecture", TEXT_ARCHITECTURES)
     return importlib.import_module(TEXT_ARCHITECTURES[arch])

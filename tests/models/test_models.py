@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,17 @@ def test_the_global_generator_alone_decides_the_weights():
 def test_unknown_architecture_lists_the_valid_ones_and_the_nearest(arch, near):
     with pytest.raises(ValueError, match=rf"arch.*'{arch}'.*nearest: '{near}'.*resnet14, resnet20"):
         models.build(arch)
+
+
+@pytest.mark.parametrize("arch", ["brt", ["bert"]])
+def test_unknown_text_architecture_likewise(arch):
+    sizes = dict.fromkeys(("hidden_size", "layers", "heads", "intermediate_size"), 2)
+    given = {"task": "mlm", "num_classes": 1, "vocab_size": 9}
+    found = re.escape(f"arch: no text architecture {arch!r} (nearest: 'bert'); valid: bert")
+    with pytest.raises(ValueError, match=found):
+        models.build_text(arch, **given, **sizes)
+    with pytest.raises(ValueError, match=found):
+        models.load_text(arch, ".", **given)
 
 
 @pytest.mark.parametrize(
