@@ -131,6 +131,26 @@ def test_files_that_cannot_be_collected_are_failures() -> None:
     assert (found.items, found.missing) == (3, 1)
 
 
+@pytest.mark.parametrize(
+    ("endings", "verdict"),
+    [
+        (["PASSED", "SKIPPED"], "ok"),
+        (["SKIPPED", "SKIPPED"], "all skipped"),
+        (["SKIPPED", "XFAIL"], "ok"),
+        (["SKIPPED", "FAILED"], "exit 1"),
+        ([], "no tests"),
+    ],
+)
+def test_a_stage_whose_tests_were_all_skipped_is_no_success(
+    endings: list[str], verdict: str
+) -> None:
+    found = outcomes.read(f"tests/a.py::test_{n} {end}" for n, end in enumerate(endings))
+    code = 1 if found.failed else 0 if endings else 5
+    said = found.verdict(f"exit {code}" if code else "ok", code)
+    assert said == verdict
+    assert summary.Row("ops", said, 1.0).good == (verdict == "ok")
+
+
 def test_every_gpu_test_is_in_one_stage() -> None:
     named = [a for s in stages.test() for a in s.command if a.startswith("tests/")]
     assert len(named) == len(set(named))

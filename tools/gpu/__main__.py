@@ -6,7 +6,8 @@
 
 Each part ends within --limit seconds; what is cut off is said. The log, a summary and the results
 of the benchmarks go to --out, written as they come, so that an end from outside costs only what was
-to follow. Where PyTorch sees no GPU, nothing is tested or measured: the call fails at once.
+to follow. Where PyTorch sees no GPU, nothing is tested or measured: the call fails at once. A stage
+whose tests were all skipped, for a package or tool that is missing, is a failure too.
 
 Needs Python with torch, pytest, hypothesis, pytest-timeout, setuptools, pybind11 and ninja; nvcc;
 packages that are missing are taken from .wheels (make gpu-wheels).
@@ -37,7 +38,7 @@ SITE = ROOT / "build" / "gpu-site"
 
 
 def main() -> int:
-    """Runs the parts that the command line names; 0 if nothing failed and nothing was cut off."""
+    """Runs the parts that the command line names; 0 if every stage did what it is for."""
     parser = argparse.ArgumentParser(
         prog="tools/gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,9 +122,7 @@ class Session:
             "skipped": found.counts["skipped"],
             "not run": found.missing,
         }
-        if ended.code == 5 and not found.failed:
-            verdict = "no tests"
-        reasons = dict(found.reasons)
+        verdict, reasons = found.verdict(verdict, ended.code), dict(found.reasons)
         return summary.Row(stage.name, verdict, ended.seconds, counts, found.failed, reasons)
 
     @contextmanager

@@ -38,6 +38,12 @@ class Outcomes:
         """Tests that were to run and have not ended."""
         return max(0, (self.items or 0) - sum(self.counts.values()))
 
+    def verdict(self, verdict: str, code: int) -> str:
+        """What a stage of tests comes to: its command's `verdict`, unless nothing was tested."""
+        if code == 5 and not self.failed:
+            return "no tests"
+        return "all skipped" if verdict == "ok" and set(self.counts) == {"skipped"} else verdict
+
 
 def read(lines: Iterable[str]) -> Outcomes:
     """The outcomes in the output of `pytest -v -ra`."""
