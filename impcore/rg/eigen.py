@@ -75,7 +75,7 @@ class Eigen(Shown):
             f"{100 * self.level:g} % interval",
             "endpoint σ",
             "λ mean ± SEM",
-            "straight p",
+            "p, if straight",
         )
         return Table.of(title, headers, rows)
 

@@ -37,7 +37,7 @@ class Distance(Shown):
 
     def table(self) -> Table:
         """One row."""
-        headers = ("distance", "noise", f"{100 * self.level:g} % interval", "p of equal σ")
+        headers = ("distance", "noise", f"{100 * self.level:g} % interval", "p, if equal")
         return Table.of("", headers, [(
             rounded(self.value), rounded(self.noise), span(self.low, self.high),
             probability(self.p_same),
@@ -131,7 +131,7 @@ class FixedPoint(Shown):
 
     def table(self) -> Table:
         """One row."""
-        headers = ("speed rms σ", "median |σ|", "noise", "p of a fixed point")
+        headers = ("speed rms σ", "median |σ|", "noise", "p, if static")
         return Table.of("", headers, [(
             rounded(self.speed), rounded(self.typical), rounded(self.noise),
             probability(self.p_static),

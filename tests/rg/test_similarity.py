@@ -130,6 +130,13 @@ def test_what_has_no_sigma_is_refused_by_its_kind(wrong):
             measure(wrong)
 
 
+def test_a_p_value_is_headed_by_what_it_supposes():
+    moving = DENSITY[:, None] ** [-0.1, 0.2]
+    assert rg.eigen(moving, DENSITY).table().headers[-1] == "p, if straight"
+    assert rg.distance([1, 2], [1, 3]).table().headers[-1] == "p, if equal"
+    assert rg.fixed_point([1, 2]).table().headers[-1] == "p, if static"
+
+
 def test_sigma_of_other_kinds_of_numbers_are_refused():
     for wrong, kind in (([True], "bool"), ([1j], "complex128"), (["a"], "<U1")):
         with pytest.raises(ValueError, match=f"^second must hold real numbers, not dtype {kind}$"):

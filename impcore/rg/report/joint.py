@@ -137,7 +137,7 @@ def distances(one: Comparison, level: float) -> Html:
          probability(d.p_same))
         for a, b, d in found
     ]  # fmt: skip
-    headers = ("pair", "distance", "noise", f"{100 * level:g} % interval", "p of equal σ")
+    headers = ("pair", "distance", "noise", f"{100 * level:g} % interval", "p, if equal")
     title = f"Distance of σ of {one.measured} between runs, root mean square over the blocks"
     return page.table(headers, rows, title)
 

@@ -31,7 +31,7 @@ RELEVANCE = (
     "A block is relevant when the t-interval of its σ lies above 0, irrelevant when it lies below, "
     "and marginal when it contains 0 (or when a single step leaves no spread to measure). Each is "
     "judged by itself: of many blocks that stand still some are called relevant or irrelevant, one "
-    "in twenty at 95 %. The same holds for P. “straight p” tests that M_i is an eigenfunction, "
+    "in twenty at 95 %. The same holds for P. “p, if straight” tests that M_i is an eigenfunction, "
     "that is, that log M_i is a straight line in log density: a small p speaks against it."
 )
 
@@ -81,9 +81,10 @@ COMPARISON = (
     "“rest” left out. Noise alone makes it positive: “noise” is what two equal flows would be "
     "apart, and the interval is of the true distance; its upper end is at least the one that equal "
     "flows have in the median, however near two runs seem. The fixed-point score is the root mean "
-    "square of σ itself, and the median of |σ|: 0 where the flow stands still (Sec. 5.2). “p” is "
-    "how often σ that are equal, or all 0, would differ as much: a small one speaks against that, "
-    "a large one is no proof of it, least of all where the noise is large."
+    "square of σ itself, and the median of |σ|: 0 where the flow stands still (Sec. 5.2). “p, if "
+    "equal” and “p, if static” are how often σ that are equal, or all 0, would differ as much: a "
+    "small one speaks against that, a large one is no proof of it, least of all where the noise is "
+    "large."
 )
 
 SEEDS = (
