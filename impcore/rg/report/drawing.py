@@ -184,6 +184,14 @@ def pad(axes: Axes, values: npt.NDArray[np.float64], axis: str = "y", least: flo
     setter(low - margin, high + margin)
 
 
+def round_ticks(axes: Axes, most: float = math.inf) -> None:
+    """1-2-5 ticks on a linear y-axis whose limits are set, up to the `most` that there can be."""
+    low, high = axes.get_ylim()
+    ticks = np.asarray(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high))
+    high = min(high, most + 1e-9)
+    axes.yaxis.set_major_locator(FixedLocator([float(t) for t in ticks if low <= t <= high]))
+
+
 def percent_axis(axes: Axes, which: str, values: npt.NDArray[np.float64]) -> None:
     """`log_axis` for percentages, of which there are at most 100."""
     log_axis(axes, which, values, most=100.0)

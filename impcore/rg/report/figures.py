@@ -32,6 +32,7 @@ from impcore.rg.report.drawing import (
     pad,
     percent_axis,
     round_colors,
+    round_ticks,
     style,
 )
 from impcore.rg.run import Run
@@ -60,10 +61,10 @@ def accuracy(runs: Sequence[tuple[str, Run]]) -> Figure:
         axes.set_xscale("log")
         percent_axis(axes, "x", np.concatenate(densities))
         axes.invert_xaxis()
-        axes.yaxis.set_major_locator(MaxNLocator(6))
         everything = np.concatenate(percents)
         # A hundredth of a point is not to look like a rise.
         pad(axes, everything[np.isfinite(everything)], least=2.0)
+        round_ticks(axes, most=100)
         axes.set(xlabel="density (% of weights remaining)", ylabel="test accuracy (%)")
     return figure
 

@@ -5,6 +5,7 @@ Invariant: colour is the initialisation and the marker is the task, in every fig
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from impcore.rg.report.drawing import (
     new_figure,
     pad,
     percent_axis,
+    round_ticks,
     style,
 )
 from impcore.rg.report.gallery import Cell, Drawn
@@ -74,8 +76,8 @@ def _score_figure(grid: Grid, shown: Mapping[str, tuple[Floats, Floats]], metric
         axes.set_xscale("log")
         percent_axis(axes, "x", np.concatenate([100 * density for density, _ in shown.values()]))
         axes.invert_xaxis()
-        axes.yaxis.set_major_locator(MaxNLocator(6))
         pad(axes, np.concatenate([scale * values for _, values in shown.values()]))
+        round_ticks(axes, most=100 if scale == 100 else math.inf)
         unit = " (%)" if scale == 100 else ""
         axes.set(xlabel="density (% of weights remaining)", ylabel=f"test {literal(metric)}{unit}")
         legend_below(figure, handles, list(shown))

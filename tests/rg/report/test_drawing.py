@@ -27,6 +27,25 @@ def test_decades_have_the_usual_ticks():
 
 
 @pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ((33.0, 97.0), [40, 60, 80, 100]),  # not 30, 45, 60, 75, 90
+        ((60.0, 97.0), [60, 70, 80, 90]),
+        ((97.5, 99.9), [97.5, 98, 98.5, 99, 99.5, 100]),
+        ((100.0, 100.0), [99, 99.5, 100]),
+    ],
+)
+def test_accuracies_have_round_ticks_up_to_100(values, ticks):
+    with drawing.style():
+        _, axes = drawing.new_figure()
+        drawing.pad(axes, np.array(values), least=2.0)
+        drawing.round_ticks(axes, most=100)
+    low, high = axes.get_ylim()
+    np.testing.assert_allclose(axes.get_yticks(), ticks)
+    assert all(low <= tick <= high for tick in ticks)
+
+
+@pytest.mark.parametrize(
     "name", ["$x$", "$\\frac{", "_private", "a\nb\x00", "<b>&", "\\$", "", "x" * 300, "$"]
 )
 def test_any_name_is_drawn_without_being_read_as_a_formula(name):
