@@ -22,7 +22,7 @@ from impcore.imp.learner import autocast
 from impcore.imp.signals import Stop
 from impcore.imp.tasks import Task
 
-Tell = Callable[[int, int], None]
+Advance = Callable[[int, int], None]
 """Called after each batch of this process: how many are done, and of how many."""
 
 
@@ -49,7 +49,7 @@ def evaluate(
     batch_size: int,
     amp: str = "none",
     world: World = ALONE,
-    tell: Tell | None = None,
+    advance: Advance | None = None,
 ) -> Score:
     """Score `model` in evaluation mode. Raises Stopped between batches if a stop is requested.
 
@@ -71,8 +71,8 @@ def evaluate(
                     losses.append(task.loss(outputs, targets).double() * len(targets))
                 results.append(task.results(outputs, inputs, targets))
                 lengths.append(len(targets))
-            if tell is not None:
-                tell(turn, turns)
+            if advance is not None:
+                advance(turn, turns)
     finally:
         model.train(was_training)
     parts = world.gather({"results": results, "losses": losses, "lengths": lengths})

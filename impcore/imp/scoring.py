@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from impcore.imp import records
-from impcore.imp.evaluation import Score, Tell, evaluate
+from impcore.imp.evaluation import Advance, Score, evaluate
 from impcore.imp.lab import Lab
 from impcore.imp.learner import Learner
 from impcore.imp.signals import Stop
@@ -21,10 +21,10 @@ Scores = Mapping[str, Score]
 """
 
 
-def scores(lab: Lab, learner: Learner, stop: Stop, tell: Tell | None = None) -> Scores:
+def scores(lab: Lab, learner: Learner, stop: Stop, advance: Advance | None = None) -> Scores:
     """Score the model, and its average. Raises Stopped between batches if a stop is requested.
 
-    `tell` hears of every batch of each evaluation in turn.
+    `advance` is called after every batch of each evaluation in turn.
     """
     train = lab.config.train
     found: dict[str, Score] = {}
@@ -44,7 +44,7 @@ def scores(lab: Lab, learner: Learner, stop: Stop, tell: Tell | None = None) -> 
                         batch_size=train.eval_batch_size,
                         amp=train.amp,
                         world=lab.world,
-                        tell=tell,
+                        advance=advance,
                     )
     return found
 

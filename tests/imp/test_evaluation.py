@@ -56,11 +56,11 @@ def test_the_mode_is_as_before_even_when_stopped(
 def test_it_tells_of_every_batch(test_set: data.DeviceBatches) -> None:
     told: list[tuple[int, int]] = []
 
-    def tell(done: int, batches: int) -> None:
+    def advance(done: int, batches: int) -> None:
         told.append((done, batches))
 
     task = TASKS["classification"]
-    evaluate(model(), test_set, task, Stop(), batch_size=100, tell=tell)
+    evaluate(model(), test_set, task, Stop(), batch_size=100, advance=advance)
     assert told == [(number, 5) for number in range(1, 6)]
 
 
