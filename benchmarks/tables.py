@@ -1,4 +1,4 @@
-"""Writes the tables of the READMEs from the result files: no number in them is typed by hand.
+"""Writes what the READMEs say of speed from the result files: no number in it is typed by hand.
 
     python benchmarks/tables.py            rewrites README.md and benchmarks/README.md
     python benchmarks/tables.py --check    exit status 1 if that would change anything
@@ -162,11 +162,30 @@ def _network(row: Data) -> str:
     return f"{NAMES.get(name, name)}, {row['n'] / 1e6:,.1f}M weights"
 
 
+def _first_prunes(data: Data) -> list[Data]:
+    return [r for r in data["rows"] if r["op"].startswith("prune ") and r["density"] == 1]
+
+
+def _duration(ms: float) -> str:
+    return f"{ms:.3g} ms" if ms < 1000 else f"{ms / 1000:,.1f} s"
+
+
+def headline() -> str:
+    """The README's first words on speed: the largest network's prune, and PyTorch's own."""
+    data, theirs = _read()[0]["mask"], "torch.nn.utils.prune"
+    row = max((r for r in _first_prunes(data) if theirs in r["ms"]), key=lambda r: r["n"])
+    ours = _duration(next(iter(row["ms"].values())))
+    return (
+        f"One `prune_global` of {_network(row)}, takes {ours} on {data['machine']['threads']} CPU "
+        f"threads;\n`{theirs}` takes {_duration(row['ms'][theirs])}."
+    )
+
+
 def cpu() -> str:
     """The README's table of prune_global on the CPU."""
     data = _read()[0]["mask"]
     about = data["machine"]
-    rows = [r for r in data["rows"] if r["op"].startswith("prune") and r["density"] == 1]
+    rows = _first_prunes(data)
     names = list(rows[0]["ms"])[1:]
     fixed = [name for name in names if name == "floor"]
     theirs = sorted(set(names) - set(fixed), key=lambda name: rows[0]["ms"][name])
@@ -206,7 +225,7 @@ def gpu() -> str:
 def _gpu_table(whole: Data) -> str:
     data = whole["mask"]
     about = data["machine"]
-    rows = [r for r in data["rows"] if r["op"].startswith("prune ") and r["density"] == 1]
+    rows = _first_prunes(data)
 
     def cells(row: Data) -> list[str]:
         values = (row["ms"].get(name) for name in GPU_COLUMNS.values())
@@ -221,7 +240,12 @@ def _gpu_table(whole: Data) -> str:
     return f"{intro}\n\n{_grid(['ms', *GPU_COLUMNS], [cells(row) for row in rows])}"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"all": everything, "cpu": cpu, "gpu": gpu}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "all": everything,
+    "headline": headline,
+    "cpu": cpu,
+    "gpu": gpu,
+}
 FILES = (ROOT / "README.md", ROOT / "benchmarks/README.md")
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

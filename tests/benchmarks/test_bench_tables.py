@@ -80,6 +80,18 @@ def test_without_a_gpu_file_the_readme_says_not_yet_measured(monkeypatch, tmp_pa
     assert "| ResNet-50, 25.5M weights | **12.50** | 10.00 |" in tables.cpu()
 
 
+def test_the_first_words_are_of_the_largest_network_that_pytorch_prunes_too(monkeypatch, tmp_path):
+    rows = [row("prune bert-base", n=n) for n in (85_524_480, 7)]
+    for found, ours in zip(rows, (31.96, 0.5), strict=True):
+        found.ms = {"impcore": ours, "floor": 29.0, "torch.nn.utils.prune": 10750.4}
+    rows += [row("prune llama-7b", n=6_700_000_000), row("prune bert-base", 0.5, n=10**9)]
+    written(monkeypatch, tmp_path, ("mask.json", results.as_json("mask", Report(rows), [], ABOUT)))
+    assert tables.headline() == (
+        "One `prune_global` of BERT-base, 85.5M weights, takes 32 ms on 2 CPU threads;\n"
+        "`torch.nn.utils.prune` takes 10.8 s."
+    )
+
+
 def test_a_gpu_file_fills_its_tables(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     about = {**ABOUT, "gpu": "NVIDIA H200", "cuda": "13.0"}
