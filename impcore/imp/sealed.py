@@ -195,7 +195,14 @@ def _checked(
 def _copies(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, which the library maps: what it gives changes with it."""
     with safe_open(path, framework="pt", device="cpu") as file:
-        return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        return {name: _copy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    """Its bytes as they are; a clone of bools would make 1 of a damaged one, and hide that."""
+    if tensor.dtype == torch.bool:
+        return tensor.view(torch.uint8).clone().view(torch.bool)
+    return tensor.clone()
 
 
 def _header(file: io.BufferedIOBase, size: int) -> bytes:

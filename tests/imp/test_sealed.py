@@ -22,6 +22,7 @@ def example() -> bytes:
         "w": torch.arange(6, dtype=torch.float32).reshape(2, 3),
         "half": torch.tensor([1.5, -0.0, float("inf")], dtype=torch.bfloat16),
         "bits": torch.tensor([1, 255], dtype=torch.uint8),
+        "flags": torch.tensor([True, False, True]),
         "scalar": torch.tensor(7),
         "empty": torch.zeros(0, 4),
     }
@@ -33,6 +34,7 @@ def test_gives_back_what_was_packed() -> None:
     assert content == {"a": [1, 0.1, None], "b": "x sha256:y"}
     assert tensors["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert tensors["half"].view(torch.int16).tolist() == [0x3FC0, -0x8000, 0x7F80]
+    assert tensors["flags"].tolist() == [True, False, True]
     assert tensors["scalar"].shape == ()
     assert tensors["empty"].shape == (0, 4)
 
@@ -128,13 +130,16 @@ def test_every_flipped_bit_is_refused(data: st.DataObject) -> None:
         sealed.unpack(KIND, bytes(damaged))
 
 
-def test_every_byte_is_covered() -> None:
-    whole = example()
+def test_every_byte_is_covered(tmp_path: Path) -> None:
+    path, whole = tmp_path / "a", example()
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= 0x20
         with pytest.raises(sealed.SealError):
             sealed.unpack(KIND, bytes(damaged))
+        path.write_bytes(damaged)
+        with pytest.raises(sealed.SealError):
+            sealed.load(KIND, path)
 
 
 def test_every_truncation_and_extension_is_refused() -> None:
