@@ -151,7 +151,9 @@ def load(kind: str, path: Path) -> tuple[Content, dict[str, torch.Tensor]]:
     """As `unpack`, of a file, of which no second copy is held beside the tensors."""
     with opened(path) as file:
         header = _header(file, os.fstat(file.fileno()).st_size)
-    return _checked(kind, header, lambda: _copies(path))
+        # What is open, by a name that the library takes: of its own it may have none in UTF-8.
+        name = f"/dev/fd/{file.fileno()}"
+        return _checked(kind, header, lambda: _copies(name if os.path.exists(name) else path))
 
 
 def opened(path: Path) -> io.BufferedIOBase:
@@ -192,7 +194,7 @@ def _checked(
     return content, tensors
 
 
-def _copies(path: Path) -> dict[str, torch.Tensor]:
+def _copies(path: str | Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, which the library maps: what it gives changes with it."""
     with safe_open(path, framework="pt", device="cpu") as file:
         return {name: _copy(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118

@@ -256,13 +256,26 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     path, copies = tmp_path / "a", sealed._copies
     path.write_bytes(b"".join(sealed.pack(KIND, {}, {"w": torch.zeros(3)})))
 
-    def late(path: Path) -> dict[str, torch.Tensor]:
+    def late(name: str | Path) -> dict[str, torch.Tensor]:
         path.write_bytes(b"".join(sealed.pack(KIND, {}, other)))
-        return copies(path)
+        return copies(name)
 
     monkeypatch.setattr(sealed, "_copies", late)
     with pytest.raises(sealed.SealError, match="damaged"):
         sealed.load(KIND, path)
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_a_file_is_read_whatever_the_bytes_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: bool
+) -> None:
+    """As file systems allow; without /dev/fd names must be of UTF-8."""
+    folder = tmp_path / os.fsdecode(b"weights-" + "ω".encode() * lacking + b"\xff" * (not lacking))
+    folder.mkdir()
+    (folder / "a").write_bytes(example())
+    if lacking:
+        monkeypatch.setattr(os.path, "exists", lambda _: False)
+    assert sealed.load(KIND, folder / "a")[0] == sealed.unpack(KIND, example())[0]
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
