@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from impcore.config.sub_runs import (
 )
 from impcore.config.tables import Analysis, Data, Model, Prune, Rewind, Run, Table, Tasks, Train
 from impcore.errors import ConfigError
+from impcore.pretrained import is_hub_name
 
 _NO_RESULT_DEPENDS_ON = {
     "run.name",
@@ -42,7 +42,6 @@ _NO_RESULT_DEPENDS_ON = {
 }
 _PLACES = ("model.path", "data.tokenizer")
 """Keys that name a folder or file, or a model on the hub."""
-_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 TABLES: dict[str, type[Table]] = {
     "run": Run,
     "model": Model,
@@ -142,9 +141,9 @@ class Config(Table):
         return tomli_w.dumps(document)
 
     def _on_the_hub(self, key: str, place: str) -> bool:
-        """Whether `place` names a model there, as transformers reads it: not if it is a folder."""
+        """Whether `place` names a model there; weights of sizes that are given are a file."""
         may_be = key != "model.path" or needs_folder(self.model.model_dump())
-        return may_be and bool(_HUB_NAME.fullmatch(place)) and not Path(place).is_dir()
+        return may_be and is_hub_name(place)
 
     def flat(self) -> dict[str, Any]:
         """Dotted key to value, in the order of the tables; None where a key has no value."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
+from impcore import pretrained
 from impcore.errors import CheckpointError, MissingExtraError
 from impcore.models.names import BERT, Names
 from impcore.models.weights import FILES, Taken, take
@@ -245,12 +246,12 @@ def config_of(path: str) -> str:
 
 def _source(path: str) -> str:
     """`path` for transformers, if it is a folder that can be one, or a hub name."""
-    if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
+    source = pretrained.source(path)
+    if source is None:
         raise CheckpointError(
             f"{path}: is not a directory; should hold config.json and model.safetensors, as "
             "transformers' save_pretrained writes them, or be the name of a model on the hub"
         )
-    source = str(Path(path).expanduser()) if path.startswith("~") else path
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise CheckpointError(f"{path}: has no config.json, which says the sizes of the model")
     return source
@@ -274,6 +275,5 @@ def _files(source: str) -> tuple[Any, str]:
             if found is not None:
                 return config, found
     except Exception as error:  # a malformed file raises a dozen unrelated types there
-        more = "" if Path(source).is_dir() else " (a folder that holds its files needs no hub)"
-        raise CheckpointError(f"{source}: {str(error)[:500]}{more}") from error
+        raise CheckpointError(f"{source}: {pretrained.reason(error, source)}") from error
     raise CheckpointError(f"{source}: has neither {' nor '.join(FILES)}")

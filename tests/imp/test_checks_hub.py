@@ -123,6 +123,7 @@ def test_one_that_answers_is_used(tmp_path: Path, answering: list[str]) -> None:
         ({}, 1),
         ({"model": {"path": "bert-base"}}, 1),
         ({"model": {"path": "./bert"}}, 0),
+        ({"model": {"path": "models/nobody/bert"}}, 0),
         ({"model": {"path": "./bert"}, "data": {"tokenizer": "nobody/no-such-bert"}}, 1),
         ({"model": {"path": "./bert"}, "data": {"source": "hub", "root": None}}, 1),
         ({"model": {"path": "./bert"}, "data": {"source": "hub", "root": "./glue"}}, 0),

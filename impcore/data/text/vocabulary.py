@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from impcore import pretrained
 from impcore.errors import MissingExtraError, TokenizerError
 
 
@@ -86,7 +86,7 @@ def of(tokenizer: Any, size: int, names: tuple[str, str, str, str]) -> Vocabular
     return Vocabulary(tokenizer, size, *map(tokenizer.token_to_id, names))
 
 
-def load(source: str) -> Vocabulary:
+def load(place: str) -> Vocabulary:
     """The tokenizer of a directory or a hub name, as transformers' AutoTokenizer finds it.
 
     Code that comes with a tokenizer is never run.
@@ -102,18 +102,18 @@ def load(source: str) -> Vocabulary:
             "data.tokenizer: text needs Hugging Face transformers, which is not installed: "
             "pip install 'impcore[hf]'"
         ) from error
-    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+    source = pretrained.source(place)
+    if source is None:
         raise TokenizerError(
-            f"tokenizer: {source!r} is not a directory; should hold tokenizer.json or "
+            f"tokenizer: {place!r} is not a directory; should hold tokenizer.json or "
             "vocab.txt, or be the name of a model on the hub"
         )
-    source = str(Path(source).expanduser()) if source.startswith("~") else source
     try:
         # Not None, with which transformers would ask whoever sits at the terminal.
         found = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
     except Exception as error:  # a malformed file raises a dozen unrelated types there
-        more = "" if Path(source).is_dir() else " (a folder that holds its files needs no hub)"
-        raise TokenizerError(f"tokenizer: {source!r}: {str(error)[:500]}{more}") from error
+        why = pretrained.reason(error, source)
+        raise TokenizerError(f"tokenizer: {source!r}: {why}") from error
     names = (found.pad_token, found.cls_token, found.sep_token, found.mask_token)
     if not getattr(found, "is_fast", False) or None in names:
         raise TokenizerError(

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 
 from impcore.config import Config
 from impcore.imp.checks.findings import Findings
+from impcore.pretrained import is_hub_name
 
 _SECONDS = 5.0
 """How long the hub may take to answer."""
@@ -47,11 +47,7 @@ def _names_the_hub(config: Config) -> bool:
     if config.data.source == "hub" and config.data.root is None:
         return True
     weights = config.model.path if config.model.hidden_size is None else None
-    return any(
-        not place.startswith((".", "/", "~")) and not Path(place).is_dir()
-        for place in (weights, config.data.tokenizer)
-        if place is not None
-    )
+    return any(is_hub_name(place) for place in (weights, config.data.tokenizer) if place)
 
 
 def _fault() -> str | None:

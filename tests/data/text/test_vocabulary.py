@@ -44,7 +44,7 @@ def test_a_directory_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
         vocabulary.load(str(tmp_path))
 
 
-@pytest.mark.parametrize("source", ["./no-such", "/no/such"])
+@pytest.mark.parametrize("source", ["./no-such", "/no/such", "no/such/folder"])
 def test_a_missing_directory_is_named_without_asking_the_hub(source: str) -> None:
     with pytest.raises(TokenizerError, match=f"{source}' is not a directory"):
         vocabulary.load(source)
