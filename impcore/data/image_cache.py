@@ -7,7 +7,6 @@ making it goes on where it was stopped. A shard whose length is not what its rec
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from impcore import lock
 from impcore.data.decode import start_worker, write_shard
 from impcore.errors import DataError
 
@@ -232,23 +232,15 @@ def _processes() -> int:
 @contextmanager
 def _lock(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process makes this cache."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    path = folder / ".lock"
+    descriptor = lock.claim(path)
+    if descriptor is None:
+        _log.warning("waiting for another process that decodes into %s", folder)
+    while descriptor is None:
+        check()
+        time.sleep(_WAIT)
+        descriptor = lock.claim(path)
     try:
-        said = False
-        while not _locked(descriptor):
-            if not said:
-                _log.warning("waiting for another process that decodes into %s", folder)
-            said = True
-            check()
-            time.sleep(_WAIT)
         yield
     finally:
         os.close(descriptor)
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -6,13 +6,11 @@ finds a directory that is not a run's, changes nothing in it.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import tomllib
 from pathlib import Path
 
-from impcore import atomic
+from impcore import atomic, lock
 from impcore.errors import RunDirectoryError
 
 _LOCK = ".lock"
@@ -31,9 +29,8 @@ class RunDirectory:
     Without `claim` it only says where things are: for the processes of a run that do not write.
 
     Raises RunDirectoryError if `path` is not a directory, is not empty and not a run's, holds
-    another experiment than `experiment`, is in use by another run, or cannot be made. The lock is
-    the kernel's (flock): it ends with the process, however that ends, so there is no stale lock and
-    no process id to misread.
+    another experiment than `experiment`, is in use by another run, or cannot be made. The lock
+    ends with the process (`impcore.lock`).
     """
 
     def __init__(self, path: Path, experiment: str = "imp", *, claim: bool = True) -> None:
@@ -46,7 +43,12 @@ class RunDirectory:
         try:
             refuse_foreign(path, experiment)
             atomic.make_synced(path)
-            self._descriptor = _lock(path)
+            self._descriptor = lock.claim(path / _LOCK)
+            if self._descriptor is None:
+                raise RunDirectoryError(
+                    f"run.out: {path} is in use by another run; wait for it, or choose another "
+                    "directory with --run.out"
+                )
             try:
                 self._prepare(_SUBDIRECTORIES[experiment])
             except BaseException:
@@ -156,19 +158,3 @@ def _experiment_in(config: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if isinstance(found, str) else None
-
-
-def _lock(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path / _LOCK, flags, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise RunDirectoryError(
-                f"run.out: {path} is in use by another run; wait for it, or choose another "
-                "directory with --run.out"
-            ) from error
-        raise
-    return descriptor

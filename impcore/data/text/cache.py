@@ -8,7 +8,6 @@ is read without a lock, from a read-only folder too. Within `unwritten` none is 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from impcore import atomic
+from impcore import atomic, lock
 from impcore.data.text.encode import Arrays
 from impcore.errors import DataError, RunDirectoryError
 
@@ -69,7 +68,7 @@ def arrays(key: Mapping[str, Any], make: Callable[[], Arrays]) -> dict[str, Tens
         if not _writes.get():
             return {name: from_numpy(array) for name, array in make().items()}
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with lock.held(path.with_suffix(".lock")):
             found = _read(path, logging.DEBUG)  # another process may have made it meanwhile
             if found is None:
                 _write(path, make())
@@ -117,10 +116,3 @@ def _read(path: Path, level: int = logging.WARNING) -> dict[str, Tensor] | None:
         _log.log(level, "%s: damaged (%s); it is made again", path, why)
         return None
     return found
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from impcore import lock
 from impcore.data.text import cache
 from impcore.errors import DataError
 
@@ -83,7 +84,7 @@ def test_what_is_there_is_read_without_a_lock(
     cache.arrays({"a": 1}, Maker())
     for path in (cache_of_the_test / "tokens").glob("*.lock"):
         path.unlink()
-    monkeypatch.setattr(cache.fcntl, "flock", None)  # as on a file system that has none
+    monkeypatch.setattr(lock.fcntl, "flock", None)  # as on a file system that has none
     assert same(cache.arrays({"a": 1}, Maker()))
     assert list((cache_of_the_test / "tokens").iterdir()) == files(cache_of_the_test)
 
