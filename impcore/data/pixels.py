@@ -7,19 +7,17 @@ same bits, because normalising is a look-up in one table of 256 values a channel
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from impcore import host_memory
+
 HELD = ("auto", "normalised", "raw")
 
 _PREPARED_AT_ONCE = 4096  # images; bounds the scratch memory of normalising
-_MEMORY = Path("/proc/meminfo")
 _log = logging.getLogger(__name__)
 
 
@@ -142,10 +140,4 @@ def _choose(
 def _free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    with suppress(OSError, StopIteration, ValueError):
-        # Free pages alone are few on a machine that has read files: its caches make room.
-        line = next(s for s in _MEMORY.read_text().splitlines() if s.startswith("MemAvailable:"))
-        return int(line.split()[1]) * 1024
-    with suppress(OSError, ValueError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None  # a system that counts neither
+    return host_memory.free()

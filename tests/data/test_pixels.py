@@ -88,25 +88,3 @@ def test_auto_holds_normalised_up_to_half_of_the_free_memory(
         said = [r.getMessage() for r in caplog.records]
         assert len(said) == (held == "raw")
         assert all(str(needed) in message and "raw" in message for message in said)
-
-
-def test_free_memory_is_measured_where_the_system_says_it():
-    free = pixels_module._free_bytes(torch.device("cpu"))
-    assert free is None or free > 0
-
-
-def test_what_the_systems_caches_would_give_back_counts_as_free(tmp_path, monkeypatch):
-    said = tmp_path / "meminfo"
-    said.write_text("MemTotal: 8000 kB\nMemFree: 10 kB\nMemAvailable:    5000 kB\n")
-    monkeypatch.setattr(pixels_module, "_MEMORY", said)
-    assert pixels_module._free_bytes(torch.device("cpu")) == 5000 * 1024
-    for text in ("MemTotal: 8000 kB\n", "MemAvailable: many\n"):
-        said.write_text(text)
-        monkeypatch.setattr(pixels_module.os, "sysconf", lambda name: len(name))
-        assert pixels_module._free_bytes(torch.device("cpu")) == 15 * 12
-
-    def unknown(name):
-        raise ValueError(name)
-
-    monkeypatch.setattr(pixels_module.os, "sysconf", unknown)
-    assert pixels_module._free_bytes(torch.device("cpu")) is None

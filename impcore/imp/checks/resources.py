@@ -9,19 +9,16 @@ import os
 import resource
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from impcore import host_memory
 from impcore.config import Config
 from impcore.errors import RunDirectoryError
 from impcore.imp.checks.estimate import Estimate
 from impcore.imp.checks.findings import Findings
 from impcore.imp.run_directory import refuse_foreign
-
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
-_MEMORY = Path("/proc/meminfo")
 
 
 def amount(count: float) -> str:
@@ -66,7 +63,7 @@ def memory(device: torch.device, estimate: Estimate, prefix: str, findings: Find
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     copies = estimate.checkpoint if device.type == "cuda" else 0
-    _compare(f"{prefix}host memory", peak + copies, _host(), "process", findings)
+    _compare(f"{prefix}host memory", peak + copies, host_memory.total(), "process", findings)
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
         used = torch.cuda.max_memory_reserved(device)
@@ -82,17 +79,6 @@ def _compare(what: str, used: int, total: int | None, of: str, findings: Finding
         findings.warn(what, f"{amount(used)} of {amount(total)} used: little room is left")
     else:
         findings.note(what, f"{amount(used)} of {amount(total)} used at most")
-
-
-def _host() -> int | None:
-    """Bytes of memory that the machine, or the container, has; None if it does not say."""
-    limits = []
-    with suppress(OSError, StopIteration, ValueError):
-        line = next(s for s in _MEMORY.read_text().splitlines() if s.startswith("MemTotal"))
-        limits.append(int(line.split()[1]) * 1024)
-    with suppress(OSError, ValueError):  # no container, or "max"
-        limits.append(int(_CGROUP.read_text()))
-    return min(limits, default=None)
 
 
 def _above(path: Path) -> Path:
