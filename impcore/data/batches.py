@@ -35,7 +35,7 @@ class Batches(Protocol):
         ...
 
     def weight(self, epoch: int, steps: range) -> float:
-        """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
+        """What the mean loss of batches of `epoch` is to be multiplied by; see `share.Share`."""
         ...
 
     def epoch(

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from impcore.data.order import to_device
 from impcore.data.pixels import HeldPixels
 from impcore.data.source import Preparation
+from impcore.data.transfer import to_device
 
 AUGMENTATIONS = ("none", "crop", "flip_crop")
 _TOGETHER = 2**20  # bytes; small batches are cut out of one gather of so much

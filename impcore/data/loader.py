@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from impcore.data.dataset import AnySplit, Dataset
-from impcore.data.order import WHOLE, Share, to_device
 from impcore.data.pixels import HELD, normalisation
+from impcore.data.share import WHOLE, Share
 from impcore.data.shuffled import ShuffledBatches
 from impcore.data.source import Preparation
+from impcore.data.transfer import to_device
 from impcore.data.truth import Truth
 from impcore.integers import checked
 from impcore.nearest import nearest
@@ -111,7 +112,7 @@ class DeviceBatches(ShuffledBatches[Tensor]):
         return self._images.held
 
     def weight(self, epoch: int, steps: range) -> float:
-        """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
+        """What the mean loss of batches of `epoch` is to be multiplied by; see `share.Share`."""
         return self._share.weight(self._starts, steps)
 
     def _train(self, epoch: int, start_step: int, share: Share) -> Iterator[tuple[Tensor, Tensor]]:

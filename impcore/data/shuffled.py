@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from impcore.data.order import WHOLE, Share, batch_starts, epoch_generator, place
+from impcore.data.order import batch_starts, epoch_generator
+from impcore.data.share import WHOLE, Share
 from impcore.errors import DataError
 from impcore.integers import checked
 
@@ -74,8 +75,12 @@ class ShuffledBatches(ABC, Generic[Inputs]):
         Raises:
             ValueError: either is no such integer.
         """
-        at = place(epoch, start_step, self.steps_per_epoch)
-        return self._train(*at, WHOLE if whole else self._share)
+        epoch, start_step = checked("epoch", epoch, 0), checked("start_step", start_step, 0)
+        if start_step > self.steps_per_epoch:
+            raise ValueError(
+                f"start_step: {start_step} is beyond the {self.steps_per_epoch} steps of an epoch"
+            )
+        return self._train(epoch, start_step, WHOLE if whole else self._share)
 
     def eval_batches(self, batch_size: int | None = None) -> Iterator[tuple[Inputs, Tensor]]:
         """Return all examples once, in the order of the split, without augmentation.

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from impcore.data.image_cache import Store
-from impcore.data.order import to_device
 from impcore.data.resample import resize_windows, taps_of
 from impcore.data.source import Preparation
+from impcore.data.transfer import to_device
 from impcore.data.windows import central_windows, random_windows
 
 if TYPE_CHECKING:

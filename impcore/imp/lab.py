@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from impcore import Flow, Masks, models
 from impcore.config import Config, Schedule
 from impcore.data import Batches
-from impcore.data.order import Share
+from impcore.data.share import Share
 from impcore.errors import ConfigError
 from impcore.imp import (
     allocator,

@@ -20,7 +20,7 @@ from impcore import data, models
 from impcore.config import Config
 from impcore.config.tables.model import SIZES
 from impcore.data import Batches, DeviceBatches, TextBatches, TextDataset
-from impcore.data.order import Share
+from impcore.data.share import Share
 from impcore.data.text.batches import MULTIPLE
 from impcore.errors import CheckpointError, ConfigError, TokenizerError
 from impcore.models.weights import Taken, take

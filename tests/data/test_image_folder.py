@@ -8,7 +8,7 @@ from folders import write_folders
 from impcore import data
 from impcore.data import DeviceBatches, image_folder
 from impcore.data.decode import decode
-from impcore.data.order import Share
+from impcore.data.share import Share
 from impcore.errors import DataError
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impcore.data import Dataset, DeviceBatches, Split, held_images
-from impcore.data.order import Share
+from impcore.data.share import Share
 from impcore.errors import DataError
 
 FORMATS = [torch.contiguous_format, torch.channels_last]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from world_harness import Processes
 
 from impcore import Masks, data
-from impcore.data.order import Share
+from impcore.data.share import Share
 from impcore.data.text.batches import TextBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.errors import ConfigError, InvariantError

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impcore.data.order import WHOLE, Share, keyed_generator, to_device
+from impcore.data.order import keyed_generator
+from impcore.data.share import WHOLE, Share
 from impcore.data.shuffled import ShuffledBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.data.text.masking import Masker
+from impcore.data.transfer import to_device
 
 Inputs = dict[str, Tensor]
 MULTIPLE = 8
@@ -77,7 +79,7 @@ class TextBatches(ShuffledBatches[Inputs]):
         self._latest: tuple[int, Tensor, np.ndarray | None] | None = None
 
     def weight(self, epoch: int, steps: range) -> float:
-        """What the mean loss of batches of `epoch` is to be multiplied by; see `order.Share`."""
+        """What the mean loss of batches of `epoch` is to be multiplied by; see `share.Share`."""
         _, targets = self._in_epoch(epoch)
         return self._share.weight(self._starts, steps, targets)
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from impcore.data.order import keyed_generator, to_device
+from impcore.data.order import keyed_generator
 from impcore.data.text.dataset import TextDataset, TextSplit
+from impcore.data.transfer import to_device
 from impcore.errors import DataError
 
 RATE = 0.15

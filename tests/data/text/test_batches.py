@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impcore.data.order import Share
+from impcore.data.share import Share
 from impcore.data.text.batches import MULTIPLE, TextBatches
 from impcore.data.text.dataset import TextDataset, TextSplit
 from impcore.errors import DataError
