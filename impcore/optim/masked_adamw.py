@@ -99,9 +99,9 @@ class MaskedAdamW(MaskedOptimizer):
                 if isinstance(kept.get("step"), (int, float)):  # as PyTorch had it before 1.12
                     kept["step"] = torch.full((), kept["step"], device=param.device)
 
-    def check_options(self, options: dict[str, Any]) -> None:
+    def _check_options(self, options: dict[str, Any]) -> None:
         """Raises unless the options of a group make sense, as torch.optim.AdamW does."""
-        super().check_options(options)
+        super()._check_options(options)
         check_number("eps", options["eps"])
         betas = two_of(options["betas"])
         if len({isinstance(beta, Tensor) for beta in betas}) != 1:
@@ -109,12 +109,12 @@ class MaskedAdamW(MaskedOptimizer):
         for i, beta in enumerate(betas):
             check_number(f"betas[{i}]", beta, below=1)
 
-    def keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
+    def _state_keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
         """Both averages, the largest squares with amsgrad, and the counts of steps."""
         largest = ["max_exp_avg_sq"] if group["amsgrad"] else []
         return ["exp_avg", "exp_avg_sq", *largest], "step"
 
-    def kept(self, group: dict[str, Any], todo: Work) -> Kept:
+    def _kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """Both averages, the largest squares (none without amsgrad) and the counts of steps."""
         exp_avgs: list[Tensor] = []
         exp_avg_sqs: list[Tensor] = []
@@ -132,7 +132,7 @@ class MaskedAdamW(MaskedOptimizer):
         averages = {"exp_avg": exp_avgs, "exp_avg_sq": exp_avg_sqs}
         if group["amsgrad"]:
             averages["max_exp_avg_sq"] = largest
-        lists = [self.in_order(todo, key, values) for key, values in averages.items()]
+        lists = [self._in_order(todo, key, values) for key, values in averages.items()]
         return Kept(lists, steps, [])
 
     def _init_group(
@@ -167,12 +167,12 @@ class MaskedAdamW(MaskedOptimizer):
             if group["amsgrad"]:
                 largest.append(state["max_exp_avg_sq"])
 
-    def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+    def _launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype and one device; there are no flags."""
         device = on.params[0].device
         beta1, beta2 = two_of(group["betas"])
         decay = group["weight_decay"]
-        scalars = self.scalars.of(
+        scalars = self._scalars.of(
             group, device, lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=decay
         )
-        unchecked(on, *scalars, group["eps"], group["maximize"], *self.from_scaler(device))
+        unchecked(on, *scalars, group["eps"], group["maximize"], *self._from_scaler(device))

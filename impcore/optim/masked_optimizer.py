@@ -46,8 +46,8 @@ class MaskedOptimizer(Optimizer):
         if masks is not None and not isinstance(masks, Masks):
             raise TypeError(f"masks must be impcore.Masks or None, not {type(masks).__name__}")
         self.masks = masks
-        self.scalars = Scalars()
-        self.check_options(defaults)
+        self._scalars = Scalars()
+        self._check_options(defaults)
         super().__init__(params, defaults)
         stepped = {id(p) for group in self.param_groups for p in group["params"]}
         if masks is not None and not masks.among(stepped):
@@ -61,10 +61,10 @@ class MaskedOptimizer(Optimizer):
         return {**super().__getstate__(), "masks": self.masks}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.scalars = Scalars()
+        self._scalars = Scalars()
         super().__setstate__(state)
 
-    def check_options(self, options: dict[str, Any]) -> None:
+    def _check_options(self, options: dict[str, Any]) -> None:
         """Raises unless the options of a group make sense, as torch's optimisers do.
 
         Raises:
@@ -77,11 +77,19 @@ class MaskedOptimizer(Optimizer):
         if options["differentiable"]:
             raise NotImplementedError("differentiable is True; the fused pass has no gradient")
 
-    def kept(self, group: dict[str, Any], todo: Work) -> Kept:
+    def _state_keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
+        """Under which keys a group's states are kept, and the counters of steps, if any."""
+        raise NotImplementedError
+
+    def _flags_of(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor | None]:
+        """The flags of parameters whose states are there; see `Kept`."""
+        return []
+
+    def _kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """The states that go with a group's gradients, made where absent."""
         raise NotImplementedError
 
-    def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+    def _launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         raise NotImplementedError
 
@@ -105,7 +113,7 @@ class MaskedOptimizer(Optimizer):
             check_numbers(group, self.defaults)
         for group, ready in zip(self.param_groups, planned, strict=True):
             for on, first in ready:
-                self.launch(group, on, first)
+                self._launch(group, on, first)
         return loss
 
     @torch.no_grad()
@@ -120,11 +128,11 @@ class MaskedOptimizer(Optimizer):
         for group in self.param_groups:
             check_numbers(group, self.defaults)
         todo = [
-            self.gather(group) if ready is None else None
+            self._gather(group) if ready is None else None
             for group, ready in zip(self.param_groups, usual, strict=True)
         ]
         made = [
-            (ready or []) if work is None else launches(work, self.kept(group, work))
+            (ready or []) if work is None else launches(work, self._kept(group, work))
             for group, ready, work in zip(self.param_groups, usual, todo, strict=True)
         ]
         if not is_compiling():
@@ -172,7 +180,7 @@ class MaskedOptimizer(Optimizer):
         _untraced(super().add_param_group)(param_group)
         group = self.param_groups[-1]
         try:
-            self.check_options(group)
+            self._check_options(group)
             first: dict[Tensor, int] = {}
             for i, param in enumerate(group["params"]):
                 check_param(param, self._name(group, i))
@@ -190,14 +198,6 @@ class MaskedOptimizer(Optimizer):
         name = f" ({group['param_names'][i]})" if "param_names" in group else ""
         return f"parameter {i} of group {position}{name}"
 
-    def keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
-        """Under which keys a group's states are kept, and the counters of steps, if any."""
-        raise NotImplementedError
-
-    def flags(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor | None]:
-        """The flags of parameters whose states are there; see `Kept`."""
-        return []
-
     def _launches(self) -> list[list[Launch]]:
         """What is to be launched for each group: in most steps what one native walk over it finds.
 
@@ -209,12 +209,12 @@ class MaskedOptimizer(Optimizer):
         usual: list[list[Launch] | None] = []
         met = 0
         for group in self.param_groups:
-            found = native.gather(group["params"], self.state, *self.keys(group), places)
+            found = native.gather(group["params"], self.state, *self._state_keys(group), places)
             if found is None:
                 usual.append(None)
                 continue
             on = Stepped(*found)
-            flags = self.flags(group, on.params)
+            flags = self._flags_of(group, on.params)
             one = not flags or len(set(map(id, flags))) == 1
             usual.append([(on, flags[0] if flags else None)] if one else None)
             met += on.masked
@@ -226,7 +226,7 @@ class MaskedOptimizer(Optimizer):
         """Each parameter's first word in the arena, or -1; the arena if any of them is masked."""
         return ([-1] * len(params), None) if self.masks is None else self.masks.place(params)
 
-    def gather(self, group: dict[str, Any]) -> Work:
+    def _gather(self, group: dict[str, Any]) -> Work:
         """What a step does for one group, checked; changes nothing.
 
         Raises:
@@ -262,7 +262,7 @@ class MaskedOptimizer(Optimizer):
                     f"{checks.MASKED_DTYPES}"
                 )
 
-    def in_order(self, todo: Work, key: str, values: list[Tensor]) -> list[Tensor]:
+    def _in_order(self, todo: Work, key: str, values: list[Tensor]) -> list[Tensor]:
         """The states under a key in their parameters' storage order, dtype and device.
 
         They are not when they were loaded, or when the model has been moved; then they are moved.
@@ -274,7 +274,7 @@ class MaskedOptimizer(Optimizer):
             self.state[param][key] = value
         return values
 
-    def from_scaler(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    def _from_scaler(self, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
         """The scale and the verdict that GradScaler left for this step, on the device, if any."""
         grad_scale = getattr(self, "grad_scale", None)
         found_inf = getattr(self, "found_inf", None)

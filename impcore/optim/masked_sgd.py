@@ -94,9 +94,9 @@ class MaskedSGD(MaskedOptimizer):
             for option in ("nesterov", "maximize", "differentiable"):
                 group.setdefault(option, False)
 
-    def check_options(self, options: dict[str, Any]) -> None:
+    def _check_options(self, options: dict[str, Any]) -> None:
         """Raises unless the options of a group make sense, as torch.optim.SGD does."""
-        super().check_options(options)
+        super()._check_options(options)
         momentum, dampening = options["momentum"], options["dampening"]
         check_number("momentum", momentum)
         if options["nesterov"] and (momentum <= 0 or dampening != 0):
@@ -104,11 +104,11 @@ class MaskedSGD(MaskedOptimizer):
                 f"nesterov needs momentum > 0 and dampening 0, not {momentum} and {dampening}"
             )
 
-    def keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
+    def _state_keys(self, group: dict[str, Any]) -> tuple[list[str], str | None]:
         """The momentum, if there is one."""
         return [] if group["momentum"] == 0 else ["momentum_buffer"], None
 
-    def flags(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor | None]:
+    def _flags_of(self, group: dict[str, Any], params: list[Tensor]) -> list[Tensor | None]:
         """The flags of parameters that have a momentum."""
         if group["momentum"] == 0 or not self._flags:
             return []
@@ -116,14 +116,14 @@ class MaskedSGD(MaskedOptimizer):
             self._split_flags(params)
         return [self._flags.get(p) for p in params]
 
-    def kept(self, group: dict[str, Any], todo: Work) -> Kept:
+    def _kept(self, group: dict[str, Any], todo: Work) -> Kept:
         """The momenta (none without momentum) and flags that go with a group's gradients."""
         if group["momentum"] == 0:
             return Kept([], [], [])
         momenta: list[Tensor] = []
         flags: list[Tensor | None] = []
         self._init_group(group, momenta, flags)
-        return Kept([self.in_order(todo, "momentum_buffer", momenta)], [], flags)
+        return Kept([self._in_order(todo, "momentum_buffer", momenta)], [], flags)
 
     def _init_group(
         self, group: dict[str, Any], momenta: list[Tensor], flags: list[Tensor | None]
@@ -138,7 +138,7 @@ class MaskedSGD(MaskedOptimizer):
         if any(state.get("momentum_buffer") is None for state in states):
             self._make_momenta(params)
         momenta += [state["momentum_buffer"] for state in states]
-        flags += self.flags(group, params)
+        flags += self._flags_of(group, params)
 
     def _make_momenta(self, params: list[Tensor]) -> None:
         flags: dict[Any, Tensor] = {}
@@ -161,12 +161,12 @@ class MaskedSGD(MaskedOptimizer):
             if flag is not None and users[id(flag)] < all_users[id(flag)]:
                 self._flags[param] = own.setdefault(id(flag), flag.clone())
 
-    def launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+    def _launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         device = on.params[0].device
         decay = group["weight_decay"]
-        lr, weight_decay = self.scalars.of(group, device, lr=group["lr"], weight_decay=decay)
-        grad_scale, found_inf = self.from_scaler(device)
+        lr, weight_decay = self._scalars.of(group, device, lr=group["lr"], weight_decay=decay)
+        grad_scale, found_inf = self._from_scaler(device)
         unchecked(
             on,
             lr,

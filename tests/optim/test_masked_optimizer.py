@@ -24,6 +24,14 @@ from .cases import (
     triple,
 )
 
+
+@both_kinds
+def test_beside_what_torchs_have_only_the_masks_are_public(kind):
+    ours, theirs = (make(net().parameters(), lr=0.1) for make in (kind.ours, kind.theirs))
+    more = set(dir(ours)) - set(dir(theirs))
+    assert {name for name in more if not name.startswith("_")} == {"masks"}
+
+
 # Masks
 
 
