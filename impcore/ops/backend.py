@@ -4,7 +4,7 @@ A tensor's device decides; the environment variable IMPCORE_BACKEND forces one b
 serves every device by copying to the host, and only ever runs when it is asked for.
 
 A backend is a package beside this module, with one module an op, whose functions have the names and
-signatures of the registered ops; those of optimisers' steps take `stepped.Stepped` first.
+signatures of the registered ops; those of optimisers' steps take `step_tensors.StepTensors` first.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from impcore.ops import masked_step
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 
 def masked_adamw(
@@ -77,7 +77,7 @@ def masked_adamw(
     masked_step.check_scaler(grad_scale, found_inf, device)
     states = [list(each) for each in (exp_avgs, exp_avg_sqs, max_exp_avg_sqs) if each]
     unchecked(
-        Stepped(list(params), list(grads), states, list(steps), mask, list(words)),
+        StepTensors(list(params), list(grads), states, list(steps), mask, list(words)),
         lr,
         beta1,
         beta2,

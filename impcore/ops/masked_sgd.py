@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from impcore.ops import masked_step
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 
 def masked_sgd(
@@ -73,7 +73,7 @@ def masked_sgd(
     masked_step.check_scaler(grad_scale, found_inf, device)
     states = [list(momenta)] if momenta else []
     unchecked(
-        Stepped(list(params), list(grads), states, [], mask, list(words)),
+        StepTensors(list(params), list(grads), states, [], mask, list(words)),
         lr,
         momentum,
         dampening,

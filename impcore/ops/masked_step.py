@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from impcore.ops import backend, checks, library
 from impcore.ops.plan import words_of
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 DTYPES = (*checks.MASKED_DTYPES, torch.float64)
 NUMBERS = (torch.float64, torch.float32)  # what a scalar option may be
@@ -28,16 +28,16 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
 
     Args:
         schema: as torch.library takes it: params, grads, the lists of states, the counts if they
-            are counted, the mask, words, and whatever else the backends take after `Stepped`.
+            are counted, the mask, words, and whatever else the backends take after `StepTensors`.
         states: how many lists of states there may be; the last ones may be empty.
 
     Returns:
-        The op for callers whose own checks are stronger: of a `Stepped` and all other arguments by
-        position. Eagerly it does without PyTorch's dispatcher, and `library.refuse_fake` rules.
+        The op for callers whose own checks are stronger: of `StepTensors` and all other arguments
+        by position. Eagerly it does without PyTorch's dispatcher, and `library.refuse_fake` rules.
     """
     name = schema.partition("(")[0]
 
-    def run(on: Stepped, *options: Any) -> None:
+    def run(on: StepTensors, *options: Any) -> None:
         if not on.params:
             return
         step = getattr(backend.find(name, on.params[0].device), name)
@@ -47,11 +47,11 @@ def define(schema: str, states: int, *, counted: bool) -> Any:
     def implementation(params: Any, grads: Any, *args: Any) -> None:
         kept = [state for state in args[:states] if state]
         counts, rest = (args[states], args[states + 1 :]) if counted else ([], args[states:])
-        run(Stepped(params, grads, kept, counts, *rest[:2]), *rest[2:])
+        run(StepTensors(params, grads, kept, counts, *rest[:2]), *rest[2:])
 
     op = library.register(schema, implementation, lambda *args: None)
 
-    def call(on: Stepped, *options: Any) -> None:
+    def call(on: StepTensors, *options: Any) -> None:
         if is_compiling():
             kept = [*on.states, *[[] for _ in range(states - len(on.states))]]
             counts = [on.counts] if counted else []

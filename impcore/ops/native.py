@@ -21,7 +21,7 @@ if hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
 
 
 gather = _C.gather
-"""What a step is applied to of a group, as `Stepped` has it, if all of that is certain.
+"""What a step is applied to of a group, as `StepTensors` has it, if all of that is certain.
 
 Of (params, state, keys, counter, places): the parameters that have gradients, these, the states
 under each key, and the counts of steps, if there is a counter: all dense, of one dtype and device,

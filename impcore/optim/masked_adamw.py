@@ -15,7 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from impcore.masks import Masks
 from impcore.ops.masked_adamw import unchecked
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 from impcore.optim.masked_optimizer import MaskedOptimizer
 from impcore.optim.options import check_number, two_of
 from impcore.optim.work import Kept, Work
@@ -167,7 +167,7 @@ class MaskedAdamW(MaskedOptimizer):
             if group["amsgrad"]:
                 largest.append(state["max_exp_avg_sq"])
 
-    def _launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+    def _launch(self, group: dict[str, Any], on: StepTensors, first: Tensor | None) -> None:
         """Steps parameters of one dtype and one device; there are no flags."""
         device = on.params[0].device
         beta1, beta2 = two_of(group["betas"])

@@ -21,7 +21,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from impcore.masks import Masks
 from impcore.ops import checks, library, native
 from impcore.ops.masked_step import check_param
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 from impcore.optim.hooked import hooked
 from impcore.optim.options import Scalars, check_number, check_numbers
 from impcore.optim.work import (
@@ -89,7 +89,7 @@ class MaskedOptimizer(Optimizer):
         """The states that go with a group's gradients, made where absent."""
         raise NotImplementedError
 
-    def _launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+    def _launch(self, group: dict[str, Any], on: StepTensors, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         raise NotImplementedError
 
@@ -213,7 +213,7 @@ class MaskedOptimizer(Optimizer):
             if found is None:
                 usual.append(None)
                 continue
-            on = Stepped(*found)
+            on = StepTensors(*found)
             flags = self._flags_of(group, on.params)
             one = not flags or len(set(map(id, flags))) == 1
             usual.append([(on, flags[0] if flags else None)] if one else None)

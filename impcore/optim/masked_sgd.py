@@ -15,7 +15,7 @@ from torch.optim.optimizer import ParamsT
 
 from impcore.masks import Masks
 from impcore.ops.masked_sgd import unchecked
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 from impcore.optim.masked_optimizer import MaskedOptimizer
 from impcore.optim.options import check_number
 from impcore.optim.work import Kept, Work
@@ -161,7 +161,7 @@ class MaskedSGD(MaskedOptimizer):
             if flag is not None and users[id(flag)] < all_users[id(flag)]:
                 self._flags[param] = own.setdefault(id(flag), flag.clone())
 
-    def _launch(self, group: dict[str, Any], on: Stepped, first: Tensor | None) -> None:
+    def _launch(self, group: dict[str, Any], on: StepTensors, first: Tensor | None) -> None:
         """Steps parameters of one dtype, one device and one flag."""
         device = on.params[0].device
         decay = group["weight_decay"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from impcore.ops import checks
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 
 class Work(NamedTuple):
@@ -39,7 +39,7 @@ class Kept(NamedTuple):
     flags: list[Tensor | None]
 
 
-Launch = tuple[Stepped, Tensor | None]
+Launch = tuple[StepTensors, Tensor | None]
 """What one call of the op steps, and the flag of all of that."""
 
 
@@ -81,7 +81,7 @@ def _pick(todo: Work, kept: Kept, batch: list[int]) -> Launch:
     words = of(todo.words)
     mask = todo.mask if max(words) >= 0 else None
     states = [of(values) for values in kept.states]
-    on = Stepped(of(todo.params), of(todo.grads), states, of(kept.counts), mask, words)
+    on = StepTensors(of(todo.params), of(todo.grads), states, of(kept.counts), mask, words)
     return on, kept.flags[batch[0]] if kept.flags else None
 
 

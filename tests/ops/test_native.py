@@ -8,7 +8,7 @@ from torch import nn
 
 from impcore import _C
 from impcore.ops import native
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
@@ -55,7 +55,7 @@ def group(shapes=((3, 4), (), (0, 2), (2, 3, 1, 5)), dtype=torch.float32):
 def gather(params, state, keys=(), counter=None, places=None):
     """What the walk finds."""
     found = native.gather(params, state, list(keys), counter, places)
-    return None if found is None else Stepped(*found)
+    return None if found is None else StepTensors(*found)
 
 
 def same(found, params, state, keys="", counter=None):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 
 def masked_adamw(
-    on: Stepped,
+    on: StepTensors,
     lr: torch.Tensor,
     beta1: torch.Tensor,
     beta2: torch.Tensor,

@@ -7,11 +7,11 @@ import torch
 from impcore import _C
 from impcore.ops import library
 from impcore.ops.cuda import launch
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 
 def masked_sgd(
-    on: Stepped,
+    on: StepTensors,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,

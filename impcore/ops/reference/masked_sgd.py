@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from impcore.ops.reference import storage
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 
 
 def masked_sgd(
-    on: Stepped,
+    on: StepTensors,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,

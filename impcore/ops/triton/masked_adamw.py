@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 from impcore.ops.triton import masked_step, tables
 from impcore.ops.triton.masked_step import (
     alive_of,
@@ -146,7 +146,7 @@ def step(
 
 
 def masked_adamw(
-    on: Stepped,
+    on: StepTensors,
     lr: torch.Tensor,
     beta1: torch.Tensor,
     beta2: torch.Tensor,

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from impcore.ops.stepped import Stepped
+from impcore.ops.step_tensors import StepTensors
 from impcore.ops.triton import masked_step, tables
 from impcore.ops.triton.masked_step import alive_of, at, gradient, locate, put, read, skipped
 from impcore.ops.triton.tiles import is_whole
@@ -85,7 +85,7 @@ def clear(first, found_inf, CHECKED: tl.constexpr):
 
 
 def masked_sgd(
-    on: Stepped,
+    on: StepTensors,
     lr: torch.Tensor,
     momentum: float,
     dampening: float,

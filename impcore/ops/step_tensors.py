@@ -1,4 +1,4 @@
-"""What an optimiser's step is applied to, from the optimiser to the kernel."""
+"""The tensors of an optimiser's step, on the way from the optimiser to the kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from impcore import _C
 
 
-class Stepped(NamedTuple):
+class StepTensors(NamedTuple):
     """Tensors of one dtype on one device, in lists that go side by side in one storage order.
 
     Attributes:
