@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from impcore.ops import backend, checks, library, placed
+from impcore.ops import backend, checks, chunk_table, library
 from impcore.ops.plan import Plan, words_of
 
 
@@ -113,7 +113,7 @@ _count = library.register(
 _counts = library.register(
     "counts(Tensor chunks, Tensor words, int tensors) -> Tensor",
     lambda chunks, words, tensors: backend.find("bits", words.device).counts(
-        placed.on(words.device, chunks), words, tensors
+        chunk_table.on(words.device, chunks), words, tensors
     ),
     lambda chunks, words, tensors: words.new_empty(tensors, dtype=torch.int64),
 )

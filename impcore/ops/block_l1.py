@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore.ops import backend, checks, library, placed
+from impcore.ops import backend, checks, chunk_table, library
 from impcore.ops.plan import Plan
 
 
@@ -38,7 +38,7 @@ def _any(
     chunks: torch.Tensor, weights: list[torch.Tensor], mask: torch.Tensor, num_blocks: int
 ) -> torch.Tensor:
     run = backend.find("block_l1", mask.device).block_l1
-    return run(placed.on(mask.device, chunks), weights, mask, num_blocks)  # type: ignore[no-any-return]
+    return run(chunk_table.on(mask.device, chunks), weights, mask, num_blocks)  # type: ignore[no-any-return]
 
 
 _block_l1 = library.register(

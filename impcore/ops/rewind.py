@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore.ops import backend, checks, library, placed
+from impcore.ops import backend, checks, chunk_table, library
 from impcore.ops.plan import Plan
 
 
@@ -44,7 +44,7 @@ def _any(
     source: list[torch.Tensor],
 ) -> None:
     run = backend.find("rewind", mask.device).rewind
-    run(placed.on(mask.device, chunks), weights, mask, source)
+    run(chunk_table.on(mask.device, chunks), weights, mask, source)
     library.written(weights)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import torch
 
-from impcore.ops import backend, checks, library, native, placed, selection
+from impcore.ops import backend, checks, chunk_table, library, native, selection
 from impcore.ops.plan import Plan
 from impcore.ops.selection import Selection
 
@@ -187,7 +187,7 @@ def _topk_mask_any(
     run = backend.find("topk_mask", mask_in.device).topk_mask
     library.written([mask_out, workspace])  # before: afterwards nothing of them is in the cache
     out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = run(
-        placed.on(mask_in.device, chunks),
+        chunk_table.on(mask_in.device, chunks),
         weights,
         mask_in,
         mask_out,
@@ -209,7 +209,7 @@ def _commit_any(
 ) -> None:
     run = backend.find("topk_mask", mask.device).commit
     library.written([mask, *weights])
-    run(placed.on(mask.device, chunks), weights, mask, mask_out, status, source)
+    run(chunk_table.on(mask.device, chunks), weights, mask, mask_out, status, source)
 
 
 _topk_mask = library.register(

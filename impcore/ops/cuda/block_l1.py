@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops import placed
+from impcore.ops import chunk_table
 from impcore.ops.cuda import launch, tables
 
 
@@ -15,7 +15,7 @@ def block_l1(
     """Sum of |m theta| and of m per block: float64 [2, num_blocks]."""
     sums = mask.new_empty((2, num_blocks), dtype=torch.float64)
     with launch.on(mask.device) as stream:
-        order, first = placed.by_block(chunks, num_blocks)
+        order, first = chunk_table.by_block(chunks, num_blocks)
         targets, _kept = tables.weights(chunks, weights, stream)
         scratch = mask.new_empty(_C.cuda.block_l1_workspace(chunks.shape[0]), dtype=torch.uint8)
         _C.cuda.block_l1(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from impcore import _C
-from impcore.ops import placed
+from impcore.ops import chunk_table
 from impcore.ops.cuda import launch, tables
 from impcore.ops.selection import empty, scalar
 
@@ -28,7 +28,7 @@ def topk_mask(
     """The k smallest of all alive keys, in the order (key, tensor, storage offset)."""
     status, before, after = empty(mask_in, num_blocks)
     with launch.on(mask_in.device) as stream:
-        order, first = placed.by_block(chunks, num_blocks)
+        order, first = chunk_table.by_block(chunks, num_blocks)
         targets, _kept = tables.weights(chunks, weights, stream)
         amount = scalar(k, mask_in.device)
         _C.cuda.topk_mask(

@@ -10,7 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
-from impcore.ops import placed
+from impcore.ops import chunk_table
 
 ITEMS = 1024
 
@@ -88,7 +88,7 @@ def launch(
     rows, items = values.shape
     blocks = sums[0].shape[1]
     if blocks:
-        order, first = placed.by_block(chunks, blocks)
+        order, first = chunk_table.by_block(chunks, blocks)
         fold[(blocks, rows)](
             values, counts, order, first, items, blocks, counts if status is None else status,
             sums[0], sums[-1], CHECKED=status is not None, PARTS=parts, ITEMS=ITEMS,

@@ -41,7 +41,7 @@ def _copy(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
 
 
 def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The chunks of a placed table by block: block b has order[first[b]:first[b + 1]] (int64).
+    """The chunks by block, on the table's device: block b has order[first[b]:first[b + 1]] (int64).
 
     Complete before they are kept: another stream may be the next to read them.
     """
