@@ -39,8 +39,8 @@ gets: a signal soon after the first is that one again, and no second request.
 class World:
     """The processes of this run: `size` of them, of which this one is number `rank`.
 
-    All methods but `seed`, `stop` and `has_the_word` wait for the other processes, which must call
-    them too.
+    All methods but `seed`, `stop` and `claim_announcement` wait for the other processes, which must
+    call them too.
     """
 
     rank: int = 0
@@ -157,8 +157,8 @@ class World:
             return AgreedStop(self)
         return Stop(_PASSED_ON if "TORCHELASTIC_RUN_ID" in os.environ else 0.0)
 
-    def has_the_word(self) -> bool:
-        """Whether this process, the first to call this, says why all of them end."""
+    def claim_announcement(self) -> bool:
+        """Whether this process, the first to call this, announces why all of them end."""
         import torch.distributed as dist
 
         if self.store is None:
@@ -222,7 +222,7 @@ class AgreedStop(Stop):
     def check_alone(self) -> None:
         """Raise Stopped if this process has been asked to stop; the others then end silently."""
         if self.requested is not None:
-            self._world.has_the_word()
+            self._world.claim_announcement()
             raise Stopped(self.requested)
 
 

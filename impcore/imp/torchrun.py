@@ -104,8 +104,8 @@ def _take_device(world: World) -> None:
 
 
 def _fail(error: Exception, world: World) -> NoReturn:
-    """Raise `error` if no other process has told why all of them end."""
-    if not world.has_the_word():
+    """Raise `error` if no other process announces why all of them end."""
+    if not world.claim_announcement():
         raise SystemExit(_CODE if isinstance(error, ConfigError) else 1)
     where = f" (in process {world.rank})" if world.rank else ""
     if isinstance(error, ConfigError):
