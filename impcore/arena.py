@@ -63,7 +63,7 @@ class Arena:
         self._places: tuple[list[torch.nn.Parameter], _C.Places] | None = None
         # The model's tree for which the bits have followed, and what ops need of its parameters.
         self._tree: object = None
-        self._operands: Any = None
+        self._operands: _C.Operands | None = None
 
     def _all_ones(self) -> torch.Tensor:
         words = torch.full((self.plan.total_words,), -1, dtype=torch.int32, device="cpu")
@@ -165,6 +165,7 @@ class Arena:
             return Bound([p.detach() for p in parameters], self.words_of(parameters), self)
         library.refuse_fake()  # before scratch is made, which is kept
         if tree is not None and tree is self._tree:
+            assert self._operands is not None
             known = native.Weights(parameters, self.plan.numels, self._operands)
             return Bound(known, self._words, self)
         words = self.words_of(parameters)

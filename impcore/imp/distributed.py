@@ -24,7 +24,7 @@ from impcore.imp.signals import Stop, Stopped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.distributed.distributed_c10d import Store
+    from torch.distributed.distributed_c10d import Store, Work
 
 _KIND = "impcore-message-1"
 _PASSED_ON = 3.0
@@ -193,7 +193,7 @@ class AgreedStop(Stop):
         super().__init__(_PASSED_ON)
         self._world = world
         self._flag: Tensor | None = None
-        self._work: Any = None
+        self._work: Work | None = None
 
     def _take(self, signum: int) -> None:
         """Nothing: the next exchange tells all processes of it."""

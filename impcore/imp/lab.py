@@ -37,6 +37,7 @@ from impcore.imp.compiled import compiled
 from impcore.imp.distributed import ALONE, World
 from impcore.imp.learner import Learner, gradient_scaler
 from impcore.imp.learning_rate import LearningRate
+from impcore.imp.materials import AnyDataset
 from impcore.imp.pruning import Pruner
 from impcore.imp.tasks import TASKS, Task
 from impcore.models.weights import Taken
@@ -118,7 +119,7 @@ def build(
     check: Callable[[], None] | None = None,
     *,
     world: World = ALONE,
-    dataset: Any = None,
+    dataset: AnyDataset | None = None,
 ) -> Lab:
     """Load the data, build and seed the model. Raises ConfigError or DataError.
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from impcore.data.text.vocabulary import Vocabulary
 
 Check = Callable[[], None] | None
+AnyDataset = data.Dataset[Any] | TextDataset
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Kind:
     a device and this process's share to the batches of training, test and validation.
     """
 
-    dataset: Callable[[Config, Check], Any]
+    dataset: Callable[[Config, Check], AnyDataset]
     model: Callable[[Config, Any], tuple[nn.Module, Taken | None]]
     batches: Callable[[Config, Any, torch.device, Share], tuple[Batches, Batches, Batches | None]]
 

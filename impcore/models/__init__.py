@@ -12,7 +12,8 @@ import math
 import os
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from impcore.integers import checked
 from impcore.models.blocks import HasBlocks, HasHead, blocks_of, head_of
@@ -205,6 +206,6 @@ def _known(arch: str, what: str, valid: Collection[str]) -> None:
         raise ValueError(f"arch: no {what} {arch!r}{hint}; valid: {', '.join(valid)}")
 
 
-def _text(arch: str) -> Any:
+def _text(arch: str) -> ModuleType:
     _known(arch, "text architecture", TEXT_ARCHITECTURES)
     return importlib.import_module(TEXT_ARCHITECTURES[arch])

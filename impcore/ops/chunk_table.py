@@ -7,14 +7,13 @@ when a graph is gone, and a table takes 40 bytes per 65,536 weights.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import MutableMapping
 
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-# torch does not annotate its dictionary.
-_copies: Any = WeakTensorKeyDictionary()
-_orders: Any = WeakTensorKeyDictionary()
+_copies: MutableMapping[torch.Tensor, dict[torch.device, torch.Tensor]] = WeakTensorKeyDictionary()
+_orders: MutableMapping[torch.Tensor, tuple[torch.Tensor, torch.Tensor]] = WeakTensorKeyDictionary()
 _captured: dict[int, torch.Tensor] = {}
 """Tables that graphs read; their orders live as long."""
 
@@ -36,8 +35,7 @@ def _copy(device: torch.device, chunks: torch.Tensor) -> torch.Tensor:
     copies = _copies.setdefault(chunks, {})
     if device not in copies:
         copies[device] = chunks.to(device)
-    copy: torch.Tensor = copies[device]
-    return copy
+    return copies[device]
 
 
 def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,7 +47,7 @@ def by_block(chunks: torch.Tensor, num_blocks: int) -> tuple[torch.Tensor, torch
     if known is not None:
         for each in known:
             _used(each)
-        return known  # type: ignore[no-any-return]
+        return known
     blocks, order = torch.sort(chunks[:, 4], stable=True)
     wanted = torch.arange(num_blocks + 1, device=chunks.device)
     found = order, torch.searchsorted(blocks.contiguous(), wanted)

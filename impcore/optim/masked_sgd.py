@@ -141,7 +141,7 @@ class MaskedSGD(MaskedOptimizer):
         flags += self._flags_of(group, params)
 
     def _make_momenta(self, params: list[Tensor]) -> None:
-        flags: dict[Any, Tensor] = {}
+        flags: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         for param in params:
             state = self.state[param]
             if state.get("momentum_buffer") is None:

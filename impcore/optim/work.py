@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from impcore.ops import checks
 from impcore.ops.step_tensors import StepTensors
+
+Layout = tuple[torch.dtype, torch.device, tuple[int, ...], int]
+"""What must be equal for tensors to be read side by side in storage order; see `describe`."""
+
+T = TypeVar("T")
 
 
 class Work(NamedTuple):
@@ -23,7 +28,7 @@ class Work(NamedTuple):
     grads: list[Tensor]
     words: list[int]
     mask: Tensor | None
-    described: list[tuple[Any, ...]]
+    described: list[Layout]
 
 
 class Kept(NamedTuple):
@@ -43,8 +48,8 @@ Launch = tuple[StepTensors, Tensor | None]
 """What one call of the op steps, and the flag of all of that."""
 
 
-def describe(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
-    """What must be equal for tensors to be read side by side in storage order."""
+def describe(tensors: Sequence[Tensor]) -> list[Layout]:
+    """Each tensor's dtype, device, strides and number of elements."""
     return [(t.dtype, t.device, t.stride(), t.numel()) for t in tensors]
 
 
@@ -68,14 +73,14 @@ def launches(todo: Work, kept: Kept) -> list[Launch]:
     # torch.compile of PyTorch 2.11 does not take id(None).
     flags = [None if flag is None else id(flag) for flag in kept.flags or [None] * len(todo.params)]
     keys = [(p.dtype, p.device, flag) for p, flag in zip(todo.params, flags, strict=True)]
-    found: dict[Any, list[int]] = {}
+    found: dict[tuple[torch.dtype, torch.device, int | None], list[int]] = {}
     for i, key in enumerate(keys):
         found.setdefault(key, []).append(i)
     return [_pick(todo, kept, batch) for batch in found.values()]
 
 
 def _pick(todo: Work, kept: Kept, batch: list[int]) -> Launch:
-    def of(values: list[Any]) -> list[Any]:
+    def of(values: list[T]) -> list[T]:
         return [values[i] for i in batch] if values else []
 
     words = of(todo.words)

@@ -9,17 +9,20 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 from impcore import pretrained
 from impcore.errors import MissingExtraError, TokenizerError
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """`tokenizer` is a tokenizers.Tokenizer; the others are numbers of tokens."""
+    """A tokenizer, how many tokens it knows, and the numbers of the special ones."""
 
-    tokenizer: Any
+    tokenizer: Tokenizer
     size: int
     pad: int
     cls: int
@@ -69,7 +72,7 @@ def train(texts: Sequence[str], size: int) -> Vocabulary:
     return of(_wordpiece(found), len(found), (SPECIAL[0], *SPECIAL[2:]))
 
 
-def _wordpiece(vocabulary: dict[str, int]) -> Any:
+def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     made = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL[1]))
@@ -79,8 +82,8 @@ def _wordpiece(vocabulary: dict[str, int]) -> Any:
     return made
 
 
-def of(tokenizer: Any, size: int, names: tuple[str, str, str, str]) -> Vocabulary:
-    """The vocabulary of a tokenizers.Tokenizer whose pad, cls, sep and mask tokens are `names`."""
+def of(tokenizer: Tokenizer, size: int, names: tuple[str, str, str, str]) -> Vocabulary:
+    """The vocabulary of a tokenizer whose pad, cls, sep and mask tokens are `names`."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return Vocabulary(tokenizer, size, *map(tokenizer.token_to_id, names))

@@ -23,6 +23,7 @@ from impcore.imp.checks.hub import asked_once
 from impcore.imp.checks.resources import memory, room, run_directory
 from impcore.imp.checks.samples import data_of
 from impcore.imp.determinism import deterministic
+from impcore.imp.materials import AnyDataset
 from impcore.output import Tell, doing
 
 __all__ = ["check"]
@@ -81,7 +82,7 @@ def _one(config: Config, prefix: str, findings: Findings, tell: Tell) -> Estimat
     return estimate
 
 
-def _made(config: Config, dataset: object, prefix: str, findings: Findings) -> lab.Lab | None:
+def _made(config: Config, dataset: AnyDataset, prefix: str, findings: Findings) -> lab.Lab | None:
     """The lab; without the weights that are given, if only they are at fault."""
     try:
         made = lab.build(config, dataset=dataset)

@@ -19,6 +19,7 @@ from impcore.imp import materials
 from impcore.imp.checks import given
 from impcore.imp.checks.findings import Findings
 from impcore.imp.checks.resources import room
+from impcore.imp.materials import AnyDataset
 
 _SIZES = {
     "cifar10": ((3, 32, 32), 10, 50_000, 10_000),
@@ -30,7 +31,7 @@ _SIZES = {
 """Name -> shape, classes, training and test images, as published."""
 
 
-def data_of(config: Config, prefix: str, findings: Findings) -> Any:
+def data_of(config: Config, prefix: str, findings: Findings) -> AnyDataset | None:
     """The data set, or what stands in for it, or None where its sizes are not known, or do not fit
     the recipe.
     """
@@ -41,7 +42,7 @@ def data_of(config: Config, prefix: str, findings: Findings) -> Any:
         return None
 
 
-def _data_of(config: Config, prefix: str, findings: Findings) -> Any:
+def _data_of(config: Config, prefix: str, findings: Findings) -> AnyDataset | None:
     try:
         if config.data.name in image_folder.SPECS:
             return _of_folders(config, prefix, findings)
@@ -63,7 +64,7 @@ def _counts(config: Config, train: int, test: int) -> str:
     return f"{config.data.name}: {train:,} training and {test:,} test {what}"
 
 
-def _of_folders(config: Config, prefix: str, findings: Findings) -> Any:
+def _of_folders(config: Config, prefix: str, findings: Findings) -> AnyDataset:
     table = config.data
     size = table.image_size or image_folder.IMAGE_SIZE
     options = {"cache": table.cache, "image_size": size}
@@ -82,7 +83,7 @@ def _of_folders(config: Config, prefix: str, findings: Findings) -> Any:
     return _noise_folders(config, found.classes, *(len(part) for part in found.labels))
 
 
-def _noise(config: Config, prefix: str, findings: Findings) -> Any:
+def _noise(config: Config, prefix: str, findings: Findings) -> Dataset[Any]:
     shape, classes, train, test = _SIZES[config.data.name]
     findings.warn(f"{prefix}rest", "checked with noise of the data's published size in its place")
     if shape is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -18,7 +17,7 @@ from impcore.ops.cuda import launch
 
 # A training step uses a few tables again and again; gradients may move between a few places.
 _KEPT = 64
-_tables: OrderedDict[tuple[Any, ...], torch.Tensor] = OrderedDict()
+_tables: OrderedDict[tuple[torch.device, int, tuple[int, ...]], torch.Tensor] = OrderedDict()
 
 
 def integers(values: Sequence[int], device: torch.device, stream: int) -> torch.Tensor:
