@@ -11,7 +11,7 @@ from impcore import host_memory
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the system tells, of which there is nothing yet; and nothing of a container."""
     monkeypatch.setattr(host_memory, "_SYSTEM", tmp_path / "meminfo")
-    monkeypatch.setattr(host_memory, "_CONTAINER", tmp_path / "memory.max")
+    monkeypatch.setattr(host_memory, "_CONTAINER", tmp_path)
     return tmp_path / "meminfo"
 
 
@@ -47,3 +47,17 @@ def test_what_the_systems_caches_would_give_back_counts_as_free(
 
     monkeypatch.setattr(host_memory.os, "sysconf", unknown)
     assert host_memory.free() is None
+
+
+def test_a_container_gives_no_more_than_is_left_of_its_limit(said: Path) -> None:
+    """Files that it has read are in what it uses, and make room."""
+    said.write_text("MemAvailable:    5000 kB\n")
+    for name, text in (("max", "9000\n"), ("current", "7000\n"), ("stat", "anon 4000\n")):
+        said.with_name(f"memory.{name}").write_text(text)
+    assert host_memory.free() == 2000
+    said.with_name("memory.stat").write_text("anon 4000\ninactive_file 2500\n")
+    assert host_memory.free() == 4500
+    said.with_name("memory.current").write_text("12000\n")
+    assert host_memory.free() == 0
+    said.with_name("memory.max").write_text("max\n")
+    assert host_memory.free() == 5000 * 1024
