@@ -178,6 +178,8 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+    # Otherwise a build for CUDA makes one, which takes a driver.
+    monkeypatch.setattr(torch.cuda.graph, "default_capture_stream", FakeStream())
     return current
 
 
